@@ -1,0 +1,159 @@
+# Everything a person or CI does here. Bare `make` lists it.
+#
+# `.venv` is made by whichever target needs it first, and brought up to date when a lock file
+# changes; each stamp in it says that one lock was installed whole. Nothing outside this folder is
+# written, except that root on a Debian without python3-venv gets that package.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+.ONESHELL:
+.NOTPARALLEL:
+
+ARGS ?=
+WORKERS ?= 2
+PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
+VENV_LIVES := $(shell [ -x .venv/bin/python ] && echo yes)
+
+ifeq ($(shell [ -w . ] && echo yes),)  # a .venv that somebody else made: do without caches
+export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS) -p no:cacheprovider
+export MYPY_CACHE_DIR := /dev/null
+export RUFF_NO_CACHE := true
+NO_CACHE := --no-cache
+endif
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	echo
+	echo '  run, test, cover and bench take ARGS="…", as in: make run ARGS="--once"'
+
+.PHONY: run
+run: .venv/.installed-sandbox  ## Run the whole thing in a sandbox: database, Graph simulator, samples
+	@exec .venv/bin/python -m service sandbox $(ARGS)
+
+.PHONY: install
+install: .venv/.installed-dev  ## Make .venv, with the tools for tests and checks
+
+.PHONY: test
+test: .venv/.installed-dev  ## Run the tests
+	@exec .venv/bin/python -m pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: cover
+cover: .venv/.installed-dev  ## Run the tests and say which lines they missed
+	@.venv/bin/python -m coverage erase
+	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) $(ARGS)
+	.venv/bin/python -m coverage combine --quiet
+	exec .venv/bin/python -m coverage report
+
+.PHONY: check
+check: lint types laws test  ## Lint, types, import laws, tests: what CI runs
+
+.PHONY: lint
+lint: .venv/.installed-dev  ## Check style and layout
+	@.venv/bin/python -m ruff check
+	exec .venv/bin/python -m ruff format --check
+
+.PHONY: types
+types: .venv/.installed-dev  ## Check types
+	@exec .venv/bin/python -m mypy
+
+.PHONY: laws
+laws: .venv/.installed-dev  ## Check that imports run downward
+	@exec .venv/bin/lint-imports $(NO_CACHE)
+
+.PHONY: format
+format: .venv/.installed-dev  ## Lay the code out, and mend what the linter can mend
+	@.venv/bin/python -m ruff check --fix-only
+	exec .venv/bin/python -m ruff format
+
+.PHONY: bench
+bench: .venv/.installed-dev  ## Run the benchmarks
+	@exec .venv/bin/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--upgrade for new releases)
+	@compile() {
+	    .venv/bin/python -m uv pip compile pyproject.toml --quiet --universal \
+	        --python-version 3.11 --generate-hashes --annotation-style line --no-config \
+	        --custom-compile-command 'make lock' $(ARGS) "$$@"
+	}
+	compile --output-file requirements/serve.txt
+	compile --output-file requirements/sandbox.txt --group sandbox -c requirements/serve.txt
+	compile --output-file requirements/dev.txt --group dev -c requirements/sandbox.txt
+
+.PHONY: clean
+clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
+	@rm -f .venv/bin/python
+	rm -rf .venv .sandbox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A killed install leaves `.unfinished` behind, and then, as when its Python is gone, .venv is made
+# anew. The lock on `requirements` makes a second `make` wait for the first one's install.
+.venv/.installed-%: requirements/%.txt $(if $(VENV_LIVES),,FORCE)
+	@say() { printf '%s\n' "$$*" >&2; }
+	give_up() { say "$$@"; exit 1; }
+	works() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+	has() { "$$python" -c "import $$1" 2>/dev/null; }
+
+	find_python() {
+	    for python in $(PYTHONS); do
+	        if works "$$python"; then return; fi
+	    done
+	    give_up 'No Python 3.11 or newer here: install one (python3 and python3-venv on' \
+	        'Debian), or name it: make PYTHON=/path/to/python.'
+	}
+
+	install_ensurepip() {
+	    package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+	    if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	        give_up "$$python can't make virtual environments: install $$package" \
+	            "(sudo apt-get install $$package), then run make again."
+	    fi
+	    say "Installing $$package, which $$python needs to make .venv."
+	    apt-get -qq update
+	    export DEBIAN_FRONTEND=noninteractive
+	    apt-get -qq install --no-install-recommends "$$package" >/dev/null
+	}
+
+	make_venv() {
+	    rm -f .venv/bin/python  # first, so that a kill from here on can't leave it looking whole
+	    rm -rf .venv
+	    find_python
+	    mkdir .venv
+	    : > .venv/.unfinished
+	    if has ensurepip; then
+	        "$$python" -m venv .venv
+	    elif has virtualenv; then
+	        "$$python" -m virtualenv --quiet .venv
+	    elif command -v virtualenv >/dev/null; then
+	        virtualenv --quiet --python "$$python" .venv
+	    elif command -v uv >/dev/null; then
+	        uv venv --quiet --no-cache --seed --allow-existing --python "$$python" .venv
+	    else
+	        install_ensurepip
+	        "$$python" -m venv .venv
+	    fi
+	}
+
+	exec 9< requirements
+	if command -v flock >/dev/null; then flock 9; fi
+	if [ -x .venv/bin/python ] && [ $@ -nt $< ]; then exit; fi  # that first one did it
+	if [ ! -w . ] || { [ -e .venv ] && [ ! -w .venv ]; }; then
+	    give_up "This folder can't be written to, and .venv belongs in it: copy the project to a" \
+	        'folder of your own (cp -r), then run make there.'
+	fi
+	say 'Setting up .venv from $<: about half a minute the first time.'
+	python=.venv/bin/python
+	if [ -e .venv/.unfinished ] || ! works "$$python" || ! has pip; then
+	    make_venv
+	fi
+	: > .venv/.unfinished
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-cache-dir \
+	    --no-deps --require-hashes -r $<
+	touch $@ $(if $(filter dev,$*),.venv/.installed-sandbox)
+	rm .venv/.unfinished
+
+.PHONY: FORCE
+FORCE:

@@ -1,0 +1,1 @@
+"""Gives a name to every stranger in an Instagram inbox."""

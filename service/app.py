@@ -1,0 +1,259 @@
+"""The one place that builds and connects things; the order of contexts is the shutdown order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+import structlog
+
+from service.budget import Budget, PauseBoard
+from service.erasure import Erasure
+from service.errors import UnavailableError
+from service.fetching import Fetching
+from service.graph import GraphClient
+from service.http.auth import Keyring
+from service.http.health import HealthRoutes, Status
+from service.http.operators import OperatorRoutes
+from service.http.server import build_application, serve
+from service.http.users import UserRoutes
+from service.http.webhook import WebhookRoutes
+from service.intake.direct import DirectIntake
+from service.intake.known import Known
+from service.logs import LOST_LINES
+from service.metrics import Metrics
+from service.model import Rules
+from service.queue import TurnQueue
+from service.replica import Replica
+from service.resolver import Resolver, lease_for
+from service.settings import secret_values
+from service.store.claims import Claims
+from service.store.connections import Connections
+from service.store.database import Database, Listener
+from service.store.identities import Identities
+from service.store.journal import Journal
+from service.store.migration import migrate
+from service.store.pauses import Pauses
+from service.sweeper import Sweeper
+from service.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from service.settings import Settings
+
+START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; raises if a background task dies."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    async with service(settings) as running:
+        log.info("serving", host=settings.host, port=running.port)
+        await running.until(stop)
+        log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
+        running.health.is_draining = True
+    log.info("stopped")
+
+
+class Running:
+    """A service that runs: its port, and the tasks that must not die."""
+
+    def __init__(self, queue: TurnQueue, health: HealthRoutes) -> None:
+        self.queue = queue
+        self.health = health
+        self.port = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def background(self, name: str, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+        """Run a task under watch until the block ends."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.append(task)
+        try:
+            yield
+        finally:
+            self._tasks.remove(task)
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Wait for the stop; a background task that ends before it stops the service, loudly."""
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+        for task in self._tasks:
+            if task.done():
+                log.error("a background task died: stopping", task=task.get_name())
+                task.result()
+                raise RuntimeError(f"the background task {task.get_name()} ended by itself")
+
+
+@asynccontextmanager
+async def service(settings: Settings) -> AsyncIterator[Running]:
+    """Build, start and, when the block ends, stop everything in the reverse order."""
+    vault = Vault(secret_values(settings.token_encryption_keys))
+    dsn = settings.database_url.get_secret_value()
+    if settings.migrate_on_start:
+        await _patiently(lambda: migrate(dsn, vault))
+    async with AsyncExitStack() as stack:
+        database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
+        session = await stack.enter_async_context(_graph_session(settings.graph_concurrency))
+        yield await _start(settings, vault, database, session, stack)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try until PostgreSQL, which may be starting too, lets us in; about 25 seconds."""
+    for wait_s in START_WAITS_S:
+        try:
+            return await attempt()
+        except UnavailableError as error:
+            log.warning("waiting for PostgreSQL", error=str(error), again_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+    return await attempt()
+
+
+async def _start(
+    settings: Settings,
+    vault: Vault,
+    database: Database,
+    session: aiohttp.ClientSession,
+    stack: AsyncExitStack,
+) -> Running:
+    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+    metrics, board, known = Metrics(), PauseBoard(), Known()
+    queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
+    identities, pauses = Identities(database, rules), Pauses(database)
+    connections = Connections(database, vault)
+    sweeper = Sweeper(identities, queue, settings.queue_capacity)
+    fetching = Fetching(identities, queue)
+    resolver = _resolver(settings, vault, database, session, rules, queue, board, pauses, metrics)
+    replica = Replica(
+        connections, pauses, board, known, queue, fetching.note_change, sweeper.wake
+    )
+    intake = DirectIntake(Journal(database, rules), known, queue, metrics)
+    status = Status(
+        database,
+        identities,
+        pauses,
+        board,
+        queue,
+        intake,
+        metrics,
+        settings.graph_calls_per_second,
+    )
+    health = HealthRoutes(status, intake, metrics)
+    application = build_application(
+        Keyring(
+            secret_values(settings.inbox_api_keys),
+            secret_values(settings.operator_api_keys),
+            metrics.wrong_keys.inc,
+        ),
+        WebhookRoutes(
+            secret_values(settings.meta_app_secrets),
+            settings.meta_verify_token.get_secret_value(),
+            intake,
+            lambda: replica.account_of,
+            metrics,
+        ),
+        UserRoutes(identities, queue, rules, metrics),
+        OperatorRoutes(
+            fetching,
+            identities,
+            Erasure(identities, known, queue),
+            connections,
+            status,
+            replica,
+            rules,
+        ),
+        health,
+    )
+    _watch(metrics, queue, known, database)
+    running = Running(queue, health)
+    listener = Listener(
+        settings.database_url.get_secret_value(),
+        replica.notices(),
+        replica.connected,
+        replica.disconnected,
+    )
+    await _patiently(replica.read)
+    half_s = settings.shutdown_timeout_seconds / 2
+    await stack.enter_async_context(running.background("listener", listener.run()))
+    await stack.enter_async_context(running.background("replica", replica.run()))
+    await stack.enter_async_context(running.background("counter", status.run()))
+    await stack.enter_async_context(running.background("resolver", resolver.run()))
+    stack.push_async_callback(resolver.drain, half_s)
+    await stack.enter_async_context(running.background("sweeper", sweeper.run()))
+    running.port = await stack.enter_async_context(
+        serve(application, settings.host, settings.port, half_s)
+    )
+    return running
+
+
+def _resolver(
+    settings: Settings,
+    vault: Vault,
+    database: Database,
+    session: aiohttp.ClientSession,
+    rules: Rules,
+    queue: TurnQueue,
+    board: PauseBoard,
+    pauses: Pauses,
+    metrics: Metrics,
+) -> Resolver:
+    budget = Budget(pauses, board, settings.graph_calls_per_second, queue.hold)
+    graph = GraphClient(
+        session,
+        {
+            "facebook": settings.graph_base_url,
+            "instagram": settings.instagram_graph_base_url,
+        },
+        settings.graph_api_version,
+        settings.meta_app_secrets[0].get_secret_value(),
+        settings.graph_timeout_seconds,
+        budget.note_usage,
+    )
+    lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
+    return Resolver(
+        queue,
+        Claims(database, rules, lease),
+        budget,
+        board,
+        graph,
+        vault,
+        metrics,
+        settings.graph_concurrency,
+        settings.graph_calls_per_second,
+    )
+
+
+def _graph_session(connections: int) -> aiohttp.ClientSession:
+    """A client that keeps no cookies, reads no proxy from the environment, follows nothing."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+def _watch(metrics: Metrics, queue: TurnQueue, known: Known, database: Database) -> None:
+    """Publish what is read when it is asked for."""
+    metrics.watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
+    metrics.watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
+    metrics.watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
+    metrics.watch("instagram_known_users", "Users known durable", lambda: len(known))
+    metrics.watch("instagram_postgres_up", "PostgreSQL answers", lambda: database.is_answering)
+    metrics.watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)

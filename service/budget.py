@@ -1,0 +1,146 @@
+"""The one place that every Graph call passes: the budget over all replicas, and the pauses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiolimiter import AsyncLimiter
+
+from service.model import APP_SCOPE, account_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.graph import Usage
+    from service.store.pauses import Pause, Pauses, Reservation
+
+SLOW_FROM_PERCENT = 75.0
+FULL_PERCENT = 100.0
+_SMALLEST_SHARE = 0.02
+_BURST_S = 0.02  # aiolimiter undershoots with a burst of one at high rates
+_RETELL_PACE_S = 20.0
+
+
+class PauseBoard:
+    """This replica's view of the pauses: a hint, kept up to date by notices.
+
+    The statement that takes a place in the budget is what decides.
+    """
+
+    def __init__(self) -> None:
+        self._by_scope: dict[str, tuple[str, float]] = {}
+        self.listed: list[Pause] = []
+
+    def replace(self, pauses: Sequence[Pause]) -> None:
+        """Show these pauses and no others."""
+        now = asyncio.get_running_loop().time()
+        self.listed = list(pauses)
+        self._by_scope = {pause.scope: (pause.reason, now + pause.left_s) for pause in pauses}
+
+    def app_pause_s(self) -> float:
+        """How many seconds the whole app is still paused."""
+        return self._left_s(APP_SCOPE)
+
+    def is_account_paused(self, ig_account_id: str) -> bool:
+        """Tell whether an account is paused by itself."""
+        return bool(self._by_scope) and self._left_s(account_scope(ig_account_id)) > 0
+
+    def is_paused(self, ig_account_id: str) -> bool:
+        """Tell whether calls for an account are paused, with the app's or by itself."""
+        return self.app_pause_s() > 0 or self.is_account_paused(ig_account_id)
+
+    def paused_accounts(self) -> list[str]:
+        """The accounts that are paused by themselves."""
+        prefix = account_scope("")
+        return [s.removeprefix(prefix) for s in self._by_scope if s.startswith(prefix)]
+
+    def _left_s(self, scope: str) -> float:
+        found = self._by_scope.get(scope)
+        return max(0.0, found[1] - asyncio.get_running_loop().time()) if found else 0.0
+
+
+class Budget:
+    """Places for Graph calls: never more than rate × T + 2 in any T seconds, over all replicas.
+
+    `on_slow` is told for how many seconds an account that nears its own limit is to be left.
+    """
+
+    def __init__(
+        self,
+        pauses: Pauses,
+        board: PauseBoard,
+        calls_per_second: float,
+        on_slow: Callable[[str, float], None],
+    ) -> None:
+        self._pauses = pauses
+        self._board = board
+        self._interval_s = 1 / calls_per_second
+        self._on_slow = on_slow
+        burst = max(1.0, calls_per_second * _BURST_S)
+        self._limiter = AsyncLimiter(burst, burst * self._interval_s)
+        self._usage: dict[str, Usage] = {}
+        self._told_share = 1.0
+        self._told_at = 0.0
+
+    @property
+    def patience_s(self) -> float:
+        """How long a worker waits for a place before it lets others have its claim."""
+        return 5 + 2 * self._interval_s
+
+    async def wait_for_place(self, ig_account_id: str) -> Reservation | None:
+        """Wait for a place and take it; the reservation if paused, None if there was none in time.
+
+        Only workers may wait here: many waiters would starve one another.
+        """
+        deadline = asyncio.get_running_loop().time() + self.patience_s
+        while True:
+            place = await self._pauses.reserve(ig_account_id, self._interval_s)
+            if place.paused_by is not None:
+                return place
+            if place.wait_s is not None:
+                return await self._come_to(place, ig_account_id)
+            wait_s = max(place.full_for_s or 0.0, 0.005)
+            if asyncio.get_running_loop().time() + wait_s > deadline:
+                return None
+            await asyncio.sleep(wait_s)
+
+    async def _come_to(self, place: Reservation, ig_account_id: str) -> Reservation | None:
+        """Sleep until the place; a pause that was made meanwhile forfeits it."""
+        await asyncio.sleep(max(place.wait_s or 0.0, 0.0))
+        await self._limiter.acquire()
+        if self._board.is_paused(ig_account_id) and not place.is_probe:
+            return None
+        return place
+
+    def note_usage(self, ig_account_id: str, usage: Usage) -> None:
+        """Keep what an answer's headers say until `act_on_usage`."""
+        self._usage[ig_account_id] = usage
+
+    async def act_on_usage(self, ig_account_id: str) -> None:
+        """Slow down before Meta does: from 75 % of a limit on, down to nothing at 100 %."""
+        usage = self._usage.pop(ig_account_id, None)
+        if usage is None:
+            return
+        if usage.app >= FULL_PERCENT:
+            await self._pauses.pause(APP_SCOPE, "throttled", usage.regain_s)
+        else:
+            await self._set_pace(_share(usage.app))
+        if usage.account >= FULL_PERCENT:
+            await self._pauses.pause(account_scope(ig_account_id), "throttled", usage.regain_s)
+        elif usage.account > SLOW_FROM_PERCENT:
+            self._on_slow(ig_account_id, self._interval_s / _share(usage.account))
+
+    async def _set_pace(self, share: float) -> None:
+        """Tell all replicas the share of the rate, when it has changed or is about to lapse."""
+        now = asyncio.get_running_loop().time()
+        is_news = abs(share - self._told_share) > 0.01  # noqa: PLR2004 - one per cent
+        if is_news or (share < 1 and now - self._told_at > _RETELL_PACE_S):
+            self._told_share, self._told_at = share, now
+            await self._pauses.set_pace(share)
+
+
+def _share(percent: float) -> float:
+    """The share of the rate that a used percentage leaves."""
+    left = (FULL_PERCENT - percent) / (FULL_PERCENT - SLOW_FROM_PERCENT)
+    return min(1.0, max(_SMALLEST_SHARE, left))

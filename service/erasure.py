@@ -1,0 +1,41 @@
+"""Erasing a user: out of the tables, the queue and the memory, also what is in flight."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.logs import TAG
+
+if TYPE_CHECKING:
+    from service.intake.known import Known
+    from service.queue import TurnQueue
+    from service.store.identities import Identities
+
+log = structlog.get_logger()
+
+
+class Erasure:
+    """Erases users here; other replicas hear of it from the tables' own notices."""
+
+    def __init__(self, identities: Identities, known: Known, queue: TurnQueue) -> None:
+        self._identities = identities
+        self._known = known
+        self._queue = queue
+
+    async def erase(self, ig_user_id: str) -> None:
+        """Erase everything held about a user.
+
+        Memory is cleared before and after: a delivery that comes in between is either journalled
+        anew or deleted, never remembered as durable.
+        """
+        self.forget(ig_user_id)
+        await self._identities.erase(ig_user_id)
+        self.forget(ig_user_id)
+        log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
+
+    def forget(self, ig_user_id: str) -> None:
+        """Clear this replica's memory of a user."""
+        self._known.evict(ig_user_id)
+        self._queue.forget(ig_user_id)

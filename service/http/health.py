@@ -1,0 +1,132 @@
+"""How the service does: for probes, for Prometheus and for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from aiohttp import web
+
+from service.errors import UnavailableError
+from service.http.problems import json_response
+
+if TYPE_CHECKING:
+    from service.budget import PauseBoard
+    from service.intake import Intake
+    from service.metrics import Metrics
+    from service.queue import TurnQueue
+    from service.store.database import Database
+    from service.store.identities import Identities
+    from service.store.pauses import Pauses
+
+COUNT_EVERY_S = (5.0, 45.0)
+_PING_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Status:
+    """Reads the figures of `/status`; what Postgres can't tell now is as it was last told."""
+
+    def __init__(
+        self,
+        database: Database,
+        identities: Identities,
+        pauses: Pauses,
+        board: PauseBoard,
+        queue: TurnQueue,
+        intake: Intake,
+        metrics: Metrics,
+        calls_per_second: float,
+    ) -> None:
+        self._database = database
+        self._identities = identities
+        self._pauses = pauses
+        self._board = board
+        self._queue = queue
+        self._intake = intake
+        self._metrics = metrics
+        self._calls_per_second = calls_per_second
+        self._counts = {"resolved": 0, "pending": 0, "failed": 0}
+        self._wait = (0.0, 1.0)
+
+    async def read(self) -> dict[str, Any]:
+        """Tell the state of the queue, the budget, the pauses, the identities and the rest."""
+        pauses = self._board.listed
+        try:
+            self._wait = await self._pauses.read_wait()
+            pauses = await self._pauses.read()
+            postgres = "ok"
+        except UnavailableError:
+            postgres = "unavailable"
+        return {
+            "queue": {
+                "depth": self._queue.depth,
+                "oldestSeconds": round(self._queue.oldest_s(), 3),
+                "inFlight": self._queue.in_flight,
+            },
+            "budget": {
+                "perSecond": self._calls_per_second,
+                "waitSeconds": round(self._wait[0], 3),
+                "pace": self._wait[1],
+            },
+            "pauses": [{"scope": p.scope, "until": p.until, "reason": p.reason} for p in pauses],
+            "identities": self._counts,
+            "postgres": postgres,
+            "intake": self._intake.describe(),
+        }
+
+    async def ping(self) -> str:
+        """Ask Postgres for a sign of life."""
+        try:
+            await self._database.fetch("SELECT 1", timeout_s=_PING_S)
+        except UnavailableError:
+            return "unavailable"
+        return "ok"
+
+    async def run(self) -> None:
+        """Count the identities, the more seldom the longer it takes, until cancelled."""
+        while True:
+            started_at = time.monotonic()
+            try:
+                self._counts = await self._identities.count()
+                for state, count in self._counts.items():
+                    self._metrics.identities.labels(state).set(count)
+            except UnavailableError as error:
+                log.warning("identities not counted", error=str(error))
+            took_s = time.monotonic() - started_at
+            await asyncio.sleep(min(COUNT_EVERY_S[1], max(COUNT_EVERY_S[0], 50 * took_s)))
+
+
+class HealthRoutes:
+    """Answers probes and Prometheus. `is_draining` is set when the service begins to stop."""
+
+    def __init__(self, status: Status, intake: Intake, metrics: Metrics) -> None:
+        self._status = status
+        self._intake = intake
+        self._metrics = metrics
+        self.is_draining = False
+
+    async def alive(self, _: web.Request) -> web.Response:
+        """Answer as long as the process can."""
+        return json_response({"status": "ok"})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Answer 200 from start to drain; the body tells the state of Postgres and the intake."""
+        return json_response(
+            {
+                "status": "draining" if self.is_draining else "ready",
+                "postgres": await self._status.ping(),
+                "intake": self._intake.describe(),
+            },
+            status=503 if self.is_draining else 200,
+        )
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Publish the metrics as Prometheus text."""
+        return web.Response(
+            body=self._metrics.render(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )

@@ -1,0 +1,161 @@
+"""The operator's routes: refresh, erase, backfill, connections and status."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from aiohttp import web
+
+from service.http.problems import ProblemError, bad_request, json_response
+from service.http.users import user_id
+from service.http.webhook import read_body
+from service.model import Login, ig_id, identity  # noqa: TC001 - msgspec reads Login at run time
+from service.store.connections import TakenError
+
+if TYPE_CHECKING:
+    from service.erasure import Erasure
+    from service.fetching import Fetching
+    from service.model import Rules
+    from service.http.health import Status
+    from service.replica import Replica
+    from service.store.connections import Connections
+    from service.store.identities import Identities
+
+DEFAULT_DAYS, MOST_DAYS = 7, 90
+_DAYS = re.compile(r"[0-9]{1,4}", re.ASCII)
+_VISIBLE = r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+LocationId = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_VISIBLE)]
+AccessToken = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")
+]
+
+
+class ConnectionBody(msgspec.Struct, rename="camel"):
+    """What `PUT /connections/{igAccountId}` takes."""
+
+    location_id: LocationId
+    access_token: AccessToken
+    login: Login = "facebook"
+    alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+
+
+class OperatorRoutes:
+    """Answers operators."""
+
+    def __init__(
+        self,
+        fetching: Fetching,
+        identities: Identities,
+        erasure: Erasure,
+        connections: Connections,
+        status: Status,
+        replica: Replica,
+        rules: Rules,
+    ) -> None:
+        self._fetching = fetching
+        self._identities = identities
+        self._erasure = erasure
+        self._connections = connections
+        self._status = status
+        self._replica = replica
+        self._rules = rules
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        """Clear a user's failures, fetch within 10 s, answer with the identity as it is then."""
+        cached = await self._fetching.refresh(user_id(request))
+        if cached is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "No participant has this id.")
+        return json_response(identity(cached, cached.read_at, self._rules))
+
+    async def erase(self, request: web.Request) -> web.Response:
+        """Erase everything held about a user, known or not."""
+        await self._erasure.erase(user_id(request))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def backfill(self, request: web.Request) -> web.Response:
+        """Fetch up to 50 users of a location that lack a fresh identity."""
+        location_id, days = _location(request), _days(request)
+        include_failed = _boolean(request, "includeFailed")
+        if not await self._identities.has_location(location_id):
+            raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
+        report = await self._fetching.backfill(location_id, days, include_failed=include_failed)
+        return json_response(report)
+
+    async def list_connections(self, _: web.Request) -> web.Response:
+        """List the connections, without their tokens."""
+        return json_response({"connections": await self._connections.list()})
+
+    async def put_connection(self, request: web.Request) -> web.Response:
+        """Create or replace a connection."""
+        account = _account_id(request)
+        body = _connection_body(await read_body(request))
+        aliases = [ig_id(alias) for alias in body.alias_ids]
+        if None in aliases:
+            raise bad_request("aliasIds: each is 1 to 32 digits.")
+        try:
+            connection = await self._connections.put(
+                account,
+                body.location_id,
+                body.access_token,
+                body.login,
+                sorted({alias for alias in aliases if alias and alias != account}),
+            )
+        except TakenError as error:
+            raise ProblemError(HTTPStatus.CONFLICT, f"{error}.".capitalize()) from None
+        await self._replica.read()
+        return json_response(connection)
+
+    async def delete_connection(self, request: web.Request) -> web.Response:
+        """Remove a connection."""
+        if not await self._connections.delete(_account_id(request)):
+            raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such connection.")
+        await self._replica.read()
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def status(self, _: web.Request) -> web.Response:
+        """Tell how the service does, also while Postgres is away."""
+        return json_response(await self._status.read())
+
+
+def _location(request: web.Request) -> str:
+    location_id = request.query.get("locationId", "")
+    if not location_id or not location_id.isprintable():
+        raise bad_request("locationId is missing or not readable.")
+    return location_id
+
+
+def _days(request: web.Request) -> int:
+    given = request.query.get("days", str(DEFAULT_DAYS))
+    days = int(given) if _DAYS.fullmatch(given) else 0
+    if not 1 <= days <= MOST_DAYS:
+        raise bad_request(f"days is a whole number from 1 to {MOST_DAYS}.")
+    return days
+
+
+def _boolean(request: web.Request, name: str) -> bool:
+    value = _BOOLEANS.get(request.query.get(name, "").lower())
+    if value is None:
+        raise bad_request(f"{name} is true or false.")
+    return value
+
+
+def _account_id(request: web.Request) -> str:
+    found = ig_id(request.match_info["igAccountId"])
+    if found is None:
+        raise bad_request("igAccountId is 1 to 32 digits.")
+    return found
+
+
+def _connection_body(body: bytes) -> ConnectionBody:
+    try:
+        return msgspec.json.decode(body, type=ConnectionBody)
+    except msgspec.ValidationError as error:
+        # msgspec names the place and the expected type, never the value
+        raise bad_request(f"The body does not fit: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise bad_request("The body is not JSON.") from None

@@ -1,0 +1,125 @@
+"""Errors as `application/problem+json` (RFC 9457), and the envelope of every response."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from service.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler
+
+REQUEST_ID = web.RequestKey("request_id", str)
+_SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_RETRY_AFTER_S = "2"
+_NOT_A_FAULT_BELOW = 400
+
+log = structlog.get_logger()
+
+
+class ProblemError(Exception):
+    """A request that is answered with a problem."""
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def bad_request(detail: str) -> ProblemError:
+    """Make a 400."""
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail)
+
+
+@web.middleware
+async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, and turn whatever is raised into a problem."""
+    request_id = _request_id(request)
+    try:
+        response = await handler(request)
+    except ProblemError as error:
+        response = _problem(error, request_id)
+    except UnavailableError as error:
+        log.warning("answered 503", path=request.path, error=str(error), request_id=request_id)
+        response = _problem(_unavailable(), request_id)
+    except web.HTTPException as error:
+        if error.status < _NOT_A_FAULT_BELOW:
+            raise
+        response = _problem(_from_router(error), request_id)
+    except Exception:
+        log.exception("a handler failed", path=request.path, request_id=request_id)
+        response = _problem(
+            ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; see the log."),
+            request_id,
+        )
+    if not response.prepared:
+        response.headers["X-Request-ID"] = request_id
+    return response
+
+
+def json_response(value: object, status: int = 200) -> web.Response:
+    """Answer with a value as JSON, keys and times as the contract has them."""
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
+
+
+def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
+    """Write the body of a problem."""
+    return msgspec.json.encode(
+        {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": int(status),
+            "detail": detail,
+            "requestId": request_id,
+        }
+    )
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get("X-Request-ID", "")
+    request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request[REQUEST_ID] = request_id
+    return request_id
+
+
+def _problem(error: ProblemError, request_id: str) -> web.Response:
+    return web.Response(
+        body=problem_body(error.status, error.detail, request_id),
+        status=error.status,
+        headers=error.headers,
+        content_type="application/problem+json",
+    )
+
+
+def _unavailable() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database does not answer right now; try again.",
+        {"Retry-After": _RETRY_AFTER_S},
+    )
+
+
+def _from_router(error: web.HTTPException) -> ProblemError:
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    details: dict[int, str] = {
+        404: "There is no such route.",
+        405: "The route does not take this method.",
+        413: "The body is larger than 1 MiB.",
+    }
+    status = HTTPStatus(error.status)
+    return ProblemError(status, details.get(error.status, status.phrase), headers)
+

@@ -1,0 +1,124 @@
+"""Meta's two routes: the handshake and the deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+from aiohttp import web
+
+from service.errors import PayloadError, SignatureError, UnavailableError
+from service.http.problems import REQUEST_ID, ProblemError, bad_request
+from service.logs import TAG
+from service.webhook import parse_delivery, verify_signature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from service.intake import Intake
+    from service.metrics import Metrics
+    from service.webhook import Delivery
+
+MOST_BODY_BYTES = 1024 * 1024
+BODY_WITHIN_S = 10.0
+
+log = structlog.get_logger()
+
+
+class WebhookRoutes:
+    """Answers Meta. `account_of` gives the directory of connected ids at this moment."""
+
+    def __init__(
+        self,
+        app_secrets: Sequence[str],
+        verify_token: str,
+        intake: Intake,
+        account_of: Callable[[], Mapping[str, str]],
+        metrics: Metrics,
+    ) -> None:
+        self._app_secrets = [secret.encode() for secret in app_secrets]
+        self._verify_token = verify_token.encode()
+        self._intake = intake
+        self._account_of = account_of
+        self._contacts = metrics.contacts
+        self._skipped = metrics.skipped
+        self._ack_seconds = metrics.ack_seconds
+        self._answers = {
+            status: metrics.deliveries.labels(str(status)) for status in (200, 400, 401, 413, 503)
+        }
+
+    async def handshake(self, request: web.Request) -> web.Response:
+        """Return the challenge to whoever knows the verify token, as plain text."""
+        query = request.query
+        given = query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
+        is_known = hmac.compare_digest(given, self._verify_token)
+        if not is_known or query.get("hub.mode", "subscribe") != "subscribe":
+            raise ProblemError(HTTPStatus.FORBIDDEN, "The verify token does not match.")
+        return web.Response(
+            text=query.get("hub.challenge", ""),
+            content_type="text/plain",
+            headers={"X-Content-Type-Options": "nosniff"},
+        )
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Acknowledge a delivery once every participant in it is durable."""
+        started_at = time.perf_counter()
+        try:
+            await self._accept(request)
+        except ProblemError as error:
+            self._answers[min(error.status, 413) if error.status != 503 else 503].inc()  # noqa: PLR2004
+            raise
+        self._answers[200].inc()
+        self._ack_seconds.observe(time.perf_counter() - started_at)
+        return web.Response(text="EVENT_RECEIVED")
+
+    async def _accept(self, request: web.Request) -> None:
+        body = await read_body(request)
+        try:
+            verify_signature(body, request.headers.get("X-Hub-Signature-256"), self._app_secrets)
+            delivery = parse_delivery(body, datetime.now(UTC), self._account_of())
+        except SignatureError as error:
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, f"{error}.") from None
+        except PayloadError as error:
+            raise bad_request(f"{error}.") from None
+        if delivery.skipped:
+            self._tell_skipped(delivery, request[REQUEST_ID])
+        if delivery.contacts:
+            self._contacts.inc(len(delivery.contacts))
+            await self._make_durable(delivery)
+
+    async def _make_durable(self, delivery: Delivery) -> None:
+        try:
+            await self._intake.accept(delivery.contacts)
+        except UnavailableError as error:
+            log.warning(f"{TAG} not acknowledged", users=len(delivery.contacts), error=str(error))
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The delivery could not be made durable in time; send it again.",
+                {"Retry-After": "2"},
+            ) from None
+
+    def _tell_skipped(self, delivery: Delivery, request_id: str) -> None:
+        self._skipped.inc(delivery.skipped.total())
+        is_malformed = any(reason.startswith("malformed") for reason in delivery.skipped)
+        tell = log.warning if is_malformed else log.info
+        tell(f"{TAG} items without a participant", skipped=delivery.skipped, request_id=request_id)
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Read a whole body as received, within 1 MiB and 10 seconds."""
+    too_large = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is over 1 MiB.")
+    if (request.content_length or 0) > MOST_BODY_BYTES:
+        raise too_large
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise too_large from None
+    except TimeoutError:
+        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None

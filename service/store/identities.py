@@ -1,0 +1,151 @@
+"""Identities: looked up, refreshed, backfilled, erased and counted."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.coalescer import Coalescer
+from service.model import CachedIdentity
+from service.store import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from service.model import Rules
+    from service.store.database import Database
+
+MOST_CANDIDATES = 10_000
+SLOW_STATEMENT_S = 10.0
+
+
+class DueUser(msgspec.Struct, frozen=True):
+    """A participant to be put on the queue."""
+
+    ig_account_id: str
+    ig_user_id: str
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """Users made due whatever the cache says.
+
+    `hints` has one callable participant a user; a user whose accounts are all paused has none.
+    """
+
+    forced_at: datetime
+    hints: list[DueUser]
+    known: set[str]
+
+
+class Candidates(msgspec.Struct, frozen=True):
+    """What a backfill may fetch: how many (counted up to 10,000), and the most recent of them."""
+
+    total: int
+    ig_user_ids: list[str]
+
+
+class Identities:
+    """Reads and schedules identities; concurrent lookups share one statement."""
+
+    def __init__(self, database: Database, rules: Rules) -> None:
+        self._database = database
+        self._rules = rules
+        self._lookups = Coalescer(self._look_up)
+
+    async def look_up(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
+        """Read identities in the order asked, repeats kept; unknown users too."""
+        return await self._lookups.submit_all(ig_user_ids)
+
+    async def watch(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
+        """Read identities and what blocks them, fresh or not, in the order asked."""
+        rows = await self._database.fetch(sql.LOOKUP, ig_user_ids, self._rules.ttl, True)  # noqa: FBT003
+        return [_cached(row) for row in rows]
+
+    async def schedule_stale(self, ig_user_ids: Sequence[str]) -> list[DueUser]:
+        """Make participants due whose identity is not fresh; returns those due now."""
+        rows = await self._database.fetch(
+            sql.SCHEDULE_STALE,
+            sorted(set(ig_user_ids)),
+            self._rules.ttl,
+            self._rules.max_failures,
+            self._rules.retry_waits,
+        )
+        return [_due(row) for row in rows if row["is_due"]]
+
+    async def find_due(self, a_account: int, at_most: int, overdue: timedelta) -> list[DueUser]:
+        """Find what has been due for a while, of accounts that may be called."""
+        rows = await self._database.fetch(
+            sql.DUE, a_account, at_most, overdue, timeout_s=SLOW_STATEMENT_S
+        )
+        return [_due(row) for row in rows]
+
+    async def clear_failures(self, ig_user_id: str) -> None:
+        """Forget how often a user has failed."""
+        await self._database.fetch(sql.CLEAR_FAILURES, ig_user_id)
+
+    async def force(self, ig_user_ids: Sequence[str]) -> Forced:
+        """Make users due now, fresh or stopped ones too; a call in flight goes on."""
+        rows = await self._database.fetch(sql.FORCE, sorted(set(ig_user_ids)))
+        hints: dict[str, DueUser] = {}
+        for row in rows:
+            if row["blocked"] is None:
+                hints.setdefault(row["ig_user_id"], _due(row))
+        forced_at = rows[0]["forced_at"] if rows else datetime.max
+        return Forced(forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
+
+    async def has_location(self, location_id: str) -> bool:
+        """Tell whether any account belongs to the location."""
+        rows = await self._database.fetch(sql.LOCATION_EXISTS, location_id)
+        return bool(rows[0][0])
+
+    async def find_candidates(
+        self, location_id: str, within: timedelta, at_most: int, *, include_failed: bool
+    ) -> Candidates:
+        """Find the users of a location without a fresh identity, most recent message first."""
+        rows = await self._database.fetch(
+            sql.CANDIDATES,
+            location_id,
+            within,
+            self._rules.ttl,
+            self._rules.max_failures,
+            self._rules.retry_waits,
+            include_failed,
+            MOST_CANDIDATES,
+            at_most,
+            timeout_s=SLOW_STATEMENT_S,
+        )
+        total = rows[0]["candidates"] if rows else 0
+        return Candidates(total, [row["ig_user_id"] for row in rows])
+
+    async def erase(self, ig_user_id: str) -> None:
+        """Delete everything held about a user; a claim in flight can't settle any more."""
+        async with self._database.transaction() as connection:
+            for statement in sql.ERASE:
+                await connection.execute(statement, ig_user_id)
+
+    async def count(self) -> dict[str, int]:
+        """Count users by state; reads whole tables, so ask seldom."""
+        rows = await self._database.fetch(
+            sql.COUNTS, self._rules.max_failures, timeout_s=SLOW_STATEMENT_S
+        )
+        return dict(rows[0])
+
+    async def _look_up(self, asked: Sequence[str]) -> list[CachedIdentity]:
+        rows = await self._database.fetch(sql.LOOKUP, list(set(asked)), self._rules.ttl, False)  # noqa: FBT003
+        found = {row["ig_user_id"]: _cached(row) for row in rows}
+        return [found[ig_user_id] for ig_user_id in asked]
+
+
+def _due(row: asyncpg.Record) -> DueUser:
+    return DueUser(row["ig_account_id"], row["ig_user_id"])
+
+
+def _cached(row: asyncpg.Record) -> CachedIdentity:
+    fields = dict(row)
+    if fields["pause"] == "bad_request":  # our own fault: to the Inbox it is an outage
+        fields["pause"] = "outage"
+    return CachedIdentity(**fields)

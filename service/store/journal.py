@@ -1,0 +1,63 @@
+"""Participants, made durable before a webhook is acknowledged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.coalescer import Coalescer
+from service.model import merge_contacts
+from service.store import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from service.model import Contact, Rules
+    from service.store.database import Database
+
+
+class Journalled(msgspec.Struct, frozen=True):
+    """A participant that is committed.
+
+    `fresh_until` is null while the identity needs a fetch; `is_scheduled` tells that a first
+    fetch already stands in the tables, `is_due` that it may be made now.
+    """
+
+    ig_account_id: str
+    ig_user_id: str
+    last_message_at: datetime
+    fresh_until: datetime | None
+    is_scheduled: bool
+    is_due: bool
+
+
+class Journal:
+    """Writes contacts; concurrent deliveries share one statement and one commit."""
+
+    def __init__(self, database: Database, rules: Rules) -> None:
+        self._database = database
+        self._rules = rules
+        self._writes = Coalescer(self._write)
+
+    async def write(self, contacts: Sequence[Contact]) -> list[Journalled]:
+        """Commit the contacts and say what is due; raises UnavailableError."""
+        return await self._writes.submit_all(contacts)
+
+    async def _write(self, contacts: Sequence[Contact]) -> list[Journalled]:
+        rows = merge_contacts(contacts)  # a statement can't touch one row twice
+        written = await self._database.fetch(
+            sql.JOURNAL,
+            [row.ig_account_id for row in rows],
+            [row.ig_user_id for row in rows],
+            [row.first_at for row in rows],
+            [row.last_at for row in rows],
+            [row.wrote for row in rows],
+            self._rules.ttl,
+            self._rules.max_failures,
+            self._rules.retry_waits,
+        )
+        by_key = {(row["ig_account_id"], row["ig_user_id"]): Journalled(**row) for row in written}
+        return [by_key[contact.key] for contact in contacts]
+

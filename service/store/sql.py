@@ -1,0 +1,498 @@
+"""Every statement the service sends, constant and named.
+
+Parameters that recur: `$ttl` the TTL of an identity, `$max` the failures after which retries stop,
+`$waits` the waits between failures. They are filled in by position in `_rules`; times are the
+database's own (`now()`), so that replicas with different clocks agree.
+"""
+
+from __future__ import annotations
+
+# Pure rules, the SQL twins of service.model.is_fresh and service.model.next_fetch.
+# `c` is a row of instagram_user_cache or all nulls.
+
+_FRESH = (
+    "(c.last_fetched_at IS NOT NULL"
+    " AND COALESCE(c.expires_at, c.last_fetched_at + {ttl}::interval) > now())"
+)
+_CONSENT_MISSING = "(c.fail_count > 0 AND c.last_error->>'reason' = 'consent_required')"
+_RETRY_AT = (
+    "COALESCE(c.last_failed_at + ({waits}::interval[])"
+    "[LEAST(c.fail_count, cardinality({waits}::interval[]))], now())"
+)
+_NEXT_FETCH = (
+    "CASE WHEN c.ig_user_id IS NULL THEN now()"
+    " WHEN " + _FRESH + " THEN NULL"
+    " WHEN c.fail_count = 0 OR ({wrote} AND " + _CONSENT_MISSING + ") THEN now()"
+    " WHEN c.fail_count >= {max} THEN NULL"
+    " ELSE " + _RETRY_AT + " END"
+)
+_PAUSED = "(x.until > now() OR COALESCE(x.probing_until > now(), false))"
+_BLOCKED = """CASE
+    WHEN (SELECT true FROM instagram_pauses x WHERE x.scope = 'app' AND """ + _PAUSED + """)
+        THEN (SELECT x.reason FROM instagram_pauses x WHERE x.scope = 'app')
+    WHEN k.ig_account_id IS NULL THEN 'no_connection'
+    WHEN """ + _PAUSED + """ THEN x.reason
+    WHEN k.token_status = 'invalid' THEN 'token_invalid'
+    END"""
+_LEASED = "(p.lease IS NOT NULL AND p.due_at > now())"
+
+# Receiving
+
+JOURNAL = f"""
+WITH incoming AS (
+    SELECT i.*, {_NEXT_FETCH.format(ttl="$6", max="$7", waits="$8", wrote="i.wrote")} AS due_at,
+        (i.wrote AND {_CONSENT_MISSING} AND NOT {_FRESH.format(ttl="$6")}) IS TRUE AS forced,
+        COALESCE(c.fail_count, 0) AS fail_count,
+        CASE WHEN {_FRESH.format(ttl="$6")}
+            THEN COALESCE(c.expires_at, c.last_fetched_at + $6::interval) END AS fresh_until
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
+        AS i (ig_account_id, ig_user_id, first_at, last_at, wrote)
+    LEFT JOIN instagram_user_cache c USING (ig_user_id)
+), journalled AS (
+    INSERT INTO instagram_participants AS p
+        (ig_account_id, ig_user_id, first_message_at, last_message_at, due_at, forced)
+    SELECT ig_account_id, ig_user_id, first_at, last_at, due_at, forced
+    FROM incoming ORDER BY ig_user_id, ig_account_id
+    ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
+        first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
+        last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
+        forced = p.forced OR (EXCLUDED.forced AND NOT {_LEASED}),
+        due_at = CASE WHEN EXCLUDED.forced AND NOT {_LEASED}
+            THEN LEAST(p.due_at, EXCLUDED.due_at) ELSE COALESCE(p.due_at, EXCLUDED.due_at) END
+    RETURNING p.ig_account_id, p.ig_user_id, p.last_message_at, p.due_at, p.lease
+)
+SELECT j.ig_account_id, j.ig_user_id, j.last_message_at, i.fresh_until,
+    j.due_at IS NOT NULL AND i.fail_count = 0 AS is_scheduled,
+    COALESCE(j.due_at <= now(), false) AS is_due
+FROM journalled j JOIN incoming i USING (ig_account_id, ig_user_id)
+"""
+
+# Resolving
+
+CLAIM = f"""
+WITH wanted AS (
+    SELECT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
+), held AS (
+    SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced, {_LEASED} AS is_leased
+    FROM instagram_participants p WHERE p.ig_user_id = ANY ($2::text[])
+    ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
+), judged AS (
+    SELECT h.ig_account_id, h.ig_user_id, k.access_token, k.login, CASE
+        WHEN h.due_at IS NULL OR h.due_at > now() THEN 'not_due'
+        WHEN EXISTS (SELECT FROM held o WHERE o.ig_user_id = h.ig_user_id AND o.is_leased)
+            THEN 'in_flight'
+        WHEN NOT h.forced AND {_FRESH.format(ttl="$5")} THEN 'fresh'
+        WHEN NOT h.forced AND c.fail_count >= $6 THEN 'stopped'
+        ELSE COALESCE({_BLOCKED}, 'taken') END AS verdict
+    FROM wanted w JOIN held h USING (ig_account_id, ig_user_id)
+    LEFT JOIN instagram_user_cache c ON c.ig_user_id = h.ig_user_id
+    LEFT JOIN instagram_connections k ON k.ig_account_id = h.ig_account_id
+    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || h.ig_account_id
+), updated AS (
+    UPDATE instagram_participants p SET
+        due_at = CASE WHEN j.verdict = 'taken' THEN now() + $4::interval END,
+        lease = CASE WHEN j.verdict = 'taken' THEN $3::bigint END
+    FROM judged j
+    WHERE p.ig_account_id = j.ig_account_id AND p.ig_user_id = j.ig_user_id
+        AND j.verdict IN ('taken', 'fresh', 'stopped')
+)
+SELECT ig_account_id, ig_user_id, verdict, access_token, login FROM judged
+"""
+
+_OURS = """
+    SELECT d.* FROM done d WHERE EXISTS (
+        SELECT FROM held h WHERE h.ig_user_id = d.ig_user_id AND h.lease = d.lease)
+"""
+_HELD = """
+    SELECT p.ig_account_id, p.ig_user_id, p.lease FROM instagram_participants p
+    WHERE p.ig_user_id = ANY ($1::text[]) ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
+"""
+# An answer from Graph about a user ends every streak that it interrupts and every pause that had
+# run out; users whose missing permission turns out to be their own are returned as `suspects`.
+_ENDED = """
+, unpaused AS (
+    DELETE FROM instagram_pauses x USING ours o
+    WHERE x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)
+), ended AS (
+    DELETE FROM instagram_streaks s USING ours o
+    WHERE s.scope IN ('app', 'account:' || o.ig_account_id)
+    RETURNING s.scope, s.ig_user_id, s.error, s.ig_user_id = o.ig_user_id AS is_same
+), suspects AS (
+    SELECT DISTINCT substr(scope, length('account:') + 1) AS ig_account_id, ig_user_id, error
+    FROM ended WHERE scope <> 'app' AND NOT is_same
+)
+"""
+
+SETTLE_RESOLVED = f"""
+WITH done AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+        $7::text[], $8::timestamptz[])
+        AS d (ig_user_id, ig_account_id, lease, username, name, profile_pic_url, raw, picture_until)
+), held AS ({_HELD}), ours AS ({_OURS}), cached AS (
+    INSERT INTO instagram_user_cache AS c (ig_user_id, username, name, profile_pic_url,
+        last_fetched_at, fail_count, raw, expires_at)
+    SELECT ig_user_id, username, name, profile_pic_url, now(), 0, raw::jsonb,
+        LEAST(now() + $9::interval,
+            CASE WHEN picture_until >= now() + interval '1 hour' THEN picture_until END)
+    FROM ours ORDER BY ig_user_id
+    ON CONFLICT (ig_user_id) DO UPDATE SET username = EXCLUDED.username, name = EXCLUDED.name,
+        profile_pic_url = EXCLUDED.profile_pic_url, last_fetched_at = EXCLUDED.last_fetched_at,
+        fail_count = 0, raw = EXCLUDED.raw, expires_at = EXCLUDED.expires_at, last_error = NULL
+), freed AS (
+    UPDATE instagram_participants p SET due_at = NULL, lease = NULL, forced = false
+    FROM ours o WHERE p.ig_user_id = o.ig_user_id
+){_ENDED}
+SELECT 'settled' AS kind, ig_account_id, ig_user_id, NULL::jsonb AS error FROM ours
+UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error FROM suspects
+"""
+
+_CHARGED = """
+WITH done AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
+        AS d (ig_user_id, ig_account_id, lease, error)
+), held AS (""" + _HELD + """), ours AS (""" + _OURS + """), cached AS (
+    INSERT INTO instagram_user_cache AS c (ig_user_id, fail_count, last_failed_at, last_error)
+    SELECT ig_user_id, 1, now(), error::jsonb FROM ours ORDER BY ig_user_id
+    ON CONFLICT (ig_user_id) DO UPDATE SET fail_count = LEAST(c.fail_count + 1, $5),
+        last_failed_at = EXCLUDED.last_failed_at, last_error = EXCLUDED.last_error
+    RETURNING ig_user_id, fail_count, CASE WHEN fail_count < $5
+        THEN now() + ($6::interval[])[LEAST(fail_count, cardinality($6::interval[]))]
+        END AS next_attempt_at
+), freed AS (
+    UPDATE instagram_participants p SET due_at = c.next_attempt_at, lease = NULL, forced = false
+    FROM cached c WHERE p.ig_user_id = c.ig_user_id
+        AND (p.due_at IS NOT NULL OR p.lease IS NOT NULL)
+)"""
+SETTLE_FAILED = _CHARGED + _ENDED + """
+SELECT 'settled' AS kind, o.ig_account_id, ig_user_id, NULL::jsonb AS error, c.fail_count,
+    c.next_attempt_at
+FROM ours o JOIN cached c USING (ig_user_id)
+UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error, NULL, NULL FROM suspects
+"""
+# Graph itself may be at fault: no streak ends and no pause is lifted.
+SETTLE_UPSTREAM = _CHARGED + "SELECT fail_count, next_attempt_at FROM cached"
+
+RELEASE = """
+UPDATE instagram_participants SET due_at = now() + $3::interval, lease = NULL
+WHERE ig_user_id = $1 AND lease = $2
+"""
+
+CHARGE_SUSPECT = """
+WITH cached AS (
+    INSERT INTO instagram_user_cache AS c (ig_user_id, fail_count, last_failed_at, last_error)
+    SELECT $1::text, 1, now(), $2::jsonb
+    WHERE EXISTS (SELECT FROM instagram_participants WHERE ig_user_id = $1)
+    ON CONFLICT (ig_user_id) DO UPDATE SET fail_count = LEAST(c.fail_count + 1, $3),
+        last_failed_at = EXCLUDED.last_failed_at, last_error = EXCLUDED.last_error
+    RETURNING ig_user_id, fail_count, CASE WHEN fail_count < $3
+        THEN now() + ($4::interval[])[LEAST(fail_count, cardinality($4::interval[]))]
+        END AS next_attempt_at
+), freed AS (
+    UPDATE instagram_participants p SET due_at = c.next_attempt_at
+    FROM cached c WHERE p.ig_user_id = c.ig_user_id AND p.due_at IS NOT NULL AND p.lease IS NULL
+)
+SELECT fail_count, next_attempt_at FROM cached
+"""
+
+# Blame that is not yet certain; all of it runs under one advisory lock
+
+LOCK_STREAKS = "SELECT pg_advisory_xact_lock(hashtext('instagram_streaks'))"
+LOCK_LEASE = (
+    "SELECT true FROM instagram_participants WHERE ig_user_id = $1 AND lease = $2 FOR UPDATE"
+)
+PAUSE_ROW = "SELECT reason FROM instagram_pauses WHERE scope = $1"
+PRIOR_FAILURE = (
+    "SELECT fail_count, last_failed_at, last_error FROM instagram_user_cache WHERE ig_user_id = $1"
+)
+ADD_TO_STREAK = """
+INSERT INTO instagram_streaks AS s
+    (scope, ig_user_id, error, prior_fail_count, prior_last_failed_at, prior_last_error)
+VALUES ($1, $2, $3::jsonb, $4, $5, $6::jsonb)
+ON CONFLICT (scope, ig_user_id) DO UPDATE SET
+    error = EXCLUDED.error, tries = s.tries + 1, failed_at = EXCLUDED.failed_at
+RETURNING tries, (SELECT count(*) FROM instagram_streaks o
+    WHERE o.scope = $1 AND o.ig_user_id <> $2) + 1 AS length
+"""
+STREAK_LENGTH = "SELECT count(*) FROM instagram_streaks WHERE scope = $1"
+END_STREAK = """
+DELETE FROM instagram_streaks WHERE scope = $1
+RETURNING ig_user_id, failed_at, prior_fail_count, prior_last_failed_at, prior_last_error
+"""
+REFUND = """
+WITH refunded AS (
+    UPDATE instagram_user_cache SET fail_count = $3, last_failed_at = $4, last_error = $5::jsonb
+    WHERE ig_user_id = $1 AND last_failed_at = $2
+)
+UPDATE instagram_participants SET due_at = now()
+WHERE ig_user_id = $1 AND due_at IS NOT NULL AND lease IS NULL
+"""
+DUE_NOW = """
+UPDATE instagram_participants SET due_at = now()
+WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
+"""
+
+# The budget and the pauses
+
+RESERVE = f"""
+WITH here AS (
+    SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until, {_PAUSED} AS is_paused
+    FROM instagram_pauses x WHERE x.scope IN ('app', $1)
+), probe AS (
+    UPDATE instagram_pauses x SET probing_until = now() + $4::interval
+    WHERE x.scope IN ('app', $1) AND NOT {_PAUSED}
+        AND NOT EXISTS (SELECT FROM here WHERE is_paused)
+    RETURNING x.scope
+), slot AS (
+    INSERT INTO instagram_budget AS b (scope, next_at)
+    SELECT 'app', now() + $2::interval
+    WHERE NOT EXISTS (SELECT FROM here WHERE is_paused)
+        AND (SELECT count(*) FROM here) = (SELECT count(*) FROM probe)
+    ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
+        GREATEST(b.next_at, now()), now() + $3::interval) + $2::interval
+        / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
+    WHERE b.next_at <= now() + $3::interval
+        OR b.next_at > now() + 2 * $3::interval + $2::interval * 1000
+    RETURNING b.next_at - $2::interval
+        / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS at
+)
+SELECT EXTRACT(epoch FROM s.at - clock_timestamp())::float8 AS wait_s,
+    h.reason AS paused_by, h.scope AS paused_scope, EXISTS (SELECT FROM probe) AS is_probe,
+    (SELECT EXTRACT(epoch FROM b.next_at - now() - $3::interval)::float8
+        FROM instagram_budget b WHERE b.scope = 'app') AS full_for_s
+FROM (SELECT) AS one
+LEFT JOIN slot s ON true
+LEFT JOIN LATERAL (
+    SELECT reason, scope FROM here WHERE is_paused ORDER BY until DESC LIMIT 1) AS h ON true
+"""
+
+PACE = """
+INSERT INTO instagram_budget (scope, next_at, pace, paced_until)
+VALUES ('app', now(), $1, now() + $2::interval)
+ON CONFLICT (scope) DO UPDATE SET pace = EXCLUDED.pace, paced_until = EXCLUDED.paced_until
+"""
+
+# $3: how long Meta says, else null; $4: how long the first time; $5: the longest. A pause that is
+# still on is only made longer by what Meta says: calls in flight together are one strike.
+PAUSE = """
+INSERT INTO instagram_pauses AS x (scope, reason, until)
+VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval))
+ON CONFLICT (scope) DO UPDATE SET
+    reason = CASE WHEN x.until > now() AND x.until >= EXCLUDED.until
+        THEN x.reason ELSE EXCLUDED.reason END,
+    strikes = CASE WHEN x.until > now() THEN x.strikes
+        WHEN x.reason = EXCLUDED.reason THEN x.strikes + 1 ELSE 1 END,
+    until = CASE
+        WHEN x.until > now() AND x.reason = EXCLUDED.reason AND $3::interval IS NULL THEN x.until
+        WHEN x.until > now() THEN GREATEST(x.until, EXCLUDED.until)
+        WHEN x.reason = EXCLUDED.reason AND $3::interval IS NULL
+            THEN now() + LEAST($4::interval * power(2, LEAST(x.strikes, 20)), $5::interval)
+        ELSE EXCLUDED.until END,
+    probing_until = NULL
+RETURNING until
+"""
+PAUSE_UNTIL_CHANGED = """
+INSERT INTO instagram_pauses AS x (scope, reason, until) VALUES ($1, $2, 'infinity')
+ON CONFLICT (scope) DO UPDATE SET
+    reason = EXCLUDED.reason, until = EXCLUDED.until, probing_until = NULL
+"""
+TOKEN_IS_CURRENT = """
+SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token = $2 FOR UPDATE
+"""
+INVALIDATE_TOKEN = """
+UPDATE instagram_connections SET token_status = 'invalid', updated_at = now()
+WHERE ig_account_id = $1 AND access_token = $2
+"""
+HAS_NO_CONNECTION = """
+SELECT NOT EXISTS (SELECT FROM instagram_connections WHERE ig_account_id = $1)
+"""
+PAUSES = f"""
+SELECT x.scope, GREATEST(x.until, x.probing_until) AS until, x.reason,
+    CASE WHEN isfinite(x.until)
+        THEN EXTRACT(epoch FROM GREATEST(x.until, x.probing_until) - now()) ELSE 1e9
+        END::float8 AS left_s
+FROM instagram_pauses x WHERE {_PAUSED} ORDER BY x.scope LIMIT $1
+"""
+BUDGET_WAIT = """
+SELECT GREATEST(EXTRACT(epoch FROM next_at - now()), 0)::float8 AS wait_s,
+    CASE WHEN paced_until > now() THEN pace ELSE 1 END AS pace
+FROM instagram_budget WHERE scope = 'app'
+"""
+
+# Sweeping
+
+DUE = f"""
+SELECT d.ig_account_id, d.ig_user_id
+FROM (
+    SELECT k.ig_account_id FROM instagram_connections k
+    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
+    WHERE k.token_status = 'active' AND {_PAUSED} IS NOT TRUE
+        AND NOT EXISTS (
+            SELECT FROM instagram_pauses x WHERE x.scope = 'app' AND {_PAUSED})
+    ORDER BY random()
+) AS a
+CROSS JOIN LATERAL (
+    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
+    WHERE p.ig_account_id = a.ig_account_id AND p.due_at <= now() - $3::interval
+    ORDER BY p.due_at LIMIT $1
+) AS d
+LIMIT $2
+"""
+
+# Looking up
+
+# What blocks a user is read only where the identity is not fresh, or with $3.
+LOOKUP = f"""
+SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url, c.last_fetched_at, c.expires_at,
+    COALESCE(c.fail_count, 0) AS fail_count, c.last_failed_at,
+    c.last_error->>'reason' AS last_reason, p.is_participant IS TRUE AS is_participant,
+    p.is_scheduled IS TRUE AS is_scheduled, p.pause, now() AS read_at
+FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
+LEFT JOIN instagram_user_cache c ON c.ig_user_id = u.ig_user_id
+LEFT JOIN LATERAL (
+    SELECT true AS is_participant, bool_or(due_at IS NOT NULL) AS is_scheduled,
+        CASE WHEN bool_and(blocked IS NOT NULL)
+            THEN (array_agg(blocked ORDER BY last_message_at DESC))[1] END AS pause
+    FROM (
+        SELECT p.due_at, p.last_message_at, {_BLOCKED} AS blocked
+        FROM instagram_participants p
+        LEFT JOIN instagram_connections k ON k.ig_account_id = p.ig_account_id
+        LEFT JOIN instagram_pauses x ON x.scope = 'account:' || p.ig_account_id
+        WHERE p.ig_user_id = u.ig_user_id
+            AND ($3::boolean OR {_FRESH.format(ttl="$2")} IS NOT TRUE)
+    ) AS of_user
+    HAVING count(*) > 0
+) AS p ON true
+ORDER BY u.place
+"""
+
+SCHEDULE_STALE = f"""
+WITH held AS (
+    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
+    WHERE p.ig_user_id = ANY ($1::text[]) AND p.due_at IS NULL
+    ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
+)
+UPDATE instagram_participants p SET due_at = n.due_at
+FROM (
+    SELECT h.*, {_NEXT_FETCH.format(ttl="$2", max="$3", waits="$4", wrote="false")} AS due_at
+    FROM held h LEFT JOIN instagram_user_cache c USING (ig_user_id)
+) AS n
+WHERE p.ig_account_id = n.ig_account_id AND p.ig_user_id = n.ig_user_id AND n.due_at IS NOT NULL
+RETURNING p.ig_account_id, p.ig_user_id, p.due_at <= now() AS is_due
+"""
+
+# Asked for by operators
+
+CLEAR_FAILURES = """
+UPDATE instagram_user_cache SET fail_count = 0 WHERE ig_user_id = $1 AND fail_count > 0
+"""
+# Takes every participant of the users; a claim that is on keeps its lease.
+FORCE = f"""
+WITH held AS (
+    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
+    WHERE p.ig_user_id = ANY ($1::text[])
+    ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
+), forced AS (
+    UPDATE instagram_participants p SET due_at = now(), forced = true FROM held h
+    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id AND NOT {_LEASED}
+)
+SELECT h.ig_account_id, h.ig_user_id, {_BLOCKED} AS blocked, now() AS forced_at
+FROM held h JOIN instagram_participants p USING (ig_account_id, ig_user_id)
+LEFT JOIN instagram_connections k ON k.ig_account_id = h.ig_account_id
+LEFT JOIN instagram_pauses x ON x.scope = 'account:' || h.ig_account_id
+ORDER BY p.last_message_at DESC
+"""
+LOCATION_EXISTS = "SELECT EXISTS (SELECT FROM instagram_connections WHERE location_id = $1)"
+CANDIDATES = f"""
+WITH accounts AS (
+    SELECT ig_account_id FROM instagram_connections WHERE location_id = $1
+), found AS (
+    SELECT f.* FROM accounts a CROSS JOIN LATERAL (
+        SELECT p.ig_user_id, p.last_message_at
+        FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
+        WHERE p.ig_account_id = a.ig_account_id AND p.last_message_at >= now() - $2::interval
+            AND {_FRESH.format(ttl="$3")} IS NOT TRUE
+            AND CASE WHEN $6::boolean THEN
+                    COALESCE(c.fail_count, 0) = 0 OR c.last_failed_at IS NULL
+                    OR c.last_failed_at <= now() - interval '10 minutes'
+                ELSE COALESCE(c.fail_count, 0) = 0
+                    OR (c.fail_count < $4 AND {_RETRY_AT.format(waits="$5")} <= now()) END
+        ORDER BY p.last_message_at DESC LIMIT $7
+    ) AS f
+), users AS (
+    SELECT ig_user_id, max(last_message_at) AS last_message_at FROM found GROUP BY ig_user_id
+)
+SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
+FROM users ORDER BY last_message_at DESC, ig_user_id LIMIT $8
+"""
+ERASE = (
+    "DELETE FROM instagram_participants WHERE ig_user_id = $1",
+    "DELETE FROM instagram_streaks WHERE ig_user_id = $1",
+    "DELETE FROM instagram_user_cache WHERE ig_user_id = $1",
+)
+
+# Connections
+
+LOCK_CONNECTIONS = "SELECT pg_advisory_xact_lock(hashtext('instagram_connections'))"
+OTHER_OWNER = """
+SELECT ig_account_id FROM instagram_connections
+WHERE ig_account_id <> $1 AND (ig_account_id = ANY ($2::text[]) OR alias_ids && $2::text[]) LIMIT 1
+"""
+PUT_CONNECTION = """
+INSERT INTO instagram_connections AS k
+    (ig_account_id, alias_ids, location_id, login, access_token, token_status)
+VALUES ($1, $2, $3, $4, $5, 'active')
+ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
+    location_id = EXCLUDED.location_id, login = EXCLUDED.login,
+    access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now()
+"""
+LIFT_PAUSE = """
+DELETE FROM instagram_pauses
+WHERE scope = $1 AND reason IN ('token_invalid', 'permission', 'no_connection')
+"""
+# An id of an account is never a user, and an alias is stored as its account.
+FORGET_OWN_IDS = (
+    "DELETE FROM instagram_participants WHERE ig_user_id = ANY ($1::text[])",
+    "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
+)
+REHOME_ALIASES = """
+WITH moved AS (
+    DELETE FROM instagram_participants WHERE ig_account_id = ANY ($2::text[]) RETURNING *
+)
+INSERT INTO instagram_participants AS p
+    (ig_account_id, ig_user_id, first_message_at, last_message_at, due_at, forced)
+SELECT $1, ig_user_id, min(first_message_at), max(last_message_at), min(due_at), bool_or(forced)
+FROM moved GROUP BY ig_user_id ORDER BY ig_user_id
+ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
+    first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
+    last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
+    due_at = COALESCE(p.due_at, EXCLUDED.due_at)
+"""
+_CONNECTION = f"""
+SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.token_status, k.created_at,
+    k.updated_at, GREATEST(x.until, x.probing_until) AS paused_until, x.reason AS pause_reason
+FROM instagram_connections k
+LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
+"""
+CONNECTION = _CONNECTION + "WHERE k.ig_account_id = $1"
+CONNECTIONS = _CONNECTION + "ORDER BY k.ig_account_id LIMIT $1"
+DELETE_CONNECTION = "DELETE FROM instagram_connections WHERE ig_account_id = $1 RETURNING true"
+DELETE_PAUSE = "DELETE FROM instagram_pauses WHERE scope = $1"
+DIRECTORY = "SELECT ig_account_id, alias_ids FROM instagram_connections"
+
+# Watching
+
+COUNTS = """
+SELECT
+    (SELECT count(*) FROM instagram_user_cache WHERE last_fetched_at IS NOT NULL) AS resolved,
+    (SELECT count(*) FROM instagram_user_cache
+        WHERE last_fetched_at IS NULL AND fail_count >= $1) AS failed,
+    (SELECT count(DISTINCT p.ig_user_id) FROM instagram_participants p
+        LEFT JOIN instagram_user_cache c USING (ig_user_id)
+        WHERE c.last_fetched_at IS NULL AND COALESCE(c.fail_count, 0) < $1) AS pending
+"""
+
+# Migrating
+
+LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtext('instagram_migration'))"
+STORED_TOKENS = "SELECT ig_account_id, access_token FROM instagram_connections FOR UPDATE"
+STORE_TOKEN = "UPDATE instagram_connections SET access_token = $2 WHERE ig_account_id = $1"  # noqa: S105

@@ -1,0 +1,63 @@
+"""The sweeper: what fell due becomes hints, whoever knew of it before."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from service.queue import TurnQueue
+    from service.store.identities import Identities
+
+INTERVAL_S = 1.0
+LOW_WATER = 1000
+A_ACCOUNT = 100
+# What came in through this process is on its queue already: leave it a moment.
+OVERDUE = timedelta(seconds=0.5)
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Reads what is due, only while the queue is low, and puts it behind live messages."""
+
+    def __init__(self, identities: Identities, queue: TurnQueue, capacity: int) -> None:
+        self._identities = identities
+        self._queue = queue
+        self._low_water = min(LOW_WATER, max(1, capacity // 2))
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Sweep at once: something has become due (a new token, the end of a pause)."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled; while Postgres is away, try on."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.sweep()
+            except UnavailableError as error:
+                log.warning("sweep put off", error=str(error))
+            await self._rest()
+
+    async def sweep(self) -> int:
+        """Offer what is overdue; returns how many hints were taken in."""
+        if self._queue.depth >= self._low_water:
+            return 0
+        due = await self._identities.find_due(A_ACCOUNT, self._low_water, OVERDUE)
+        return sum(
+            self._queue.offer(user.ig_account_id, user.ig_user_id, is_live=False) for user in due
+        )
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(INTERVAL_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
