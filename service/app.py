@@ -141,9 +141,7 @@ async def _start(
     sweeper = Sweeper(identities, queue, settings.queue_capacity)
     fetching = Fetching(identities, queue)
     resolver = _resolver(settings, vault, database, session, rules, queue, board, pauses, metrics)
-    replica = Replica(
-        connections, pauses, board, known, queue, fetching.note_change, sweeper.wake
-    )
+    replica = Replica(connections, pauses, board, known, queue, fetching.note_change, sweeper.wake)
     intake = DirectIntake(Journal(database, rules), known, queue, metrics)
     status = Status(
         database,

@@ -23,7 +23,7 @@ _RETELL_PACE_S = 20.0
 
 
 class PauseBoard:
-    """This replica's view of the pauses: a hint, kept up to date by notices.
+    """The pauses as this replica sees them: a hint, kept up to date by notices.
 
     The statement that takes a place in the budget is what decides.
     """

@@ -1,18 +1,18 @@
 """The refusals and failures that cross a room's door; each is a decision and carries its data.
 
-    ServiceError
-    ├── UnavailableError        Postgres (or the broker) did not answer in time: 503, try again
-    ├── UnstorableError         Postgres refuses the values of one row
-    ├── SettingsError           the process can't start with this environment
-    ├── SealError               no configured key opens this token
-    ├── WebhookError            a delivery that is refused
-    │   ├── SignatureError      nobody we share a secret with has signed these bytes
-    │   └── PayloadError        signed, but not a JSON object
-    └── GraphError              what a failed profile call means, by whose fault it is
-        ├── UserFault           Meta's answer about this user: a failure of the user
-        ├── NobodysFault        time-out, 5xx, not JSON: worth one more try
-        ├── AccountFault        the account's token, permission or quota: pauses the account
-        └── AppFault            the app's quota or our own bad request: pauses the app
+ServiceError
+├── UnavailableError        Postgres (or the broker) did not answer in time: 503, try again
+├── UnstorableError         Postgres refuses the values of one row
+├── SettingsError           the process can't start with this environment
+├── SealError               no configured key opens this token
+├── WebhookError            a delivery that is refused
+│   ├── SignatureError      nobody we share a secret with has signed these bytes
+│   └── PayloadError        signed, but not a JSON object
+└── GraphError              what a failed profile call means, by whose fault it is
+    ├── UserFault           Meta's answer about this user: a failure of the user
+    ├── NobodysFault        time-out, 5xx, not JSON: worth one more try
+    ├── AccountFault        the account's token, permission or quota: pauses the account
+    └── AppFault            the app's quota or our own bad request: pauses the app
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def read_error(status: int, error: object, usage: Usage) -> GraphError:
         return fault(problem("throttled"), usage.regain_s)
     if fields.get("is_transient") is True or code is None or code in _PASSING_CODES:
         return NobodysFault(upstream)
-    if code == 230:  # noqa: PLR2004 - Meta's codes are their own names
+    if code == 230:
         return UserFault(problem("consent_required"))
     if code in {9010, 803} or (code, subcode) == (100, 33):
         return UserFault(problem("not_found"))
@@ -144,7 +144,7 @@ def read_error(status: int, error: object, usage: Usage) -> GraphError:
         return AccountFault(problem("token_invalid"))
     if code in _PERMISSION_CODES:
         return AccountFault(problem("permission"))
-    if code == 368:  # noqa: PLR2004 - blocked for a breach of policy
+    if code == 368:
         return AccountFault(problem("throttled"), POLICY_BLOCK_S)
     if code in {100, 2500}:
         return AppFault(problem("bad_request"))
@@ -215,8 +215,10 @@ def _text(value: object) -> str | None:
 
 def _storable_text(text: str) -> str:
     """Replace what Postgres can't hold: NUL and lone surrogates."""
-    return text.replace("\0", _REPLACEMENT).encode("utf-16", "surrogatepass").decode(
-        "utf-16", "replace"
+    return (
+        text.replace("\0", _REPLACEMENT)
+        .encode("utf-16", "surrogatepass")
+        .decode("utf-16", "replace")
     )
 
 

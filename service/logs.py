@@ -68,4 +68,3 @@ class _ToStructlog(logging.Handler):
         logger.log(
             record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
         )
-

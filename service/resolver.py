@@ -206,7 +206,9 @@ class Resolver:
         try:
             token = self._vault.open(claim.sealed_token, claim.ig_account_id)
         except SealError as error:
-            log.error("a token can't be opened", ig_account_id=claim.ig_account_id, error=str(error))
+            log.error(
+                "a token can't be opened", ig_account_id=claim.ig_account_id, error=str(error)
+            )
             raise AccountFault(GraphProblem("token_unreadable")) from None
         try:
             return await self._call(claim, token)
@@ -239,7 +241,9 @@ class Resolver:
         try:
             return await self._claims.resolve(claim, profile)
         except UnstorableError as error:
-            log.error(f"{TAG} profile can't be stored", ig_user_id=claim.ig_user_id, error=str(error))
+            log.error(
+                f"{TAG} profile can't be stored", ig_user_id=claim.ig_user_id, error=str(error)
+            )
             problem = GraphProblem("upstream_error", message="the profile can't be stored")
             return await self._claims.fail(claim, problem)
 

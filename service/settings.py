@@ -59,7 +59,7 @@ def _http_url(url: str) -> str:
 
 
 def _intake_url(url: str) -> str:
-    if url and urlsplit(url.split(",")[0]).scheme not in ("nats", "tls"):
+    if url and urlsplit(url.split(",", maxsplit=1)[0]).scheme not in ("nats", "tls"):
         raise ValueError("is empty or nats://host:port[,…]")
     return url
 

@@ -161,7 +161,7 @@ def _contact(
     if event.get("is_self") is True or item.get("is_self") is True:
         raise Skipped("self message")
     is_echo = event.get("is_echo") is True
-    account, user, is_users_own = _parties(entry, item, is_echo, account_of)
+    account, user, is_users_own = _parties(entry, item, account_of, is_echo=is_echo)
     said_at = event_time(item.get("timestamp"), received_at)
     return Contact(account, user, said_at, said_at, wrote=is_users_own)
 
@@ -176,7 +176,7 @@ def _contact_kind(item: dict[str, Any]) -> str:
 
 
 def _parties(
-    entry: dict[str, Any], item: dict[str, Any], is_echo: bool, account_of: Mapping[str, str]
+    entry: dict[str, Any], item: dict[str, Any], account_of: Mapping[str, str], *, is_echo: bool
 ) -> tuple[str, str, bool]:
     """The account, the user, and whether the user is the sender.
 

@@ -12,14 +12,14 @@ from aiohttp import web
 from service.http.problems import ProblemError, bad_request, json_response
 from service.http.users import user_id
 from service.http.webhook import read_body
-from service.model import Login, ig_id, identity  # noqa: TC001 - msgspec reads Login at run time
+from service.model import Login, identity, ig_id
 from service.store.connections import TakenError
 
 if TYPE_CHECKING:
     from service.erasure import Erasure
     from service.fetching import Fetching
-    from service.model import Rules
     from service.http.health import Status
+    from service.model import Rules
     from service.replica import Replica
     from service.store.connections import Connections
     from service.store.identities import Identities
@@ -30,9 +30,7 @@ _VISIBLE = r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 LocationId = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_VISIBLE)]
-AccessToken = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")
-]
+AccessToken = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")]
 
 
 class ConnectionBody(msgspec.Struct, rename="camel"):

@@ -122,4 +122,3 @@ def _from_router(error: web.HTTPException) -> ProblemError:
     }
     status = HTTPStatus(error.status)
     return ProblemError(status, details.get(error.status, status.phrase), headers)
-

@@ -8,7 +8,7 @@ import structlog
 
 from service.errors import UnavailableError
 from service.http.problems import bad_request, json_response
-from service.model import ig_id, identity, is_fresh, is_stopped
+from service.model import identity, ig_id, is_fresh, is_stopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -33,7 +33,10 @@ class Report:
     def findings(self, findings: Sequence[Finding]) -> None:
         """Show what became of every sender; below it, what a wrong one should have got."""
         self.line()
-        self._out.print(_table(findings))
+        with self._out.capture() as rendered:
+            self._out.print(_table(findings))
+        for row in rendered.get().splitlines():
+            self._out.out(row.rstrip(), highlight=False)
         self.line()
         wrong = [finding for finding in findings if not finding.ok]
         for finding in wrong:

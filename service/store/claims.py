@@ -213,9 +213,7 @@ class Claims:
         )
         return LOST if charged is None else _failed(charged)
 
-    async def _suspect(
-        self, connection: Session, claim: Claim, problem: GraphProblem
-    ) -> Settled:
+    async def _suspect(self, connection: Session, claim: Claim, problem: GraphProblem) -> Settled:
         is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == "permission"
         charge = msgspec.structs.replace(problem, reason="upstream_error")
         row = await connection.fetchrow(
@@ -262,9 +260,7 @@ class Claims:
 def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
     if row["verdict"] != "taken":
         return Refusal(row["verdict"])
-    return Claim(
-        row["ig_account_id"], row["ig_user_id"], lease, row["access_token"], row["login"]
-    )
+    return Claim(row["ig_account_id"], row["ig_user_id"], lease, row["access_token"], row["login"])
 
 
 def _claim_columns(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[int]]:
@@ -289,9 +285,7 @@ async def _hold(connection: Session, claim: Claim) -> bool:
     return bool(await connection.fetchval(sql.LOCK_LEASE, claim.ig_user_id, claim.lease))
 
 
-async def _release(
-    connection: Session, claim: Claim, wait: timedelta = NOW
-) -> Settled:
+async def _release(connection: Session, claim: Claim, wait: timedelta = NOW) -> Settled:
     await connection.execute(sql.RELEASE, claim.ig_user_id, claim.lease, wait)
     return PAUSED
 

@@ -90,9 +90,7 @@ class Database:
             return await connection.fetch(query, *args)
 
     @asynccontextmanager
-    async def transaction(
-        self, timeout_s: float = STATEMENT_TIMEOUT_S
-    ) -> AsyncIterator[Session]:
+    async def transaction(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[Session]:
         """Give a connection inside a transaction; the whole block is bounded."""
         async with (
             self._translated(timeout_s),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from service.coalescer import Coalescer
-from service.model import CachedIdentity
+from service.model import FOREVER, CachedIdentity
 from service.store import sql
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Identities:
         for row in rows:
             if row["blocked"] is None:
                 hints.setdefault(row["ig_user_id"], _due(row))
-        forced_at = rows[0]["forced_at"] if rows else datetime.max
+        forced_at = rows[0]["forced_at"] if rows else FOREVER
         return Forced(forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
 
     async def has_location(self, location_id: str) -> bool:

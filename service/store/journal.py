@@ -60,4 +60,3 @@ class Journal:
         )
         by_key = {(row["ig_account_id"], row["ig_user_id"]): Journalled(**row) for row in written}
         return [by_key[contact.key] for contact in contacts]
-

@@ -36,7 +36,9 @@ async def migrate(dsn: str, vault: Vault) -> int:
             finally:
                 await connection.close(timeout=5)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError(f"the migration failed: {str(error) or type(error).__name__}") from error
+        raise UnavailableError(
+            f"the migration failed: {str(error) or type(error).__name__}"
+        ) from error
 
 
 async def _migrate(connection: asyncpg.Connection, vault: Vault) -> int:

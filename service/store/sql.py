@@ -27,13 +27,19 @@ _NEXT_FETCH = (
     " ELSE " + _RETRY_AT + " END"
 )
 _PAUSED = "(x.until > now() OR COALESCE(x.probing_until > now(), false))"
-_BLOCKED = """CASE
-    WHEN (SELECT true FROM instagram_pauses x WHERE x.scope = 'app' AND """ + _PAUSED + """)
+_BLOCKED = (
+    """CASE
+    WHEN (SELECT true FROM instagram_pauses x WHERE x.scope = 'app' AND """
+    + _PAUSED
+    + """)
         THEN (SELECT x.reason FROM instagram_pauses x WHERE x.scope = 'app')
     WHEN k.ig_account_id IS NULL THEN 'no_connection'
-    WHEN """ + _PAUSED + """ THEN x.reason
+    WHEN """
+    + _PAUSED
+    + """ THEN x.reason
     WHEN k.token_status = 'invalid' THEN 'token_invalid'
     END"""
+)
 _LEASED = "(p.lease IS NOT NULL AND p.due_at > now())"
 
 # Receiving
@@ -146,11 +152,16 @@ SELECT 'settled' AS kind, ig_account_id, ig_user_id, NULL::jsonb AS error FROM o
 UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error FROM suspects
 """
 
-_CHARGED = """
+_CHARGED = (
+    """
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
         AS d (ig_user_id, ig_account_id, lease, error)
-), held AS (""" + _HELD + """), ours AS (""" + _OURS + """), cached AS (
+), held AS ("""
+    + _HELD
+    + """), ours AS ("""
+    + _OURS
+    + """), cached AS (
     INSERT INTO instagram_user_cache AS c (ig_user_id, fail_count, last_failed_at, last_error)
     SELECT ig_user_id, 1, now(), error::jsonb FROM ours ORDER BY ig_user_id
     ON CONFLICT (ig_user_id) DO UPDATE SET fail_count = LEAST(c.fail_count + 1, $5),
@@ -163,12 +174,17 @@ WITH done AS (
     FROM cached c WHERE p.ig_user_id = c.ig_user_id
         AND (p.due_at IS NOT NULL OR p.lease IS NOT NULL)
 )"""
-SETTLE_FAILED = _CHARGED + _ENDED + """
+)
+SETTLE_FAILED = (
+    _CHARGED
+    + _ENDED
+    + """
 SELECT 'settled' AS kind, o.ig_account_id, ig_user_id, NULL::jsonb AS error, c.fail_count,
     c.next_attempt_at
 FROM ours o JOIN cached c USING (ig_user_id)
 UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error, NULL, NULL FROM suspects
 """
+)
 # Graph itself may be at fault: no streak ends and no pause is lifted.
 SETTLE_UPSTREAM = _CHARGED + "SELECT fail_count, next_attempt_at FROM cached"
 
@@ -495,4 +511,4 @@ SELECT
 
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtext('instagram_migration'))"
 STORED_TOKENS = "SELECT ig_account_id, access_token FROM instagram_connections FOR UPDATE"
-STORE_TOKEN = "UPDATE instagram_connections SET access_token = $2 WHERE ig_account_id = $1"  # noqa: S105
+STORE_TOKEN = "UPDATE instagram_connections SET access_token = $2 WHERE ig_account_id = $1"
