@@ -80,9 +80,9 @@ def _console(*, stderr: bool) -> Console:
 
 
 def _table(findings: Sequence[Finding]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("sender", "what it is", "name", "state", "reason", "verdict"):
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in ("sender", "what it is", "name", "state", "reason", "ok?"):
+        table.add_column(column, overflow="fold", no_wrap=column != "what it is")
     for finding in findings:
         got = finding.got
         told = (got.display_name, got.state, got.reason or "-") if got else ("-", "missing", "-")

@@ -34,13 +34,13 @@ RESOLVED = Sender(
 )
 NAME_ONLY = Sender(
     "9000000000100002",
-    "has a name but no username",
+    "name, no username",
     "Name Only",
     profile={"username": None, "name": "Name Only"},
 )
 NAMELESS = Sender(
     "9000000000100003",
-    "has neither name nor username",
+    "no name at all",
     "@user_100003",
     profile={"username": None, "name": "", "profile_pic": None},
 )
@@ -54,19 +54,17 @@ NO_CONSENT = Sender(
 )
 GONE = Sender(
     "9000000000100005",
-    "has left Instagram",
+    "left Instagram",
     "@user_100005",
     state="pending",
     reason="not_found",
     graph_answer="not_found",
 )
-WRITTEN_TO = _known("9000000000100006", "was written to (an echo)", "echo.receiver")
-TAPPED = _known("9000000000100007", "tapped a menu (in a batch)", "menu.tapper")
-REACTED = _known("9000000000100008", "left a heart (in a batch)", "heart.giver")
-STANDBY = _known("9000000000100009", "wrote on standby (in a batch)", "standby.sender")
-READER = Sender(
-    "9000000000100010", "only read a message (in a batch)", "@user_100010", state="unknown"
-)
+WRITTEN_TO = _known("9000000000100006", "was written to", "echo.receiver")
+TAPPED = _known("9000000000100007", "tapped a menu", "menu.tapper")
+REACTED = _known("9000000000100008", "left a heart", "heart.giver")
+STANDBY = _known("9000000000100009", "wrote on standby", "standby.sender")
+READER = Sender("9000000000100010", "only read", "@user_100010", state="unknown")
 
 SENDERS = (
     RESOLVED,
