@@ -8,14 +8,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-import aiohttp
 import structlog
 
 from service.budget import Budget, PauseBoard
 from service.erasure import Erasure
 from service.errors import UnavailableError
 from service.fetching import Fetching
-from service.graph import GraphClient
+from service.graph import GraphClient, graph_session
 from service.http.auth import Keyring
 from service.http.health import HealthRoutes, Status
 from service.http.operators import OperatorRoutes
@@ -43,6 +42,8 @@ from service.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    import aiohttp
 
     from service.settings import Settings
 
@@ -111,7 +112,7 @@ async def service(settings: Settings) -> AsyncIterator[Running]:
         await _patiently(lambda: migrate(dsn, vault))
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
-        session = await stack.enter_async_context(_graph_session(settings.graph_concurrency))
+        session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
         yield await _start(settings, vault, database, session, stack)
 
 
@@ -235,15 +236,6 @@ def _resolver(
         metrics,
         settings.graph_concurrency,
         settings.graph_calls_per_second,
-    )
-
-
-def _graph_session(connections: int) -> aiohttp.ClientSession:
-    """A client that keeps no cookies, reads no proxy from the environment, follows nothing."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
     )
 
 

@@ -101,6 +101,30 @@ class GraphClient:
         return hmac.digest(self._app_secret, token.encode(), "sha256").hex()
 
 
+def graph_session(connections: int) -> aiohttp.ClientSession:
+    """Open a client that keeps no cookies, reads no proxy and never sends a call twice."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        middlewares=[_send_once],
+    )
+
+
+class _LostConnectionError(aiohttp.ClientError):
+    """The connection broke while a call was under way."""
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Hide lost connections from aiohttp, which would repeat the call outside the budget."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostConnectionError(type(error).__name__) from error
+
+
 def read_answer(ig_user_id: str, status: int, body: bytes, usage: Usage) -> Profile:
     """Turn an answer into a profile, or raise whose fault it is that there is none."""
     answer = _decode(body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import datetime
 from typing import Any, TextIO
 
 import structlog
@@ -22,7 +23,10 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
     final: list[Any] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        else [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=_plain),
+        ]
     )
     structlog.configure(
         processors=shared + final,
@@ -35,6 +39,13 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
         handlers=[_ToStructlog()],
         force=True,
     )
+
+
+def _plain(value: object) -> str:
+    """Write what JSON has no form for; times as RFC 3339."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)
 
 
 class _LineWriter:

@@ -123,7 +123,6 @@ class Resolver:
         async with self._turnstile:
             hint = await self._next_hint()
             try:
-                started_at = time.monotonic()
                 claim = await self._claim(hint)
                 place = None if claim is None else await self._place(claim)
             except BaseException:
@@ -131,7 +130,7 @@ class Resolver:
                 raise
         try:
             if claim is not None and place:
-                await self._resolve(claim, started_at, hint)
+                await self._resolve(claim, hint)
         finally:
             self._queue.done(hint.ig_user_id)
 
@@ -183,8 +182,9 @@ class Resolver:
             reason=reason,
         )
 
-    async def _resolve(self, claim: Claim, started_at: float, hint: Hint) -> None:
+    async def _resolve(self, claim: Claim, hint: Hint) -> None:
         """Fetch a claimed user and settle what comes of it."""
+        started_at = time.monotonic()
         problem: GraphProblem | None = None
         try:
             profile = await self._fetch(claim)
