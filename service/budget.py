@@ -88,14 +88,16 @@ class Budget:
         """How long a worker waits for a place before it lets others have its claim."""
         return 5 + 2 * self._interval_s
 
-    async def wait_for_place(self, ig_account_id: str) -> Reservation | None:
+    async def wait_for_place(
+        self, ig_account_id: str, *, is_probe: bool = False
+    ) -> Reservation | None:
         """Wait for a place and take it; the reservation if paused, None if there was none in time.
 
         Only workers may wait here: many waiters would starve one another.
         """
         deadline = asyncio.get_running_loop().time() + self.patience_s
         while True:
-            place = await self._pauses.reserve(ig_account_id, self._interval_s)
+            place = await self._pauses.reserve(ig_account_id, self._interval_s, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
             if place.wait_s is not None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from service.model import Profile
     from service.queue import Hint, TurnQueue
     from service.store.claims import Claims
+    from service.store.pauses import Reservation
     from service.vault import Vault
 
 SECOND_TRY_S = (0.8, 1.2)
@@ -129,8 +130,8 @@ class Resolver:
                 self._queue.done(hint.ig_user_id)
                 raise
         try:
-            if claim is not None and place:
-                await self._resolve(claim, hint)
+            if claim is not None and place is not None:
+                await self._resolve(claim, place, hint)
         finally:
             self._queue.done(hint.ig_user_id)
 
@@ -155,22 +156,22 @@ class Resolver:
         )
         return None
 
-    async def _place(self, claim: Claim) -> bool:
+    async def _place(self, claim: Claim) -> Reservation | None:
         """Wait for the budget; if the call may not be made the claim is given back."""
         try:
-            await self._wait_for_place(claim)
+            return await self._wait_for_place(claim, is_probe=False)
         except PutOffError as put_off:
             await self._put_off(claim, put_off.reason)
-            return False
-        return True
+            return None
 
-    async def _wait_for_place(self, claim: Claim) -> None:
+    async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
         with self._metrics.budget_wait_seconds.time():
-            place = await self._budget.wait_for_place(claim.ig_account_id)
+            place = await self._budget.wait_for_place(claim.ig_account_id, is_probe=is_probe)
         if place is None:
             raise PutOffError("budget")
         if place.paused_by is not None:
             raise PutOffError(place.paused_by)
+        return place
 
     async def _put_off(self, claim: Claim, reason: str) -> None:
         await self._claims.release(claim)
@@ -182,12 +183,12 @@ class Resolver:
             reason=reason,
         )
 
-    async def _resolve(self, claim: Claim, hint: Hint) -> None:
+    async def _resolve(self, claim: Claim, place: Reservation, hint: Hint) -> None:
         """Fetch a claimed user and settle what comes of it."""
         started_at = time.monotonic()
         problem: GraphProblem | None = None
         try:
-            profile = await self._fetch(claim)
+            profile = await self._fetch(claim, is_probe=place.is_probe)
         except PutOffError as put_off:
             await self._put_off(claim, put_off.reason)
             return
@@ -201,7 +202,7 @@ class Resolver:
         self._metrics.settled.labels(settled.outcome).inc()
         _report(claim, settled, problem, duration_s=time.monotonic() - started_at)
 
-    async def _fetch(self, claim: Claim) -> Profile:
+    async def _fetch(self, claim: Claim, *, is_probe: bool) -> Profile:
         """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
         try:
             token = self._vault.open(claim.sealed_token, claim.ig_account_id)
@@ -214,7 +215,7 @@ class Resolver:
             return await self._call(claim, token)
         except NobodysFault:
             await asyncio.sleep(random.uniform(*SECOND_TRY_S))  # noqa: S311 - not a secret
-        await self._wait_for_place(claim)
+        await self._wait_for_place(claim, is_probe=is_probe)
         return await self._call(claim, token)
 
     async def _call(self, claim: Claim, token: str) -> Profile:

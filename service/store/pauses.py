@@ -55,11 +55,14 @@ class Pauses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def reserve(self, ig_account_id: str, interval_s: float) -> Reservation:
+    async def reserve(
+        self, ig_account_id: str, interval_s: float, *, is_probe: bool = False
+    ) -> Reservation:
         """Take the next place in the budget, unless the account or the app is paused.
 
-        A pause that has run out lets one call through as a probe. A generic cell rate algorithm
-        (ITU-T I.371) without burst; never reserves more than a second or one interval ahead.
+        A pause that has run out lets one call through as a probe; `is_probe` asks for the second
+        try of that call. A generic cell rate algorithm (ITU-T I.371) without burst; never
+        reserves more than a second or one interval ahead.
         """
         rows = await self._database.fetch(
             sql.RESERVE,
@@ -67,6 +70,7 @@ class Pauses:
             timedelta(seconds=interval_s),
             timedelta(seconds=max(1.0, interval_s)),
             PROBE,
+            is_probe,
         )
         return Reservation(**rows[0])
 

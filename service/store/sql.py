@@ -249,13 +249,17 @@ WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
 
 # The budget and the pauses
 
-RESERVE = f"""
+# $5: the caller is the probe already, and asks for its second try.
+RESERVE = """
 WITH here AS (
-    SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until, {_PAUSED} AS is_paused
+    SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
+        x.until > now() OR (NOT $5::boolean AND COALESCE(x.probing_until > now(), false))
+            AS is_paused
     FROM instagram_pauses x WHERE x.scope IN ('app', $1)
 ), probe AS (
     UPDATE instagram_pauses x SET probing_until = now() + $4::interval
-    WHERE x.scope IN ('app', $1) AND NOT {_PAUSED}
+    WHERE x.scope IN ('app', $1) AND x.until <= now()
+        AND ($5::boolean OR COALESCE(x.probing_until <= now(), true))
         AND NOT EXISTS (SELECT FROM here WHERE is_paused)
     RETURNING x.scope
 ), slot AS (
