@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +22,9 @@ from service.http.operators import OperatorRoutes
 from service.http.server import build_application, serve
 from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
+from service.intake.arrivals import Arrivals
 from service.intake.direct import DirectIntake
+from service.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.intake.known import Known
 from service.logs import LOST_LINES
 from service.metrics import Metrics
@@ -44,7 +47,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     import aiohttp
+    from aiohttp import web
 
+    from service.intake import Intake
     from service.settings import Settings
 
 START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
@@ -103,6 +108,42 @@ class Running:
                 raise RuntimeError(f"the background task {task.get_name()} ended by itself")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What both halves of the service are built from."""
+
+    settings: Settings
+    vault: Vault
+    database: Database
+    rules: Rules
+    metrics: Metrics
+    board: PauseBoard
+    known: Known
+    queue: TurnQueue
+    identities: Identities
+    pauses: Pauses
+    connections: Connections
+
+    @classmethod
+    def build(cls, settings: Settings, vault: Vault, database: Database) -> Parts:
+        """Build the parts that need no start."""
+        rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+        board = PauseBoard()
+        return cls(
+            settings=settings,
+            vault=vault,
+            database=database,
+            rules=rules,
+            metrics=Metrics(),
+            board=board,
+            known=Known(),
+            queue=TurnQueue(settings.queue_capacity, board.is_account_paused),
+            identities=Identities(database, rules),
+            pauses=Pauses(database),
+            connections=Connections(database, vault),
+        )
+
+
 @asynccontextmanager
 async def service(settings: Settings) -> AsyncIterator[Running]:
     """Build, start and, when the block ends, stop everything in the reverse order."""
@@ -113,7 +154,7 @@ async def service(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
-        yield await _start(settings, vault, database, session, stack)
+        yield await _start(Parts.build(settings, vault, database), session, stack)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
@@ -127,99 +168,44 @@ async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
     return await attempt()
 
 
-async def _start(
-    settings: Settings,
-    vault: Vault,
-    database: Database,
-    session: aiohttp.ClientSession,
-    stack: AsyncExitStack,
-) -> Running:
-    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
-    metrics, board, known = Metrics(), PauseBoard(), Known()
-    queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
-    identities, pauses = Identities(database, rules), Pauses(database)
-    connections = Connections(database, vault)
-    sweeper = Sweeper(identities, queue, settings.queue_capacity)
-    fetching = Fetching(identities, queue)
-    resolver = _resolver(settings, vault, database, session, rules, queue, board, pauses, metrics)
-    replica = Replica(connections, pauses, board, known, queue, fetching.note_change, sweeper.wake)
-    intake = DirectIntake(Journal(database, rules), known, queue, metrics)
-    status = Status(
-        database,
-        identities,
-        pauses,
-        board,
-        queue,
-        intake,
-        metrics,
-        settings.graph_calls_per_second,
-    )
-    health = HealthRoutes(status, intake, metrics)
-    application = build_application(
-        Keyring(
-            secret_values(settings.inbox_api_keys),
-            secret_values(settings.operator_api_keys),
-            metrics.wrong_keys.inc,
-        ),
-        WebhookRoutes(
-            secret_values(settings.meta_app_secrets),
-            settings.meta_verify_token.get_secret_value(),
-            intake,
-            lambda: replica.account_of,
-            metrics,
-        ),
-        UserRoutes(identities, queue, rules, metrics),
-        OperatorRoutes(
-            fetching,
-            identities,
-            Erasure(identities, known, queue),
-            connections,
-            status,
-            replica,
-            rules,
-        ),
-        health,
-    )
-    _watch(metrics, queue, known, database)
-    running = Running(queue, health)
-    listener = Listener(
-        settings.database_url.get_secret_value(),
-        replica.notices(),
-        replica.connected,
-        replica.disconnected,
-    )
-    await _patiently(replica.read)
+async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitStack) -> Running:
+    """Start the resolving half, then the receiving half; they stop in the reverse order."""
+    settings = parts.settings
     half_s = settings.shutdown_timeout_seconds / 2
-    await stack.enter_async_context(running.background("listener", listener.run()))
+    sweeper = Sweeper(parts.identities, parts.queue, settings.queue_capacity)
+    fetching = Fetching(parts.identities, parts.queue)
+    resolver = _resolver(parts, session)
+    replica = _replica(parts, fetching, sweeper)
+    await _patiently(replica.read)
+    arrivals = Arrivals(
+        Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics
+    )
+    intake = await _patiently(lambda: _intake(settings, arrivals, stack))
+    status = _status(parts, intake)
+    health = HealthRoutes(status, intake, parts.metrics)
+    running = Running(parts.queue, health)
+    application = _application(parts, intake, replica, fetching, status, health)
+    _watch(parts)
+    await stack.enter_async_context(running.background("listener", _listen(parts, replica)))
     await stack.enter_async_context(running.background("replica", replica.run()))
     await stack.enter_async_context(running.background("counter", status.run()))
     await stack.enter_async_context(running.background("resolver", resolver.run()))
     stack.push_async_callback(resolver.drain, half_s)
     await stack.enter_async_context(running.background("sweeper", sweeper.run()))
+    if isinstance(intake, JetStreamIntake):
+        await stack.enter_async_context(running.background("intake", intake.run()))
     running.port = await stack.enter_async_context(
         serve(application, settings.host, settings.port, half_s)
     )
     return running
 
 
-def _resolver(
-    settings: Settings,
-    vault: Vault,
-    database: Database,
-    session: aiohttp.ClientSession,
-    rules: Rules,
-    queue: TurnQueue,
-    board: PauseBoard,
-    pauses: Pauses,
-    metrics: Metrics,
-) -> Resolver:
-    budget = Budget(pauses, board, settings.graph_calls_per_second, queue.hold)
+def _resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
+    settings = parts.settings
+    budget = Budget(parts.pauses, parts.board, settings.graph_calls_per_second, parts.queue.hold)
     graph = GraphClient(
         session,
-        {
-            "facebook": settings.graph_base_url,
-            "instagram": settings.instagram_graph_base_url,
-        },
+        {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url},
         settings.graph_api_version,
         settings.meta_app_secrets[0].get_secret_value(),
         settings.graph_timeout_seconds,
@@ -227,23 +213,101 @@ def _resolver(
     )
     lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
     return Resolver(
-        queue,
-        Claims(database, rules, lease),
+        parts.queue,
+        Claims(parts.database, parts.rules, lease),
         budget,
-        board,
+        parts.board,
         graph,
-        vault,
-        metrics,
+        parts.vault,
+        parts.metrics,
         settings.graph_concurrency,
         settings.graph_calls_per_second,
     )
 
 
-def _watch(metrics: Metrics, queue: TurnQueue, known: Known, database: Database) -> None:
+def _replica(parts: Parts, fetching: Fetching, sweeper: Sweeper) -> Replica:
+    return Replica(
+        parts.connections,
+        parts.pauses,
+        parts.board,
+        parts.known,
+        parts.queue,
+        fetching.note_change,
+        sweeper.wake,
+    )
+
+
+def _listen(parts: Parts, replica: Replica) -> Coroutine[None, None, None]:
+    return Listener(
+        parts.settings.database_url.get_secret_value(),
+        replica.notices(),
+        replica.connected,
+        replica.disconnected,
+    ).run()
+
+
+async def _intake(
+    settings: Settings, arrivals: Arrivals, stack: AsyncExitStack
+) -> DirectIntake | JetStreamIntake:
+    url = settings.intake_url.get_secret_value()
+    if not url:
+        return DirectIntake(arrivals)
+    return await stack.enter_async_context(jetstream_intake(url, arrivals))
+
+
+def _status(parts: Parts, intake: Intake) -> Status:
+    return Status(
+        parts.database,
+        parts.identities,
+        parts.pauses,
+        parts.board,
+        parts.queue,
+        intake,
+        parts.metrics,
+        parts.settings.graph_calls_per_second,
+    )
+
+
+def _application(
+    parts: Parts,
+    intake: Intake,
+    replica: Replica,
+    fetching: Fetching,
+    status: Status,
+    health: HealthRoutes,
+) -> web.Application:
+    settings = parts.settings
+    keyring = Keyring(
+        secret_values(settings.inbox_api_keys),
+        secret_values(settings.operator_api_keys),
+        parts.metrics.wrong_keys.inc,
+    )
+    webhook = WebhookRoutes(
+        secret_values(settings.meta_app_secrets),
+        settings.meta_verify_token.get_secret_value(),
+        intake,
+        lambda: replica.account_of,
+        parts.metrics,
+    )
+    users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
+    operators = OperatorRoutes(
+        fetching,
+        parts.identities,
+        Erasure(parts.identities, parts.known, parts.queue),
+        parts.connections,
+        status,
+        replica,
+        parts.rules,
+    )
+    return build_application(keyring, webhook, users, operators, health)
+
+
+def _watch(parts: Parts) -> None:
     """Publish what is read when it is asked for."""
-    metrics.watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
-    metrics.watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
-    metrics.watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
-    metrics.watch("instagram_known_users", "Users known durable", lambda: len(known))
-    metrics.watch("instagram_postgres_up", "PostgreSQL answers", lambda: database.is_answering)
-    metrics.watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
+    watch, queue = parts.metrics.watch, parts.queue
+    watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
+    watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
+    watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
+    watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
+    watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
+    watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)

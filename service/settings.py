@@ -15,6 +15,7 @@ from service.errors import SettingsError
 KEY_BYTES = 32
 SHORTEST_API_KEY = 16
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
+_NATS_SCHEMES = ("nats", "tls")
 
 
 def _split(value: object) -> object:
@@ -58,10 +59,15 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _intake_url(url: str) -> str:
-    if url and urlsplit(url.split(",", maxsplit=1)[0]).scheme not in ("nats", "tls"):
+def _service_url(url: str) -> str:
+    return _http_url(url) if url else ""
+
+
+def _intake_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if url and not all(urlsplit(part.strip()).scheme in _NATS_SCHEMES for part in url.split(",")):
         raise ValueError("is empty or nats://host:port[,…]")
-    return url
+    return secret
 
 
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
@@ -101,34 +107,66 @@ class _Environment(BaseSettings):
             ) from None
 
 
-class MigrateSettings(_Environment):
+class _DatabaseSettings(_Environment):
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)]
+
+
+class StoreSettings(_DatabaseSettings):
+    """What it takes to write participants; the figures are the rules of `serve`."""
+
+    profile_ttl_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
+    max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class MigrateSettings(_DatabaseSettings):
     """What `migrate` needs."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)]
     token_encryption_keys: EncryptionKeys
 
 
-class Settings(MigrateSettings):
-    """What `serve` needs; the names and defaults are the contract's."""
+class GraphSettings(StoreSettings, MigrateSettings):
+    """What it takes to call the Graph API with the stored tokens, inside the budget."""
 
     meta_app_secrets: Secrets
-    meta_verify_token: Secret
-    inbox_api_keys: ApiKeys
-    operator_api_keys: ApiKeys
     graph_base_url: HttpUrl = "https://graph.facebook.com"
     instagram_graph_base_url: HttpUrl = "https://graph.instagram.com"
     graph_api_version: Annotated[str, Field(pattern=r"^v[0-9]{1,3}\.[0-9]{1,2}$")] = "v18.0"
     graph_timeout_seconds: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 2.0
     graph_calls_per_second: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = 10.0
+
+
+class Settings(GraphSettings):
+    """What `serve` needs; the names and defaults are the contract's."""
+
+    meta_verify_token: Secret
+    inbox_api_keys: ApiKeys
+    operator_api_keys: ApiKeys
     graph_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    profile_ttl_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
-    max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
-    intake_url: Annotated[str, AfterValidator(_intake_url)] = ""
+    intake_url: Annotated[SecretStr, AfterValidator(_intake_url)] = SecretStr("")
     queue_capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     migrate_on_start: bool = True
     host: str = "0.0.0.0"  # noqa: S104 - the contract's default: the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0
+
+
+class ClientSettings(_Environment):
+    """What a command needs that talks to the running service."""
+
+    operator_api_keys: ApiKeys
+    service_url: Annotated[str, AfterValidator(_service_url)] = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+
+    @property
+    def url(self) -> str:
+        """Where the service answers: SERVICE_URL, else this machine at PORT."""
+        return self.service_url or f"http://127.0.0.1:{self.port}"
+
+
+class DoctorSettings(GraphSettings, ClientSettings):
+    """What `doctor` needs; with META_APP_ID it asks Meta about tokens in the app's own name."""
+
+    meta_app_id: Annotated[str, Field(pattern=r"^[0-9]{0,32}$")] = ""
 
 
 def secret_values(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
