@@ -1,7 +1,7 @@
-"""The intake through NATS JetStream: a replicated log takes participants while Postgres may be away.
+"""The intake through NATS JetStream: acks do not depend on PostgreSQL.
 
-A delivery's participants are one message; consumers on every replica journal them in batches and
-acknowledge in milliseconds. Nothing is scheduled in the broker.
+A replicated log takes the participants. A delivery's are one message; consumers on every replica
+journal them in batches and acknowledge in milliseconds. Nothing is scheduled in the broker.
 
 Source: NATS documentation, "JetStream: streams, consumers, acknowledgement models".
 """
@@ -9,6 +9,7 @@ Source: NATS documentation, "JetStream: streams, consumers, acknowledgement mode
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -18,7 +19,7 @@ import nats
 import nats.errors
 import structlog
 from nats.js import api
-from nats.js.errors import APIError, BadRequestError, NotFoundError, ServerError
+from nats.js.errors import APIError, NotFoundError
 
 from service.errors import ServiceError, UnavailableError, UnstorableError
 from service.logs import TAG
@@ -44,6 +45,23 @@ _WAIT_S = 1.0
 _CALL_S = 5.0
 _BACK_OFF_S = 0.5
 _FAILURES = (nats.errors.Error, APIError, TimeoutError, OSError)
+
+_WANTED_STREAM = api.StreamConfig(
+    name=STREAM,
+    subjects=[SUBJECT],
+    retention=api.RetentionPolicy.WORK_QUEUE,
+    storage=api.StorageType.FILE,
+    discard=api.DiscardPolicy.NEW,
+)
+_STREAM_PROMISES = ("subjects", "retention", "storage", "discard")
+_WANTED_CONSUMER = api.ConsumerConfig(
+    durable_name=CONSUMER,
+    ack_policy=api.AckPolicy.EXPLICIT,
+    ack_wait=ACK_WAIT_S,
+    max_deliver=-1,
+    max_ack_pending=10 * BATCH,
+)
+_CONSUMER_PROMISES = ("ack_policy", "deliver_subject", "max_deliver")
 
 log = structlog.get_logger()
 
@@ -169,26 +187,20 @@ async def _prepare(stream: JetStreamContext) -> None:
 
 
 async def _prepare_stream(stream: JetStreamContext) -> None:
-    wanted = {
-        "subjects": [SUBJECT],
-        "retention": api.RetentionPolicy.WORK_QUEUE,
-        "storage": api.StorageType.FILE,
-        "discard": api.DiscardPolicy.NEW,
-    }
     try:
         found = (await stream.stream_info(STREAM)).config
     except NotFoundError:
-        await _add_stream(stream, wanted)
+        await _add_stream(stream)
     else:
-        _compare(f"stream {STREAM}", found, wanted)
+        _compare(f"stream {STREAM}", found, _WANTED_STREAM, _STREAM_PROMISES)
 
 
-async def _add_stream(stream: JetStreamContext, wanted: dict[str, object]) -> None:
+async def _add_stream(stream: JetStreamContext) -> None:
     """Create the stream with as many replicas as the cluster has, up to three."""
     for replicas in range(MOST_REPLICAS, 0, -1):
         try:
-            await stream.add_stream(name=STREAM, num_replicas=replicas, **wanted)
-        except (BadRequestError, ServerError, APIError) as error:
+            await stream.add_stream(dataclasses.replace(_WANTED_STREAM, num_replicas=replicas))
+        except APIError as error:
             if replicas == 1:
                 raise
             log.info("fewer replicas", replicas=replicas - 1, error=error.description)
@@ -198,27 +210,19 @@ async def _add_stream(stream: JetStreamContext, wanted: dict[str, object]) -> No
 
 
 async def _prepare_consumer(stream: JetStreamContext) -> None:
-    wanted = api.ConsumerConfig(
-        durable_name=CONSUMER,
-        ack_policy=api.AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT_S,
-        max_deliver=-1,
-        max_ack_pending=10 * BATCH,
-    )
     try:
         found = (await stream.consumer_info(STREAM, CONSUMER)).config
     except NotFoundError:
-        await stream.add_consumer(STREAM, wanted)
+        await stream.add_consumer(STREAM, _WANTED_CONSUMER)
     else:
-        checked = {"ack_policy": api.AckPolicy.EXPLICIT, "deliver_subject": None}
-        _compare(f"consumer {CONSUMER}", found, checked)
+        _compare(f"consumer {CONSUMER}", found, _WANTED_CONSUMER, _CONSUMER_PROMISES)
 
 
-def _compare(what: str, found: object, wanted: dict[str, object]) -> None:
+def _compare(what: str, found: object, wanted: object, names: tuple[str, ...]) -> None:
     wrong = [
-        f"{name} is {getattr(found, name)!r}, not {value!r}"
-        for name, value in wanted.items()
-        if getattr(found, name) != value
+        f"{name} is {getattr(found, name)!r}, not {getattr(wanted, name)!r}"
+        for name in names
+        if getattr(found, name) != getattr(wanted, name)
     ]
     if wrong:
         raise BrokerMismatchError(
