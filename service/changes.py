@@ -1,0 +1,213 @@
+"""Changes of identities, handed to whoever watches them, as Server-Sent Events.
+
+An event is written once, as the bytes that go over the wire, however many watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from service.errors import UnavailableError
+from service.model import identity, ig_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from service.model import CachedIdentity, Rules
+
+MOST_SUBSCRIPTIONS = 1000
+MOST_CHANGED = 10_000
+ROOM = 500  # events that may wait for one client: several batches, so only a slow one falls behind
+_BATCH = 100
+_AGAIN_S = 0.5
+HEARTBEAT = b": still here\n\n"
+RELOAD = b"event: reload\ndata: {}\n\n"
+
+log = structlog.get_logger()
+
+
+class NoRoomError(Exception):
+    """As many watch as may."""
+
+
+class Subscription:
+    """What one client has yet to be sent.
+
+    `ids` is whom it watches, None for everybody; `on_end` is called when it is over, to free a
+    sender that waits for the client.
+    """
+
+    def __init__(self, ids: frozenset[str] | None, on_end: Callable[[], None]) -> None:
+        self.ids = ids
+        self._on_end = on_end
+        self._events: deque[bytes] = deque()
+        self._ready = asyncio.Event()
+        self._is_over = False
+
+    async def next(self, at_most_s: float) -> bytes:
+        """Wait for events, give a heartbeat if none came in time, nothing once it is over."""
+        try:
+            async with asyncio.timeout(at_most_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return HEARTBEAT
+        events = b"".join(self._events)
+        self._events.clear()
+        if not self._is_over:
+            self._ready.clear()
+        return events
+
+    def put(self, event: bytes) -> bool:
+        """Add an event; false if there is no room for it."""
+        if len(self._events) >= ROOM:
+            return False
+        self._events.append(event)
+        self._ready.set()
+        return True
+
+    def reload(self) -> None:
+        """Tell the client to load anew, instead of all that waits."""
+        self._events.clear()
+        self.put(RELOAD)
+
+    def end(self) -> None:
+        """Send nothing more; may be called again."""
+        if not self._is_over:
+            self._is_over = True
+            self._ready.set()
+            self._on_end()
+
+
+class Changes:
+    """Reads what has changed, once, and hands it to the subscriptions that want it.
+
+    `look_up` reads identities in the order asked; raises UnavailableError.
+    """
+
+    def __init__(
+        self,
+        look_up: Callable[[Sequence[str]], Awaitable[list[CachedIdentity]]],
+        rules: Rules,
+    ) -> None:
+        self._look_up = look_up
+        self._rules = rules
+        self._of_everybody: set[Subscription] = set()
+        self._by_user: dict[str, set[Subscription]] = {}
+        self._all: set[Subscription] = set()
+        self._changed: dict[str, None] = {}
+        self._has_missed = False
+        self._wake = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def subscriptions(self) -> int:
+        """How many watch."""
+        return len(self._all)
+
+    def subscribe(
+        self, ids: frozenset[str] | None, on_end: Callable[[], None] = lambda: None
+    ) -> Subscription:
+        """Watch some users, or everybody; raises NoRoomError."""
+        if self._is_closed or len(self._all) >= MOST_SUBSCRIPTIONS:
+            raise NoRoomError
+        subscription = Subscription(ids, on_end)
+        self._all.add(subscription)
+        for watchers in self._places(subscription):
+            watchers.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Watch no longer; may be called again."""
+        self._all.discard(subscription)
+        for watchers in self._places(subscription):
+            watchers.discard(subscription)
+        for ig_user_id in subscription.ids or ():
+            if not self._by_user[ig_user_id]:
+                del self._by_user[ig_user_id]
+
+    def note(self, ig_user_ids: Iterable[str]) -> None:
+        """Announce that users have changed, on whatever replica, to those who watch them."""
+        wanted = (ig_user_id for ig_user_id in ig_user_ids if self._is_wanted(ig_user_id))
+        self._changed.update(dict.fromkeys(wanted))
+        if len(self._changed) > MOST_CHANGED:
+            self.note_gap()
+        elif self._changed:
+            self._wake.set()
+
+    def note_gap(self) -> None:
+        """Announce that anybody may have changed: who watches has to load anew."""
+        self._changed.clear()
+        self._has_missed = True
+        self._wake.set()
+
+    def close(self) -> None:
+        """End every subscription and take no more."""
+        self._is_closed = True
+        for subscription in self._all:
+            subscription.end()
+
+    async def run(self) -> None:
+        """Hand changes out until cancelled; while Postgres is away they wait."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._has_missed:
+                await self._reload()
+            while self._changed:
+                await self._announce()
+
+    async def _reload(self) -> None:
+        self._has_missed = False
+        for subscription in self._all:
+            subscription.reload()
+        if self._all:
+            await asyncio.sleep(_AGAIN_S)  # gap upon gap is two reloads a second, not more
+
+    async def _announce(self) -> None:
+        """Read a batch and hand it out; senders get their turn before the next one."""
+        batch = list(islice(self._changed, _BATCH))
+        for ig_user_id in batch:
+            del self._changed[ig_user_id]
+        try:
+            for cached in await self._look_up(batch):
+                self._hand_out(cached)
+        except UnavailableError as error:
+            log.warning("changed identities not read", users=len(batch), error=str(error))
+            self._changed = dict.fromkeys(batch) | self._changed
+            await asyncio.sleep(_AGAIN_S)
+        except Exception:  # a row that nobody can read must not stop the service
+            log.exception("changed identities not shown", users=len(batch))
+            self.note_gap()
+        await asyncio.sleep(0)
+
+    def _hand_out(self, cached: CachedIdentity) -> None:
+        watchers = self._of_everybody | self._by_user.get(cached.ig_user_id, set())
+        if not watchers:
+            return
+        event = _event(cached, self._rules)
+        for subscription in watchers:
+            if not subscription.put(event):
+                log.warning("a client that reads too slowly was cut off", waiting=ROOM)
+                self.unsubscribe(subscription)
+                subscription.end()
+
+    def _is_wanted(self, ig_user_id: str) -> bool:
+        if ig_user_id in self._by_user:
+            return True
+        return bool(self._of_everybody) and ig_id(ig_user_id) is not None
+
+    def _places(self, subscription: Subscription) -> Iterable[set[Subscription]]:
+        if subscription.ids is None:
+            return [self._of_everybody]
+        return [self._by_user.setdefault(ig_user_id, set()) for ig_user_id in subscription.ids]
+
+
+def _event(cached: CachedIdentity, rules: Rules) -> bytes:
+    shown = msgspec.json.encode(identity(cached, cached.read_at, rules))
+    return b"event: identity\ndata: " + shown + b"\n\n"
