@@ -1,0 +1,129 @@
+"""An example of every body, by the name of its schema; the viewer shows the first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Json = dict[str, object]
+
+_JANE: Json = {
+    "igUserId": "1254459154682919",
+    "displayName": "@jane.doe",
+    "username": "jane.doe",
+    "name": "Jane Doe",
+    "profilePicUrl": "https://scontent.cdninstagram.com/v/t51/jane.jpg?oe=6A5F1B80",
+    "state": "resolved",
+    "stale": False,
+    "lastFetchedAt": "2026-11-22T10:00:00Z",
+    "failCount": 0,
+    "lastFailedAt": None,
+    "reason": None,
+}
+_STRANGER: Json = {
+    "igUserId": "5512340987",
+    "displayName": "@user_340987",
+    "username": None,
+    "name": None,
+    "profilePicUrl": None,
+    "state": "pending",
+    "stale": False,
+    "lastFetchedAt": None,
+    "failCount": 2,
+    "lastFailedAt": "2026-11-22T10:01:00Z",
+    "reason": "consent_required",
+}
+_CONNECTION: Json = {
+    "igAccountId": "17841400000000001",
+    "aliasIds": ["178414000000009"],
+    "locationId": "loc_1",
+    "login": "facebook",
+    "tokenStatus": "active",
+    "createdAt": "2026-11-01T08:00:00Z",
+    "updatedAt": "2026-11-22T09:30:00Z",
+    "pausedUntil": None,
+    "pauseReason": None,
+}
+_BACKFILL: Json = {
+    "locationId": "loc_1",
+    "days": 7,
+    "candidates": 180,
+    "attempted": 50,
+    "resolved": 46,
+    "failed": 3,
+    "queued": 1,
+    "remaining": 130,
+    "results": [
+        {
+            "igUserId": "1254459154682919",
+            "outcome": "resolved",
+            "displayName": "@jane.doe",
+            "reason": None,
+        }
+    ],
+}
+_MESSAGE: Json = {
+    "sender": {"id": "1254459154682919"},
+    "recipient": {"id": "17841400000000001"},
+    "timestamp": 1795341600000,
+    "message": {"mid": "aWdfZAG1faXRlbToxOklHTWVzc2FnZA", "text": "Hello"},
+}
+_STATUS: Json = {
+    "queue": {"depth": 12, "oldestSeconds": 0.8, "inFlight": 4},
+    "budget": {"perSecond": 10.0, "waitSeconds": 0.1, "pace": 1.0},
+    "pauses": [
+        {
+            "scope": "account:17841400000000001",
+            "until": "2026-11-22T10:10:00Z",
+            "reason": "throttled",
+        }
+    ],
+    "identities": {"resolved": 4210, "pending": 12, "failed": 31},
+    "postgres": "ok",
+    "intake": {"kind": "postgres"},
+}
+
+EXAMPLES: Mapping[str, Mapping[str, Json]] = {
+    "Identity": {"resolved": _JANE, "withoutConsent": _STRANGER},
+    "Users": {"two": {"users": [_JANE, _STRANGER]}},
+    "Connection": {"connected": _CONNECTION},
+    "Connections": {"one": {"connections": [_CONNECTION]}},
+    "ConnectionBody": {
+        "page": {"locationId": "loc_1", "accessToken": "EAAG-a-page-access-token"},
+        "instagramLogin": {
+            "locationId": "loc_1",
+            "accessToken": "IGAA-an-instagram-user-token",
+            "login": "instagram",
+            "aliasIds": ["178414000000009"],
+        },
+    },
+    "Backfill": {"first": _BACKFILL},
+    "GrantBody": {"tenMinutes": {"expiresIn": 600}},
+    "Grant": {
+        "tenMinutes": {
+            "grant": "v1.1795342200000.M2Q1ZTZmNzA4MTkyYTNiNGM1ZDZlN2Y4MDkxYTJiM2M",
+            "expiresAt": "2026-11-22T10:10:00Z",
+        }
+    },
+    "Delivery": {
+        "message": {
+            "object": "instagram",
+            "entry": [{"id": "17841400000000001", "time": 1795341600000, "messaging": [_MESSAGE]}],
+        }
+    },
+    "Status": {"throttled": _STATUS},
+    "ConsoleContext": {
+        "usual": {
+            "maxFailures": 5,
+            "retryWaitsSeconds": [60.0, 600.0, 3600.0, 21600.0],
+            "sandbox": False,
+        }
+    },
+    "Alive": {"alive": {"status": "ok"}},
+    "Readiness": {
+        "ready": {"status": "ready", "postgres": "ok", "intake": {"kind": "postgres"}},
+        "draining": {"status": "draining", "postgres": "ok", "intake": {"kind": "postgres"}},
+    },
+}

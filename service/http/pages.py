@@ -1,0 +1,139 @@
+"""Static pages and what they load: read once, known by an ETag, held to a strict policy."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from service.http.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler
+
+STATIC = Path(__file__).with_name("static")
+_WORTH_PACKING_BYTES = 1024
+_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+_PACKABLE = frozenset({".css", ".html", ".js", ".json", ".mjs", ".svg", ".txt"})
+_STRICT = {
+    "default-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+    "object-src": "'none'",
+}
+# The viewer writes its styles into the page; it takes them from nowhere else.
+_DOCS_POLICY = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:"}
+
+
+def content_security_policy(**changed: str) -> str:
+    """Write a policy: everything from this service alone, but for what is named here.
+
+    Names are the directives with underscores: `img_src="'self' data:"`.
+    """
+    named = {name.replace("_", "-"): sources for name, sources in changed.items()}
+    return "; ".join(f"{name} {sources}" for name, sources in (_STRICT | named).items())
+
+
+class Static:
+    """A body that is the same for everybody, held in memory."""
+
+    def __init__(self, body: bytes, suffix: str, policy: str) -> None:
+        self._body = body
+        self._may_pack = suffix in _PACKABLE and len(body) >= _WORTH_PACKING_BYTES
+        self._tag = hashlib.sha256(body).hexdigest()[:32]
+        self._headers = {
+            "Content-Type": _MEDIA_TYPES[suffix],
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": policy,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        } | ({"Vary": "Accept-Encoding"} if self._may_pack else {})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer with the body, packed where the client takes that; 304 if it has it already."""
+        is_packed = self._may_pack and _takes_gzip(request.headers.get("Accept-Encoding", ""))
+        tag = f"{self._tag}-gzip" if is_packed else self._tag
+        if _has(request, tag):
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self._headers)
+        elif is_packed:
+            encoding = {"Content-Encoding": "gzip"}
+            body = await asyncio.to_thread(lambda: self._packed)
+            response = web.Response(body=body, headers=self._headers | encoding)
+        else:
+            response = web.Response(body=self._body, headers=self._headers)
+        response.etag = tag
+        return response
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return gzip.compress(self._body, mtime=0)
+
+
+class Pages:
+    """The files of a folder, and nothing outside it: they are read when the service starts.
+
+    A file lies at `/static/` and its path; a page is one of them at an address of its own.
+    """
+
+    def __init__(self, folder: Path = STATIC) -> None:
+        self._folder = folder
+        self._files: Mapping[str, Static] = {
+            file.relative_to(folder).as_posix(): Static(
+                file.read_bytes(), file.suffix, content_security_policy()
+            )
+            for file in sorted(folder.rglob("*"))
+            if file.suffix in _MEDIA_TYPES
+        }
+        self.docs = self.page("docs/index.html", **_DOCS_POLICY)
+
+    @property
+    def names(self) -> list[str]:
+        """Name the files that are served."""
+        return list(self._files)
+
+    def page(self, path: str, **changed_policy: str) -> Handler:
+        """Make the handler of one page; the names are those of `content_security_policy`."""
+        file = self._folder / path
+        policy = content_security_policy(**changed_policy)
+        return Static(file.read_bytes(), file.suffix, policy).answer
+
+    async def file(self, request: web.Request) -> web.StreamResponse:
+        """Answer with the file that the path names; 404 if it is none of the folder's."""
+        found = self._files.get(request.match_info["path"])
+        if found is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")
+        return await found.answer(request)
+
+
+def _has(request: web.Request, tag: str) -> bool:
+    """Tell whether the client's copy has this tag."""
+    known = request.if_none_match or ()
+    return any(each.value in {tag, "*"} for each in known)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """Read an Accept-Encoding header; `gzip;q=0` refuses it."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
