@@ -131,11 +131,24 @@ BEGIN
             SELECT wanted.type AS type, false AS not_null, wanted.default_is IS NOT NULL AS a_default
             INTO has;
         END IF;
+        IF has.type <> wanted.type AND wanted.type = 'jsonb' THEN
+            -- what jsonb can't hold (\u0000, half a surrogate pair) is kept as a string of its text
+            EXECUTE $create$
+                CREATE OR REPLACE FUNCTION pg_temp.instagram_jsonb(stored text) RETURNS jsonb
+                LANGUAGE plpgsql AS $body$ BEGIN
+                    RETURN stored::jsonb;
+                EXCEPTION WHEN data_exception THEN
+                    RETURN to_jsonb(stored);
+                END $body$
+            $create$;
+        END IF;
         IF has.type <> wanted.type THEN
             EXECUTE format('ALTER TABLE %1$I ALTER COLUMN %2$I DROP DEFAULT, '
                 'ALTER COLUMN %2$I TYPE %3$s USING %4$s', wanted.in_table, wanted.column_name,
-                wanted.type, CASE has.type
-                    WHEN 'timestamp without time zone'
+                wanted.type, CASE
+                    WHEN wanted.type = 'jsonb'
+                    THEN format('pg_temp.instagram_jsonb(%I::text)', wanted.column_name)
+                    WHEN has.type = 'timestamp without time zone'
                     THEN format('%I AT TIME ZONE ''UTC''', wanted.column_name)
                     ELSE format('%I::%s', wanted.column_name, wanted.type) END);
             has.a_default := false;
@@ -227,9 +240,14 @@ BEGIN
 END
 $body$;
 
-CREATE OR REPLACE FUNCTION instagram_notify_table() RETURNS trigger LANGUAGE plpgsql AS $body$
+CREATE OR REPLACE FUNCTION instagram_notify_change() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
-    PERFORM pg_notify(TG_TABLE_NAME, '');
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM pg_notify(TG_TABLE_NAME, '');
+        RETURN NULL;
+    END IF;
+    -- a statement that touched no row, such as every place in the budget, is no news
+    PERFORM pg_notify(TG_TABLE_NAME, '') WHERE EXISTS (SELECT FROM changed);
     RETURN NULL;
 END
 $body$;
@@ -246,10 +264,14 @@ BEGIN
             ('identities_truncated', 'TRUNCATE', 'instagram_user_cache', NULL, 'identities'),
             ('participants_deleted', 'DELETE', 'instagram_participants', 'OLD', 'gone'),
             ('participants_truncated', 'TRUNCATE', 'instagram_participants', NULL, 'gone'),
-            ('connections_changed', 'INSERT OR UPDATE OR DELETE OR TRUNCATE',
-                'instagram_connections', NULL, 'table'),
-            ('pauses_changed', 'INSERT OR UPDATE OR DELETE OR TRUNCATE',
-                'instagram_pauses', NULL, 'table')
+            ('connections_inserted', 'INSERT', 'instagram_connections', 'NEW', 'change'),
+            ('connections_updated', 'UPDATE', 'instagram_connections', 'NEW', 'change'),
+            ('connections_deleted', 'DELETE', 'instagram_connections', 'OLD', 'change'),
+            ('connections_truncated', 'TRUNCATE', 'instagram_connections', NULL, 'change'),
+            ('pauses_inserted', 'INSERT', 'instagram_pauses', 'NEW', 'change'),
+            ('pauses_updated', 'UPDATE', 'instagram_pauses', 'NEW', 'change'),
+            ('pauses_deleted', 'DELETE', 'instagram_pauses', 'OLD', 'change'),
+            ('pauses_truncated', 'TRUNCATE', 'instagram_pauses', NULL, 'change')
         ) AS w (trigger_name, event, in_table, rows, notice)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger t

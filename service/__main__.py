@@ -13,6 +13,12 @@ from service.errors import ServiceError, SettingsError
 WRONG_SETTINGS = 2
 FAILED = 1
 
+_location = click.option(
+    "--location", required=True, help="The location, as in `connections list`."
+)
+_url = click.option("--url", help="Where the service is [default: SERVICE_URL, or this machine].")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
@@ -58,6 +64,132 @@ def sandbox(port: int | None, data_dir: Path | None, *, fresh: bool, once: bool)
     sys.exit(asyncio.run(run_sandbox(port=port, data_dir=data_dir, fresh=fresh, once=once)))
 
 
+@main.command()
+@click.option("--location", help="The location to look at [default: all].")
+@_url
+@_json
+def doctor(location: str | None, url: str | None, *, as_json: bool) -> None:
+    """Find out why names are missing, and say what to do.
+
+    Exits with 0 if all is well, 1 if something may go wrong, 2 if something is broken.
+    """
+    from service.commands.doctor import doctor as examine
+    from service.settings import DoctorSettings
+
+    sys.exit(asyncio.run(examine(DoctorSettings.load(), url, location, as_json=as_json)))
+
+
+@main.command()
+@_location
+@click.option("--days", type=click.IntRange(1, 90), default=7, show_default=True)
+@click.option("--include-failed", is_flag=True, help="Try those again whose retries wait or ended.")
+@_url
+@_json
+def backfill(
+    location: str, days: int, url: str | None, *, include_failed: bool, as_json: bool
+) -> None:
+    """Fetch every user of a location who wrote within some days and lacks a fresh name.
+
+    May be stopped and run again at any time. Exits with 0 when nobody is left, 1 when those left
+    have to wait, 2 when it could not go on, 130 after Ctrl-C.
+    """
+    from service.commands.backfill import backfill as fill
+    from service.settings import ClientSettings
+
+    work = fill(
+        ClientSettings.load(), url, location, days, include_failed=include_failed, as_json=as_json
+    )
+    sys.exit(asyncio.run(work))
+
+
+@main.group()
+def connections() -> None:
+    """Show, add and remove the accounts that are called for."""
+
+
+@connections.command("list")
+@_url
+@_json
+def list_connections(url: str | None, *, as_json: bool) -> None:
+    """Show the connections: location, login, state of the token, pauses."""
+    from service.commands import connections as commands
+    from service.settings import ClientSettings
+
+    asyncio.run(commands.list_connections(ClientSettings.load(), url, as_json=as_json))
+
+
+@connections.command("add")
+@click.argument("account")
+@_location
+@click.option("--login", type=click.Choice(["facebook", "instagram"]), help="[default: facebook]")
+@click.option("--alias", "aliases", multiple=True, help="Another id of the account; repeatable.")
+@click.option("--no-aliases", is_flag=True, help="Forget the aliases that are stored.")
+@_url
+def add_connection(
+    account: str,
+    location: str,
+    login: str | None,
+    aliases: tuple[str, ...],
+    url: str | None,
+    *,
+    no_aliases: bool,
+) -> None:
+    """Connect ACCOUNT, or give it a new token; asks for the token, or reads it from stdin.
+
+    What is stored of login and aliases stays unless it is named.
+    """
+    from service.commands import connections as commands
+    from service.settings import ClientSettings
+
+    settings = ClientSettings.load()
+    [account_id, *alias_ids] = commands.checked_ids((account, *aliases))
+    named = tuple(alias_ids) if aliases or no_aliases else None
+    wish = commands.Wish(account_id, location, login, named)
+    asyncio.run(commands.add(settings, url, wish, commands.read_token()))
+
+
+@connections.command("remove")
+@click.argument("account")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@_url
+def remove_connection(account: str, url: str | None, *, yes: bool) -> None:
+    """Disconnect ACCOUNT and delete its token; asks first."""
+    from service.commands import connections as commands
+    from service.settings import ClientSettings
+
+    [account_id] = commands.checked_ids((account,))
+    commands.remove(ClientSettings.load(), url, account_id, is_sure=yes)
+
+
+@main.group()
+def participants() -> None:
+    """Bring in users who wrote before this service was here."""
+
+
+@participants.command("import")
+@click.option("--from-meta", is_flag=True, help="Ask Meta for a location's conversations.")
+@click.option("--location", help="With --from-meta: the location.")
+@click.option("--days", type=click.IntRange(1, 90), help="With --from-meta [default: 7].")
+def import_participants(location: str | None, days: int | None, *, from_meta: bool) -> None:
+    """Import participants from stdin, or from Meta's list of conversations.
+
+    On stdin: CSV with the columns ig_account_id, ig_user_id and, if known, last_message_at, or
+    JSON lines with these keys. Bad lines are named and passed over; the exit code is then 1.
+    Nothing is stored twice: an import may be repeated.
+    """
+    if from_meta != (location is not None) or (days is not None and not from_meta):
+        raise click.UsageError("--from-meta and --location go together; --days needs both.")
+    if location is None:
+        from service.commands.participants import import_from_stdin
+        from service.settings import StoreSettings
+
+        sys.exit(import_from_stdin(StoreSettings.load()))
+    from service.commands.meta_import import import_from_meta
+    from service.settings import GraphSettings
+
+    sys.exit(asyncio.run(import_from_meta(GraphSettings.load(), location, days or 7)))
+
+
 def _run() -> None:
     try:
         main()
@@ -66,7 +198,7 @@ def _run() -> None:
         sys.exit(WRONG_SETTINGS)
     except ServiceError as error:
         click.echo(f"Stopped: {error}", err=True)
-        sys.exit(FAILED)
+        sys.exit(getattr(error, "exit_code", FAILED))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from service.budget import Budget, PauseBoard
+from service.changes import Changes
 from service.erasure import Erasure
 from service.errors import UnavailableError
 from service.fetching import Fetching
+from service.grants import Grants
 from service.graph import GraphClient, graph_session
 from service.http.auth import Keyring
+from service.http.console import ConsoleRoutes
+from service.http.events import EventRoutes
 from service.http.health import HealthRoutes, Status
 from service.http.operators import OperatorRoutes
+from service.http.pages import Pages
+from service.http.pictures import PictureRoutes
 from service.http.server import build_application, serve
 from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
@@ -44,13 +50,15 @@ from service.sweeper import Sweeper
 from service.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     import aiohttp
     from aiohttp import web
 
     from service.intake import Intake
     from service.settings import Settings
+
+    ExtraRoutes = Callable[[Keyring], Sequence[web.RouteDef]]
 
 START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
@@ -59,13 +67,16 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; raises if a background task dies."""
+async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; raises if a background task dies.
+
+    `extra_routes` are for the sandbox alone, which has more to offer than production.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    async with service(settings) as running:
+    async with service(settings, extra_routes) as running:
         log.info("serving", host=settings.host, port=running.port)
         await running.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
@@ -121,14 +132,23 @@ class Parts:
     known: Known
     queue: TurnQueue
     identities: Identities
+    changes: Changes
     pauses: Pauses
     connections: Connections
+    extra_routes: ExtraRoutes | None
 
     @classmethod
-    def build(cls, settings: Settings, vault: Vault, database: Database) -> Parts:
+    def build(
+        cls,
+        settings: Settings,
+        vault: Vault,
+        database: Database,
+        extra_routes: ExtraRoutes | None = None,
+    ) -> Parts:
         """Build the parts that need no start."""
         rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
         board = PauseBoard()
+        identities = Identities(database, rules)
         return cls(
             settings=settings,
             vault=vault,
@@ -138,14 +158,18 @@ class Parts:
             board=board,
             known=Known(),
             queue=TurnQueue(settings.queue_capacity, board.is_account_paused),
-            identities=Identities(database, rules),
+            identities=identities,
+            changes=Changes(identities.look_up, rules),
             pauses=Pauses(database),
             connections=Connections(database, vault),
+            extra_routes=extra_routes,
         )
 
 
 @asynccontextmanager
-async def service(settings: Settings) -> AsyncIterator[Running]:
+async def service(
+    settings: Settings, extra_routes: ExtraRoutes | None = None
+) -> AsyncIterator[Running]:
     """Build, start and, when the block ends, stop everything in the reverse order."""
     vault = Vault(secret_values(settings.token_encryption_keys))
     dsn = settings.database_url.get_secret_value()
@@ -154,7 +178,8 @@ async def service(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
-        yield await _start(Parts.build(settings, vault, database), session, stack)
+        parts = Parts.build(settings, vault, database, extra_routes)
+        yield await _start(parts, session, stack)
 
 
 async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
@@ -188,6 +213,7 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
     _watch(parts)
     await stack.enter_async_context(running.background("listener", _listen(parts, replica)))
     await stack.enter_async_context(running.background("replica", replica.run()))
+    await stack.enter_async_context(running.background("changes", parts.changes.run()))
     await stack.enter_async_context(running.background("counter", status.run()))
     await stack.enter_async_context(running.background("resolver", resolver.run()))
     stack.push_async_callback(resolver.drain, half_s)
@@ -232,6 +258,7 @@ def _replica(parts: Parts, fetching: Fetching, sweeper: Sweeper) -> Replica:
         parts.board,
         parts.known,
         parts.queue,
+        parts.changes,
         fetching.note_change,
         sweeper.wake,
     )
@@ -299,7 +326,22 @@ def _application(
         replica,
         parts.rules,
     )
-    return build_application(keyring, webhook, users, operators, health)
+    pages = Pages()
+    application = build_application(
+        keyring,
+        webhook,
+        users,
+        operators,
+        health,
+        EventRoutes(parts.changes),
+        PictureRoutes(users, parts.identities, parts.queue),
+        Grants(secret_values(settings.token_encryption_keys)),
+        pages,
+        ConsoleRoutes(pages, parts.rules, has_sandbox=parts.extra_routes is not None),
+    )
+    if parts.extra_routes is not None:
+        application.add_routes(parts.extra_routes(keyring))
+    return application
 
 
 def _watch(parts: Parts) -> None:
@@ -309,5 +351,7 @@ def _watch(parts: Parts) -> None:
     watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
     watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
     watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
+    watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
+    watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
     watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)

@@ -20,6 +20,7 @@ FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02  # aiolimiter undershoots with a burst of one at high rates
 _RETELL_PACE_S = 20.0
+_GOOD_FOR_S = 0.01  # a place is good for half an interval, or for what a busy loop may take
 
 
 class PauseBoard:
@@ -78,6 +79,7 @@ class Budget:
         self._interval_s = 1 / calls_per_second
         self._on_slow = on_slow
         burst = max(1.0, calls_per_second * _BURST_S)
+        self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
         self._limiter = AsyncLimiter(burst, burst * self._interval_s)
         self._usage: dict[str, Usage] = {}
         self._told_share = 1.0
@@ -93,27 +95,31 @@ class Budget:
     ) -> Reservation | None:
         """Wait for a place and take it; the reservation if paused, None if there was none in time.
 
-        Only workers may wait here: many waiters would starve one another.
+        A place that comes late, as after a stall of Postgres or of this process, is forfeited:
+        used now it would crowd the next window. Only workers may wait here: many waiters would
+        starve one another.
         """
-        deadline = asyncio.get_running_loop().time() + self.patience_s
+        now = asyncio.get_running_loop().time
+        deadline, is_smoothed = now() + self.patience_s, False
         while True:
+            asked_at = now()
             place = await self._pauses.reserve(ig_account_id, self._interval_s, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
-            if place.wait_s is not None:
-                return await self._come_to(place, ig_account_id)
-            wait_s = max(place.full_for_s or 0.0, 0.005)
-            if asyncio.get_running_loop().time() + wait_s > deadline:
+            is_probe = is_probe or place.is_probe
+            wait_s = max(place.full_for_s or 0.0, 0.005) if place.wait_s is None else place.wait_s
+            if now() + wait_s > deadline:
                 return None
-            await asyncio.sleep(wait_s)
-
-    async def _come_to(self, place: Reservation, ig_account_id: str) -> Reservation | None:
-        """Sleep until the place; a pause that was made meanwhile forfeits it."""
-        await asyncio.sleep(max(place.wait_s or 0.0, 0.0))
-        await self._limiter.acquire()
-        if self._board.is_paused(ig_account_id) and not place.is_probe:
-            return None
-        return place
+            await asyncio.sleep(max(wait_s, 0.0))
+            if place.wait_s is None:
+                continue
+            if not is_smoothed:
+                await self._limiter.acquire()
+                is_smoothed = True
+            if self._board.is_paused(ig_account_id) and not is_probe:
+                return None
+            if now() <= asked_at + place.wait_s + self._good_for_s:
+                return place
 
     def note_usage(self, ig_account_id: str, usage: Usage) -> None:
         """Keep what an answer's headers say until `act_on_usage`."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import sys
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 TAG = "[Instagram Messaging Profile]"
 
@@ -20,20 +25,14 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    final: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
-        if console
-        else [
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(default=_plain),
-        ]
-    )
+    final: list[Any] = _on_a_terminal() if console else _as_json()
     structlog.configure(
         processors=shared + final,
         wrapper_class=structlog.make_filtering_bound_logger(log_level),
         logger_factory=lambda *_: _LineWriter(sys.stdout),
         cache_logger_on_first_use=True,
     )
+    atexit.register(_let_go)
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelName(log_level.upper())),
         handlers=[_ToStructlog()],
@@ -41,11 +40,45 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
     )
 
 
+def _as_json() -> list[Any]:
+    # A traceback's local variables would be keys, tokens and messages in plain.
+    frames_alone = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [
+        structlog.processors.ExceptionRenderer(frames_alone),
+        structlog.processors.JSONRenderer(default=_plain),
+    ]
+
+
+def _on_a_terminal() -> list[Any]:
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    return [_escape_controls, renderer]
+
+
+def _escape_controls(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+    """Escape what begins a line or moves the cursor: JSON does so by itself, a terminal obeys."""
+    return {
+        name: value.encode("unicode_escape").decode()
+        if isinstance(value, str) and not value.isprintable()
+        else value
+        for name, value in event.items()
+    }
+
+
 def _plain(value: object) -> str:
     """Write what JSON has no form for; times as RFC 3339."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
+
+
+def _let_go() -> None:
+    """Give up what a full disk or a closed pipe did not take: Python would exit with an error."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 class _LineWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -29,7 +30,8 @@ RETRY_WAITS = (
     timedelta(hours=6),
 )
 _SECONDS_BELOW = 100_000_000_000  # a time below 1e11 is in seconds, above in milliseconds
-_IG_ID = re.compile(r"[0-9]{1,32}", re.ASCII)
+_LONGEST_ID = 32
+_FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters of no shape
 _HEX = re.compile(r"[0-9a-fA-F]{1,12}", re.ASCII)
 
 
@@ -138,8 +140,10 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
 def ig_id(value: object) -> str | None:
     """An id as its digits, or None: 1–32 ASCII digits, or a JSON integer that has them."""
     if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if 0 <= value < 10**32 else ""
-    return value if isinstance(value, str) and _IG_ID.fullmatch(value) else None
+        value = str(value) if 0 <= value < 10**_LONGEST_ID else ""
+    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+        return None
+    return value if value.isascii() and value.isdigit() else None
 
 
 def event_time(value: object, received_at: datetime) -> datetime:
@@ -160,7 +164,16 @@ def event_time(value: object, received_at: datetime) -> datetime:
 
 def is_blank(text: str | None) -> bool:
     """Tell whether nothing of the text can be seen (null, spaces, zero-width characters)."""
-    return not text or not any(ch.isprintable() and not ch.isspace() for ch in text)
+    return not text or not any(map(_is_visible, text))
+
+
+def _is_visible(character: str) -> bool:
+    return (
+        character.isprintable()
+        and not character.isspace()
+        and character not in _FILLERS
+        and unicodedata.category(character) != "Mn"  # a mark, with nothing to stand on
+    )
 
 
 def display_name(ig_user_id: str, username: str | None, name: str | None) -> str:

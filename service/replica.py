@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from service.budget import PauseBoard
+    from service.changes import Changes
     from service.intake.known import Known
     from service.queue import TurnQueue
     from service.store.connections import Connections
@@ -40,6 +41,7 @@ class Replica:
         board: PauseBoard,
         known: Known,
         queue: TurnQueue,
+        changes: Changes,
         on_change: Callable[[], None],
         on_due: Callable[[], None],
     ) -> None:
@@ -48,6 +50,7 @@ class Replica:
         self._board = board
         self._known = known
         self._queue = queue
+        self._changes = changes
         self._on_change = on_change
         self._on_due = on_due
         self._reread = asyncio.Event()
@@ -67,6 +70,7 @@ class Replica:
         self._known.clear()
         await self.read()
         self._known.is_trusted = True
+        self._changes.note_gap()
 
     def disconnected(self) -> None:
         """Trust memory no longer: notices may be missed from now on."""
@@ -112,19 +116,24 @@ class Replica:
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.forget_freshness()
+            self._changes.note_gap()
         else:
-            for line in payload.splitlines():
-                ig_user_id, _, until = line.partition(" ")
+            changed = [line.partition(" ") for line in payload.splitlines()]
+            for ig_user_id, _, until in changed:
                 self._known.update(ig_user_id, _moment(until))
+            self._changes.note(ig_user_id for ig_user_id, _, _ in changed)
         self._on_change()
 
     def _participants_gone(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.clear()
+            self._changes.note_gap()
             return
-        for ig_user_id in payload.splitlines():
+        gone = payload.splitlines()
+        for ig_user_id in gone:
             self._known.evict(ig_user_id)
             self._queue.forget(ig_user_id)
+        self._changes.note(gone)
 
 
 def _moment(unix_seconds: str) -> datetime | None:

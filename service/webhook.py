@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 DASHBOARD_TEST_ID = "0"
+_LONGEST_NUMBER = 100
+_CONTAINERS = {"messaging", "standby", "changes", "field"}
 CONTACT_KINDS = ("message", "reaction", "postback", "referral", "optin")
 OTHER_KINDS = (
     "read",
@@ -79,11 +81,14 @@ def parse_delivery(body: bytes, received_at: datetime, account_of: Mapping[str, 
     Items are judged one by one: a malformed one costs itself.
     """
     payload = _decode(body)
-    outcomes = list(_outcomes(payload, received_at, account_of))
-    return Delivery(
-        contacts=merge_contacts(item for item in outcomes if isinstance(item, Contact)),
-        skipped=Counter(item for item in outcomes if isinstance(item, str)),
-    )
+    contacts: list[Contact] = []
+    skipped: Counter[str] = Counter()
+    for outcome in _outcomes(payload, received_at, account_of):
+        if isinstance(outcome, Contact):
+            contacts.append(outcome)
+        else:
+            skipped[outcome] += 1
+    return Delivery(merge_contacts(contacts), skipped)
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -101,9 +106,14 @@ def _decode(body: bytes) -> dict[str, Any]:
 def _decode_leniently(body: bytes) -> object:
     """The standard library also reads what Meta may truncate: half of a surrogate pair."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_int=_readable)
     except (ValueError, RecursionError):
         raise PayloadError("the body is not JSON") from None
+
+
+def _readable(digits: str) -> int | str:
+    """Leave a number as it is written that is too long to be any id or time."""
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
 
 
 def _outcomes(
@@ -115,8 +125,10 @@ def _outcomes(
         return
     for entry in _items(payload, "entry"):
         if not isinstance(entry, dict):
-            yield "malformed: entry is not an object" if entry is not None else "malformed: entry"
+            yield "malformed: entry is not an object"
             continue
+        if not _CONTAINERS & entry.keys():
+            yield "entry without a known container"
         for item in _entry_items(entry):
             try:
                 yield _contact(entry, item, received_at, account_of)

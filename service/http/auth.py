@@ -6,20 +6,24 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
+from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import web
 
 from service.http.problems import ProblemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aiohttp import web
     from aiohttp.typedefs import Handler
 
+    from service.grants import Grants
+
 WRONG_KEYS_A_MINUTE = 20
+GRANT_UNTIL = web.RequestKey("grant_until", datetime)
 _WINDOW_S = 60.0
 _MOST_ADDRESSES = 10_000
 _SCHEME = "bearer "
@@ -51,6 +55,18 @@ class Keyring:
 
         return guarded
 
+    def for_inbox_or_grant(self, grants: Grants, handler: Handler) -> Handler:
+        """Guard a handler: inbox and operator keys, or without one a grant in the query."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if "grant" in request.query and not _has_key(request):
+                request[GRANT_UNTIL] = _granted_until(request, grants)
+            else:
+                self._role(request)
+            return await handler(request)
+
+        return guarded
+
     def for_operator(self, handler: Handler) -> Handler:
         """Guard a handler: operator keys; an inbox key is refused with 403."""
 
@@ -62,10 +78,9 @@ class Keyring:
         return guarded
 
     def _role(self, request: web.Request) -> str:
-        header = request.headers.get("Authorization", "")
-        if header[: len(_SCHEME)].lower() != _SCHEME:
+        if not _has_key(request):
             raise _unauthorized("Send an API key: Authorization: Bearer KEY.")
-        given = _digest(header[len(_SCHEME) :].strip())
+        given = _digest(request.headers["Authorization"][len(_SCHEME) :].strip())
         is_operator = _is_among(given, self._operator)
         is_inbox = _is_among(given, self._inbox)
         if is_operator or is_inbox:
@@ -101,6 +116,21 @@ class _WrongKeys:
         if len(self._by_address) > _MOST_ADDRESSES:
             self._by_address.popitem(last=False)
         return len(times)
+
+
+def _has_key(request: web.Request) -> bool:
+    return request.headers.get("Authorization", "")[: len(_SCHEME)].lower() == _SCHEME
+
+
+def _granted_until(request: web.Request, grants: Grants) -> datetime:
+    """When the request's grant ends.
+
+    A wrong one does not count as a wrong key: a browser comes back with one that has ended.
+    """
+    until = grants.expiry(request.query["grant"])
+    if until is None:
+        raise _unauthorized("The grant has ended or is not valid; ask for a new one.")
+    return until
 
 
 def _digest(key: str) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.store.database import Database
     from service.store.identities import Identities
-    from service.store.pauses import Pauses
+    from service.store.pauses import Pause, Pauses
 
 COUNT_EVERY_S = (5.0, 45.0)
 _PING_S = 1.0
@@ -72,7 +72,7 @@ class Status:
                 "waitSeconds": round(self._wait[0], 3),
                 "pace": self._wait[1],
             },
-            "pauses": [{"scope": p.scope, "until": p.until, "reason": p.reason} for p in pauses],
+            "pauses": [_shown(pause) for pause in pauses],
             "identities": self._counts,
             "postgres": postgres,
             "intake": self._intake.describe(),
@@ -130,3 +130,7 @@ class HealthRoutes:
             body=self._metrics.render(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def _shown(pause: Pause) -> dict[str, object]:
+    return {"scope": pause.scope, "until": pause.until, "reason": pause.reason}

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
 _DAYS = re.compile(r"[0-9]{1,4}", re.ASCII)
-_VISIBLE = r"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+_END = r"$(?!\n)"  # in Python `$` alone would let a newline follow
+_VISIBLE = rf"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?{_END}"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 LocationId = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_VISIBLE)]
-AccessToken = Annotated[str, msgspec.Meta(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")]
+AccessToken = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=4096, pattern=rf"^[\x21-\x7e]+{_END}")
+]
 
 
 class ConnectionBody(msgspec.Struct, rename="camel"):
@@ -121,10 +124,10 @@ class OperatorRoutes:
 
 
 def _location(request: web.Request) -> str:
-    location_id = request.query.get("locationId", "")
-    if not location_id or not location_id.isprintable():
-        raise bad_request("locationId is missing or not readable.")
-    return location_id
+    try:
+        return msgspec.convert(request.query.get("locationId"), LocationId)
+    except msgspec.ValidationError:
+        raise bad_request("locationId is missing or not readable.") from None
 
 
 def _days(request: web.Request) -> int:

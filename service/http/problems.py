@@ -56,6 +56,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _problem(_unavailable(), request_id)
     except web.HTTPException as error:
         if error.status < _NOT_A_FAULT_BELOW:
+            error.headers["X-Request-ID"] = request_id
             raise
         response = _problem(_from_router(error), request_id)
     except Exception:
@@ -89,20 +90,36 @@ def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
     )
 
 
+def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Response:
+    """Make a problem for a request that has reached no handler."""
+    request_id = new_request_id()
+    response = _problem(ProblemError(status, detail or status.phrase), request_id)
+    response.headers["X-Request-ID"] = request_id
+    return response
+
+
+def new_request_id() -> str:
+    """Make up a request id."""
+    return secrets.token_hex(8)
+
+
 def _request_id(request: web.Request) -> str:
     given = request.headers.get("X-Request-ID", "")
-    request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request_id = given if _SAFE_REQUEST_ID.fullmatch(given) else new_request_id()
     request[REQUEST_ID] = request_id
     return request_id
 
 
 def _problem(error: ProblemError, request_id: str) -> web.Response:
-    return web.Response(
+    response = web.Response(
         body=problem_body(error.status, error.detail, request_id),
         status=error.status,
         headers=error.headers,
         content_type="application/problem+json",
     )
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        response.force_close()  # what still comes of that body must not be read as a request
+    return response
 
 
 def _unavailable() -> ProblemError:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from service.http.connection import listen
+from service.http.grants import GrantRoutes
+from service.http.openapi import document_route
 from service.http.problems import envelope
 from service.http.webhook import MOST_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from service.grants import Grants
     from service.http.auth import Keyring
+    from service.http.console import ConsoleRoutes
+    from service.http.events import EventRoutes
     from service.http.health import HealthRoutes
     from service.http.operators import OperatorRoutes
+    from service.http.pages import Pages
+    from service.http.pictures import PictureRoutes
     from service.http.users import UserRoutes
     from service.http.webhook import WebhookRoutes
 
 PREFIX = "/api/social/instagram"
-BACKLOG = 1024
-KEEPALIVE_S = 75.0
+_FOR_BROWSERS = frozenset({"events", "picture"})
 
 
 def build_application(
@@ -30,16 +38,22 @@ def build_application(
     users: UserRoutes,
     operators: OperatorRoutes,
     health: HealthRoutes,
+    events: EventRoutes,
+    pictures: PictureRoutes,
+    grants: Grants,
+    pages: Pages,
+    console: ConsoleRoutes,
 ) -> web.Application:
     """Put every route in its place."""
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
-    inbox, operator = keyring.for_inbox, keyring.for_operator
+    application.on_response_prepare.append(_let_other_origins_read)
+    application.on_shutdown.append(events.close)
+    operator = keyring.for_operator
+    application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
     application.add_routes(
         [
             web.get(f"{PREFIX}/webhook", webhook.handshake),
             web.post(f"{PREFIX}/webhook", webhook.receive),
-            web.get(f"{PREFIX}/users", inbox(users.many)),
-            web.get(f"{PREFIX}/users/{{igUserId}}", inbox(users.one)),
             web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
             web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),
             web.post(f"{PREFIX}/messages/backfill", operator(operators.backfill)),
@@ -52,31 +66,60 @@ def build_application(
             web.get("/healthz", health.alive),
             web.get("/readyz", health.ready),
             web.get("/metrics", health.metrics),
+            web.get("/openapi.json", document_route(PREFIX)),
+            web.get("/docs", pages.docs),
+            web.get("/console", console.page),
+            web.get("/console/context", operator(console.context)),
+            web.get("/static/{path:.+}", pages.file),
         ]
     )
     return application
+
+
+def _inbox_routes(
+    keyring: Keyring,
+    users: UserRoutes,
+    events: EventRoutes,
+    pictures: PictureRoutes,
+    grants: Grants,
+) -> list[web.RouteDef]:
+    inbox, browser = keyring.for_inbox, partial(keyring.for_inbox_or_grant, grants)
+    return [
+        web.get(f"{PREFIX}/users", inbox(users.many)),
+        web.get(f"{PREFIX}/users/events", browser(events.stream), name="events", allow_head=False),
+        web.get(f"{PREFIX}/users/{{igUserId}}", inbox(users.one)),
+        web.get(f"{PREFIX}/users/{{igUserId}}/picture", browser(pictures.show), name="picture"),
+        web.post(f"{PREFIX}/grants", inbox(GrantRoutes(grants).issue)),
+    ]
+
+
+async def _let_other_origins_read(request: web.Request, response: web.StreamResponse) -> None:
+    """Let pages of any origin read the routes that are for browsers, their problems too.
+
+    Safe for these, since what opens them is the grant in the address: a browser adds no cookie or
+    password of its own that a foreign page could borrow, and whoever has a grant could as well read
+    without a browser.
+    """
+    if request.match_info.route.name in _FOR_BROWSERS:
+        response.headers["Access-Control-Allow-Origin"] = "*"
 
 
 @asynccontextmanager
 async def serve(
     application: web.Application, host: str, port: int, shutdown_timeout_s: float
 ) -> AsyncIterator[int]:
-    """Listen until the block ends; gives the port. Requests in progress are then finished.
-
-    Bodies are passed on as received (no decompression): Meta signs those bytes.
-    """
+    """Listen until the block ends; gives the port. Requests in progress are then finished."""
     runner = web.AppRunner(
-        application,
-        access_log=None,
-        handle_signals=False,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_S,
-        shutdown_timeout=shutdown_timeout_s,
+        application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=BACKLOG)
-        await site.start()
-        yield runner.addresses[0][1]
+        if runner.server is None:
+            raise RuntimeError("aiohttp has set no server up")
+        listening = await listen(runner.server, host, port)
+        try:
+            yield listening.sockets[0].getsockname()[1]
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()

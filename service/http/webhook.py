@@ -120,5 +120,7 @@ async def read_body(request: web.Request) -> bytes:
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise too_large from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise bad_request("The body is malformed, or broke off.") from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,21 +29,27 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 
 class ServiceProcess:
-    """`python -m service serve` with exactly this environment; logs go to a file.
+    """A module of the project (`service serve`), run with exactly this environment; logs to a file.
 
     It is killed when the sandbox dies, however that happens, and gets time to end by itself when
     the context is left. Start it from the main thread: Linux watches the thread.
     """
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        module: Sequence[str] = ("service", "serve"),
+    ) -> None:
         self._environment = dict(environment)
         self._log = log
+        self._module = module
 
     async def __aenter__(self) -> Self:
         if self._log.exists():
             self._log.replace(self._log.with_name(f"{self._log.name}.1"))
         self._log.touch(mode=0o600)
-        command = ("-c", _LEASH, str(os.getpid()), "-m", "service", "serve")
+        command = ("-c", _LEASH, str(os.getpid()), "-m", *self._module)
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

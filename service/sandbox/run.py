@@ -74,7 +74,7 @@ class _Sandbox:
             folder = stack.enter_context(sandbox_folder(self._data_dir, fresh=self._fresh))
             address = choose_address(given, self._port)
             settings = await self._build_world(stack, given, folder, address)
-            service = await self._start_service(stack, settings, folder, address)
+            service = await self._start_service(stack, given, settings, folder, address)
             well = given.real_graph or await self._try_samples(address, settings)
             self._describe(given, folder, address, settings)
             self.exit_code = _ALL_WELL if well else _FAILED
@@ -118,11 +118,17 @@ class _Sandbox:
         return {"GRAPH_BASE_URL": graph.url, "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url}
 
     async def _start_service(
-        self, stack: AsyncExitStack, settings: dict[str, str], folder: Path, address: Address
+        self,
+        stack: AsyncExitStack,
+        given: Given,
+        settings: dict[str, str],
+        folder: Path,
+        address: Address,
     ) -> ServiceProcess:
         self._report.line(f"Starting the service at {address.url} ...")
         began_s = time.monotonic()
-        child = ServiceProcess(child_environment(settings), folder / LOG)
+        module = ("service", "serve") if given.real_graph else ("service.sandbox.serve",)
+        child = ServiceProcess(child_environment(settings), folder / LOG, module)
         service = await stack.enter_async_context(child)
         await service.wait_until_ready(address.url)
         self._report.line(f"The service is ready ({_since(began_s)}).")

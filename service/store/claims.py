@@ -68,6 +68,8 @@ class Settled(msgspec.Struct, frozen=True):
     next_attempt_at: datetime | None = None
 
 
+ERASED = Refusal("erased")
+IN_FLIGHT = Refusal("in_flight")
 LOST = Settled("lost")
 PAUSED = Settled("paused")
 
@@ -97,7 +99,7 @@ class Claims:
 
     async def release(self, claim: Claim, wait: timedelta = NOW) -> Settled:
         """Give a claim back; the user is due again after the wait."""
-        await self._database.fetch(sql.RELEASE, claim.ig_user_id, claim.lease, wait)
+        await self._database.fetch(sql.RELEASE, *_release_of(claim, wait))
         return PAUSED
 
     async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
@@ -164,7 +166,7 @@ class Claims:
             self._rules.max_failures,
         )
         judged = {(row["ig_account_id"], row["ig_user_id"]): _claim(row, lease) for row in rows}
-        return [judged.get(key, Refusal("erased")) for key in wanted]
+        return [_hand_out(judged, key) for key in wanted]
 
     async def _resolve(self, done: Sequence[tuple[Claim, Profile]]) -> list[Settled]:
         rows = await self._database.fetch(
@@ -263,12 +265,26 @@ def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
     return Claim(row["ig_account_id"], row["ig_user_id"], lease, row["access_token"], row["login"])
 
 
+def _hand_out(
+    judged: dict[tuple[str, str], Claim | Refusal], key: tuple[str, str]
+) -> Claim | Refusal:
+    """Give a claim to the first who asked; the others of its batch find the user in flight."""
+    verdict = judged.get(key, ERASED)
+    if isinstance(verdict, Claim):
+        judged[key] = IN_FLIGHT
+    return verdict
+
+
 def _claim_columns(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[int]]:
     return (
         [claim.ig_user_id for claim in claims],
         [claim.ig_account_id for claim in claims],
         [claim.lease for claim in claims],
     )
+
+
+def _release_of(claim: Claim, wait: timedelta) -> tuple[str, int, timedelta, str]:
+    return claim.ig_user_id, claim.lease, wait, claim.ig_account_id
 
 
 def _json(problem: GraphProblem) -> str:
@@ -286,7 +302,7 @@ async def _hold(connection: Session, claim: Claim) -> bool:
 
 
 async def _release(connection: Session, claim: Claim, wait: timedelta = NOW) -> Settled:
-    await connection.execute(sql.RELEASE, claim.ig_user_id, claim.lease, wait)
+    await connection.execute(sql.RELEASE, *_release_of(claim, wait))
     return PAUSED
 
 

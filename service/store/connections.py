@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads it for the API's schema
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,13 +10,13 @@ import msgspec
 from service.errors import ServiceError
 from service.model import account_scope
 from service.store import sql
+from service.store.database import SLOW_STATEMENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from service.model import Login
-    from service.store.database import Database
+    from service.store.database import Database, Session
     from service.vault import Vault
 
 MOST_LISTED = 10_000
@@ -64,7 +65,9 @@ class Connections:
         alias move to the account; the account's own ids cease to be users.
         """
         ids = [ig_account_id, *alias_ids]
-        async with self._database.transaction() as connection:
+        scopes = [account_scope(own_id) for own_id in ids]
+        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
+            await connection.execute(sql.LOCK_STREAKS)
             await connection.execute(sql.LOCK_CONNECTIONS)
             owner = await connection.fetchval(sql.OTHER_OWNER, ig_account_id, ids)
             if owner is not None:
@@ -77,10 +80,11 @@ class Connections:
                 login,
                 self._vault.seal(access_token, ig_account_id),
             )
-            await connection.execute(sql.LIFT_PAUSE, account_scope(ig_account_id))
-            for statement in sql.FORGET_OWN_IDS:
+            await connection.execute(sql.LIFT_PAUSES, scopes)
+            for statement in sql.ERASE:
                 await connection.execute(statement, ids)
             await connection.execute(sql.REHOME_ALIASES, ig_account_id, list(alias_ids))
+            await _acquit(connection, ig_account_id)
             rows = await connection.fetch(sql.CONNECTION, ig_account_id)
         return Connection(**rows[0])
 
@@ -105,3 +109,10 @@ class Connections:
             for row in rows
             for own_id in (row["ig_account_id"], *row["alias_ids"])
         }
+
+
+async def _acquit(connection: Session, ig_account_id: str) -> None:
+    """Make due at once whom the old token was refused for: the new one knows nothing of it."""
+    suspects = await connection.fetch(sql.END_STREAK, account_scope(ig_account_id))
+    users = [row["ig_user_id"] for row in suspects]
+    await connection.execute(sql.DUE_NOW, ig_account_id, users)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Session = PoolConnectionProxy[asyncpg.Record]
 
 STATEMENT_TIMEOUT_S = 2.0
+SLOW_STATEMENT_S = 10.0  # of operators and of the background
 POOL_SIZE = 10
 _HEARTBEAT_S = 5.0
 _RECONNECT_S = (0.05, 0.2, 0.5, 1.0)
@@ -27,9 +28,11 @@ _LOST = (
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # used between the server's last word and the end of the line
     ConnectionError,
 )
-_AGAIN = (*_LOST, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_UNLUCKY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+_FAILED = (asyncpg.PostgresError, *_LOST, OSError, TimeoutError)
 _REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 log = structlog.get_logger()
@@ -50,6 +53,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
         self._pool = pool
+        self._dropping: set[asyncio.Task[None]] = set()
         self.is_answering = True
 
     @classmethod
@@ -66,12 +70,14 @@ class Database:
                     connection_class=_Connection,
                     server_settings=_SESSION,
                 )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _FAILED as error:
             raise UnavailableError(f"PostgreSQL does not let us in: {_describe(error)}") from error
+        database = cls(pool)
         try:
-            yield cls(pool)
+            yield database
         finally:
             await _close(pool)
+            await asyncio.gather(*database._dropping)
 
     async def fetch(
         self, query: str, *args: object, timeout_s: float = STATEMENT_TIMEOUT_S
@@ -80,9 +86,12 @@ class Database:
         async with self._translated(timeout_s):
             try:
                 return await self._fetch(query, args)
-            except _AGAIN as error:
+            except _UNLUCKY:
+                return await self._fetch(query, args)
+            except _LOST as error:
                 if isinstance(error, ValueError):  # asyncpg can't encode an argument
                     raise
+                await self._pool.expire_connections()  # the others are likely to be lost too
                 return await self._fetch(query, args)
 
     async def _fetch(self, query: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
@@ -92,12 +101,17 @@ class Database:
     @asynccontextmanager
     async def transaction(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[Session]:
         """Give a connection inside a transaction; the whole block is bounded."""
-        async with (
-            self._translated(timeout_s),
-            self._connection() as connection,
-            connection.transaction(),
-        ):
-            yield connection
+        async with self._translated(timeout_s), self._connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except (
+                Exception
+            ):  # not an interruption: that drops the connection, and waits for nobody
+                await transaction.rollback()
+                raise
+            await transaction.commit()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Session]:
@@ -106,10 +120,14 @@ class Database:
         try:
             yield connection
         except asyncio.CancelledError:
-            connection.terminate()
+            dropping = asyncio.create_task(_drop(connection), name="drop a connection")
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
             raise
-        finally:
+        except BaseException:
             await self._pool.release(connection)
+            raise
+        await self._pool.release(connection)
 
     @asynccontextmanager
     async def _translated(self, timeout_s: float) -> AsyncIterator[None]:
@@ -118,7 +136,7 @@ class Database:
                 yield
         except _REFUSED_VALUES as error:
             raise UnstorableError(_describe(error)) from error
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _FAILED as error:
             if isinstance(error, ValueError):
                 raise UnstorableError(_describe(error)) from error
             self.is_answering = False
@@ -152,7 +170,7 @@ class Listener:
             try:
                 async for _ in self._listen():
                     attempt = 0
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except _FAILED as error:
                 if attempt == 0:
                     log.warning("notices interrupted", error=_describe(error))
             except UnavailableError:
@@ -200,11 +218,17 @@ async def _wait(event: asyncio.Event, at_most_s: float) -> None:
         return
 
 
+async def _drop(connection: Session) -> None:
+    """Close a connection in the midst of a statement; the server is told to give that up."""
+    with suppress(*_FAILED):
+        await connection.close(timeout=STATEMENT_TIMEOUT_S)
+
+
 async def _close(pool: asyncpg.Pool[Any]) -> None:
     try:
         async with asyncio.timeout(2):
             await pool.close()
-    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except _FAILED:
         pool.terminate()
 
 

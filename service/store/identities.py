@@ -9,6 +9,7 @@ import msgspec
 from service.coalescer import Coalescer
 from service.model import FOREVER, CachedIdentity
 from service.store import sql
+from service.store.database import SLOW_STATEMENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 MOST_CANDIDATES = 10_000
-SLOW_STATEMENT_S = 10.0
 
 
 class DueUser(msgspec.Struct, frozen=True):
@@ -125,7 +125,7 @@ class Identities:
         """Delete everything held about a user; a claim in flight can't settle any more."""
         async with self._database.transaction() as connection:
             for statement in sql.ERASE:
-                await connection.execute(statement, ig_user_id)
+                await connection.execute(statement, [ig_user_id])
 
     async def count(self) -> dict[str, int]:
         """Count users by state; reads whole tables, so ask seldom."""

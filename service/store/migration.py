@@ -60,6 +60,6 @@ async def _seal_tokens(connection: asyncpg.Connection, vault: Vault) -> int:
         except SealError as error:
             log.error("a token stays as it is", ig_account_id=account, error=str(error))
             continue
-        await connection.execute(sql.STORE_TOKEN, account, vault.seal(token, account))
+        await connection.execute(sql.STORE_TOKEN, account, stored, vault.seal(token, account))
         sealed += 1
     return sealed

@@ -42,6 +42,17 @@ _BLOCKED = (
 )
 _LEASED = "(p.lease IS NOT NULL AND p.due_at > now())"
 
+
+def _finite(moment: str, latest: str = "9980-01-01 00:00+00") -> str:
+    """Bring a time within what Python's calendar holds, with room for a TTL."""
+    return (
+        f"CASE WHEN {moment} IS NOT NULL THEN LEAST(GREATEST({moment},"
+        f" timestamptz '0002-01-01 00:00+00'), timestamptz '{latest}') END"
+    )
+
+
+_PAUSED_UNTIL = _finite("GREATEST(x.until, x.probing_until)", "9999-12-31 23:59:59+00")
+
 # Receiving
 
 JOURNAL = f"""
@@ -50,14 +61,15 @@ WITH incoming AS (
         (i.wrote AND {_CONSENT_MISSING} AND NOT {_FRESH.format(ttl="$6")}) IS TRUE AS forced,
         COALESCE(c.fail_count, 0) AS fail_count,
         CASE WHEN {_FRESH.format(ttl="$6")}
-            THEN COALESCE(c.expires_at, c.last_fetched_at + $6::interval) END AS fresh_until
+            THEN {_finite("COALESCE(c.expires_at, c.last_fetched_at + $6::interval)")}
+            END AS fresh_until
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
         AS i (ig_account_id, ig_user_id, first_at, last_at, wrote)
     LEFT JOIN instagram_user_cache c USING (ig_user_id)
 ), journalled AS (
     INSERT INTO instagram_participants AS p
         (ig_account_id, ig_user_id, first_message_at, last_message_at, due_at, forced)
-    SELECT ig_account_id, ig_user_id, first_at, last_at, due_at, forced
+    SELECT ig_account_id, ig_user_id, LEAST(first_at, now()), LEAST(last_at, now()), due_at, forced
     FROM incoming ORDER BY ig_user_id, ig_account_id
     ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
         first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
@@ -75,9 +87,11 @@ FROM journalled j JOIN incoming i USING (ig_account_id, ig_user_id)
 
 # Resolving
 
+# Whoever takes a user takes every participant of the user: a claimer whose snapshot is too old to
+# see another account's participant finds its own one leased.
 CLAIM = f"""
 WITH wanted AS (
-    SELECT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
+    SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
 ), held AS (
     SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced, {_LEASED} AS is_leased
     FROM instagram_participants p WHERE p.ig_user_id = ANY ($2::text[])
@@ -94,19 +108,27 @@ WITH wanted AS (
     LEFT JOIN instagram_user_cache c ON c.ig_user_id = h.ig_user_id
     LEFT JOIN instagram_connections k ON k.ig_account_id = h.ig_account_id
     LEFT JOIN instagram_pauses x ON x.scope = 'account:' || h.ig_account_id
+), taken AS (
+    SELECT DISTINCT ON (ig_user_id) ig_account_id, ig_user_id
+    FROM judged WHERE verdict = 'taken' ORDER BY ig_user_id, ig_account_id
 ), updated AS (
     UPDATE instagram_participants p SET
-        due_at = CASE WHEN j.verdict = 'taken' THEN now() + $4::interval END,
-        lease = CASE WHEN j.verdict = 'taken' THEN $3::bigint END
-    FROM judged j
-    WHERE p.ig_account_id = j.ig_account_id AND p.ig_user_id = j.ig_user_id
-        AND j.verdict IN ('taken', 'fresh', 'stopped')
+        due_at = CASE WHEN t.ig_user_id IS NOT NULL THEN now() + $4::interval END,
+        lease = CASE WHEN t.ig_user_id IS NOT NULL THEN $3::bigint END
+    FROM held h
+    LEFT JOIN taken t ON t.ig_user_id = h.ig_user_id
+    LEFT JOIN judged j ON j.ig_account_id = h.ig_account_id AND j.ig_user_id = h.ig_user_id
+    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+        AND (t.ig_user_id IS NOT NULL OR j.verdict IN ('fresh', 'stopped'))
 )
-SELECT ig_account_id, ig_user_id, verdict, access_token, login FROM judged
+SELECT j.ig_account_id, j.ig_user_id, j.access_token, j.login,
+    CASE WHEN j.verdict = 'taken' AND t.ig_user_id IS NULL THEN 'in_flight' ELSE j.verdict END
+    AS verdict
+FROM judged j LEFT JOIN taken t USING (ig_account_id, ig_user_id)
 """
 
 _OURS = """
-    SELECT d.* FROM done d WHERE EXISTS (
+    SELECT DISTINCT ON (d.ig_user_id) d.* FROM done d WHERE EXISTS (
         SELECT FROM held h WHERE h.ig_user_id = d.ig_user_id AND h.lease = d.lease)
 """
 _HELD = """
@@ -188,16 +210,25 @@ UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error, NULL, NULL FROM su
 # Graph itself may be at fault: no streak ends and no pause is lifted.
 SETTLE_UPSTREAM = _CHARGED + "SELECT fail_count, next_attempt_at FROM cached"
 
+# The account of the claim waits, the user's other accounts don't have to.
 RELEASE = """
-UPDATE instagram_participants SET due_at = now() + $3::interval, lease = NULL
-WHERE ig_user_id = $1 AND lease = $2
+WITH held AS (
+    SELECT ig_account_id, ig_user_id FROM instagram_participants
+    WHERE ig_user_id = $1 AND lease = $2 ORDER BY ig_account_id FOR UPDATE
+)
+UPDATE instagram_participants p SET lease = NULL,
+    due_at = now() + CASE WHEN p.ig_account_id = $4 THEN $3 ELSE interval '0' END
+FROM held h WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
 """
 
 CHARGE_SUSPECT = """
-WITH cached AS (
+WITH held AS (
+    SELECT ig_user_id FROM instagram_participants
+    WHERE ig_user_id = $1 ORDER BY ig_account_id FOR UPDATE
+), cached AS (
     INSERT INTO instagram_user_cache AS c (ig_user_id, fail_count, last_failed_at, last_error)
     SELECT $1::text, 1, now(), $2::jsonb
-    WHERE EXISTS (SELECT FROM instagram_participants WHERE ig_user_id = $1)
+    WHERE EXISTS (SELECT FROM held)
     ON CONFLICT (ig_user_id) DO UPDATE SET fail_count = LEAST(c.fail_count + 1, $3),
         last_failed_at = EXCLUDED.last_failed_at, last_error = EXCLUDED.last_error
     RETURNING ig_user_id, fail_count, CASE WHEN fail_count < $3
@@ -213,9 +244,12 @@ SELECT fail_count, next_attempt_at FROM cached
 # Blame that is not yet certain; all of it runs under one advisory lock
 
 LOCK_STREAKS = "SELECT pg_advisory_xact_lock(hashtext('instagram_streaks'))"
-LOCK_LEASE = (
-    "SELECT true FROM instagram_participants WHERE ig_user_id = $1 AND lease = $2 FOR UPDATE"
-)
+LOCK_LEASE = """
+SELECT count(*) > 0 FROM (
+    SELECT FROM instagram_participants WHERE ig_user_id = $1 AND lease = $2
+    ORDER BY ig_account_id FOR UPDATE
+) AS held
+"""
 PAUSE_ROW = "SELECT reason FROM instagram_pauses WHERE scope = $1"
 PRIOR_FAILURE = (
     "SELECT fail_count, last_failed_at, last_error FROM instagram_user_cache WHERE ig_user_id = $1"
@@ -234,13 +268,15 @@ END_STREAK = """
 DELETE FROM instagram_streaks WHERE scope = $1
 RETURNING ig_user_id, failed_at, prior_fail_count, prior_last_failed_at, prior_last_error
 """
+# Whom the failure had stopped, or who was forced, is to be fetched all the same.
 REFUND = """
 WITH refunded AS (
     UPDATE instagram_user_cache SET fail_count = $3, last_failed_at = $4, last_error = $5::jsonb
-    WHERE ig_user_id = $1 AND last_failed_at = $2
+    WHERE ig_user_id = $1 AND last_failed_at = $2 RETURNING true
 )
-UPDATE instagram_participants SET due_at = now()
-WHERE ig_user_id = $1 AND due_at IS NOT NULL AND lease IS NULL
+UPDATE instagram_participants SET due_at = now(), forced = forced OR EXISTS (SELECT FROM refunded)
+WHERE ig_user_id = $1 AND lease IS NULL
+    AND (due_at IS NOT NULL OR EXISTS (SELECT FROM refunded))
 """
 DUE_NOW = """
 UPDATE instagram_participants SET due_at = now()
@@ -249,24 +285,25 @@ WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
 
 # The budget and the pauses
 
-# $5: the caller is the probe already, and asks for its second try.
+# $5: the caller is the probe already, and asks for its second try. A pause that has run out becomes
+# a probe only with a place: what finds the budget full leaves the probe to the next.
 RESERVE = """
 WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND COALESCE(x.probing_until > now(), false))
             AS is_paused
     FROM instagram_pauses x WHERE x.scope IN ('app', $1)
-), probe AS (
-    UPDATE instagram_pauses x SET probing_until = now() + $4::interval
+), over AS (
+    SELECT x.scope FROM instagram_pauses x
     WHERE x.scope IN ('app', $1) AND x.until <= now()
         AND ($5::boolean OR COALESCE(x.probing_until <= now(), true))
         AND NOT EXISTS (SELECT FROM here WHERE is_paused)
-    RETURNING x.scope
+    ORDER BY x.scope FOR UPDATE
 ), slot AS (
     INSERT INTO instagram_budget AS b (scope, next_at)
     SELECT 'app', now() + $2::interval
     WHERE NOT EXISTS (SELECT FROM here WHERE is_paused)
-        AND (SELECT count(*) FROM here) = (SELECT count(*) FROM probe)
+        AND (SELECT count(*) FROM here) = (SELECT count(*) FROM over)
     ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
         GREATEST(b.next_at, now()), now() + $3::interval) + $2::interval
         / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
@@ -274,6 +311,10 @@ WITH here AS (
         OR b.next_at > now() + 2 * $3::interval + $2::interval * 1000
     RETURNING b.next_at - $2::interval
         / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS at
+), probe AS (
+    UPDATE instagram_pauses x SET probing_until = now() + $4::interval
+    FROM over o WHERE x.scope = o.scope AND EXISTS (SELECT FROM slot)
+    RETURNING x.scope
 )
 SELECT EXTRACT(epoch FROM s.at - clock_timestamp())::float8 AS wait_s,
     h.reason AS paused_by, h.scope AS paused_scope, EXISTS (SELECT FROM probe) AS is_probe,
@@ -323,10 +364,11 @@ UPDATE instagram_connections SET token_status = 'invalid', updated_at = now()
 WHERE ig_account_id = $1 AND access_token = $2
 """
 HAS_NO_CONNECTION = """
-SELECT NOT EXISTS (SELECT FROM instagram_connections WHERE ig_account_id = $1)
+SELECT NOT EXISTS (
+    SELECT FROM instagram_connections WHERE ig_account_id = $1 OR $1 = ANY (alias_ids))
 """
 PAUSES = f"""
-SELECT x.scope, GREATEST(x.until, x.probing_until) AS until, x.reason,
+SELECT x.scope, {_PAUSED_UNTIL} AS until, x.reason,
     CASE WHEN isfinite(x.until)
         THEN EXTRACT(epoch FROM GREATEST(x.until, x.probing_until) - now()) ELSE 1e9
         END::float8 AS left_s
@@ -362,8 +404,9 @@ LIMIT $2
 
 # What blocks a user is read only where the identity is not fresh, or with $3.
 LOOKUP = f"""
-SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url, c.last_fetched_at, c.expires_at,
-    COALESCE(c.fail_count, 0) AS fail_count, c.last_failed_at,
+SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url,
+    {_finite("c.last_fetched_at")} AS last_fetched_at, {_finite("c.expires_at")} AS expires_at,
+    COALESCE(c.fail_count, 0) AS fail_count, {_finite("c.last_failed_at")} AS last_failed_at,
     c.last_error->>'reason' AS last_reason, p.is_participant IS TRUE AS is_participant,
     p.is_scheduled IS TRUE AS is_scheduled, p.pause, now() AS read_at
 FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
@@ -431,11 +474,10 @@ WITH accounts AS (
         FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
         WHERE p.ig_account_id = a.ig_account_id AND p.last_message_at >= now() - $2::interval
             AND {_FRESH.format(ttl="$3")} IS NOT TRUE
-            AND CASE WHEN $6::boolean THEN
-                    COALESCE(c.fail_count, 0) = 0 OR c.last_failed_at IS NULL
-                    OR c.last_failed_at <= now() - interval '10 minutes'
-                ELSE COALESCE(c.fail_count, 0) = 0
-                    OR (c.fail_count < $4 AND {_RETRY_AT.format(waits="$5")} <= now()) END
+            AND (COALESCE(c.fail_count, 0) = 0
+                OR (c.fail_count < $4 AND {_RETRY_AT.format(waits="$5")} <= now())
+                OR ($6::boolean AND (c.last_failed_at <= now() - interval '10 minutes'
+                    OR c.last_failed_at IS NULL)))
         ORDER BY p.last_message_at DESC LIMIT $7
     ) AS f
 ), users AS (
@@ -445,9 +487,16 @@ SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
 FROM users ORDER BY last_message_at DESC, ig_user_id LIMIT $8
 """
 ERASE = (
-    "DELETE FROM instagram_participants WHERE ig_user_id = $1",
-    "DELETE FROM instagram_streaks WHERE ig_user_id = $1",
-    "DELETE FROM instagram_user_cache WHERE ig_user_id = $1",
+    """
+    WITH held AS (
+        SELECT ig_account_id, ig_user_id FROM instagram_participants
+        WHERE ig_user_id = ANY ($1::text[]) ORDER BY ig_user_id, ig_account_id FOR UPDATE
+    )
+    DELETE FROM instagram_participants p USING held h
+    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+    """,
+    "DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[])",
+    "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
 )
 
 # Connections
@@ -465,15 +514,11 @@ ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
     location_id = EXCLUDED.location_id, login = EXCLUDED.login,
     access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now()
 """
-LIFT_PAUSE = """
+LIFT_PAUSES = """
 DELETE FROM instagram_pauses
-WHERE scope = $1 AND reason IN ('token_invalid', 'permission', 'no_connection')
+WHERE scope = ANY ($1::text[]) AND reason IN ('token_invalid', 'permission', 'no_connection')
 """
-# An id of an account is never a user, and an alias is stored as its account.
-FORGET_OWN_IDS = (
-    "DELETE FROM instagram_participants WHERE ig_user_id = ANY ($1::text[])",
-    "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
-)
+# An alias is stored as its account.
 REHOME_ALIASES = """
 WITH moved AS (
     DELETE FROM instagram_participants WHERE ig_account_id = ANY ($2::text[]) RETURNING *
@@ -485,11 +530,12 @@ FROM moved GROUP BY ig_user_id ORDER BY ig_user_id
 ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
     first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
     last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
-    due_at = COALESCE(p.due_at, EXCLUDED.due_at)
+    due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced
 """
 _CONNECTION = f"""
 SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.token_status, k.created_at,
-    k.updated_at, GREATEST(x.until, x.probing_until) AS paused_until, x.reason AS pause_reason
+    k.updated_at, x.reason AS pause_reason,
+    {_PAUSED_UNTIL} AS paused_until
 FROM instagram_connections k
 LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
 """
@@ -514,5 +560,70 @@ SELECT
 # Migrating
 
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtext('instagram_migration'))"
-STORED_TOKENS = "SELECT ig_account_id, access_token FROM instagram_connections FOR UPDATE"
-STORE_TOKEN = "UPDATE instagram_connections SET access_token = $2 WHERE ig_account_id = $1"
+STORED_TOKENS = "SELECT ig_account_id, access_token FROM instagram_connections"
+STORE_TOKEN = """
+UPDATE instagram_connections SET access_token = $3 WHERE ig_account_id = $1 AND access_token = $2
+"""
+
+# For the commands
+
+# A place in the budget whatever is paused: an operator who asks what is wrong may ask Meta.
+TAKE_PLACE = """
+INSERT INTO instagram_budget AS b (scope, next_at) VALUES ('app', now() + $1::interval)
+ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
+    GREATEST(b.next_at, now()), now() + $2::interval) + $1::interval
+    / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
+WHERE b.next_at <= now() + $2::interval
+    OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
+RETURNING EXTRACT(epoch FROM b.next_at - $1::interval
+    / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END - clock_timestamp())::float8 AS wait_s
+"""
+# A call that succeeded ends the pauses that had run out, as a resolved user does.
+END_RUN_OUT_PAUSES = "DELETE FROM instagram_pauses WHERE until <= now() AND scope IN ('app', $1)"
+
+# $1: the location, null for all; what needs looking at comes first.
+CHECKED_CONNECTIONS = f"""
+SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.access_token, k.token_status,
+    k.updated_at, x.reason AS pause_reason, GREATEST(x.until, x.probing_until) AS paused_until,
+    count(*) OVER () AS total
+FROM instagram_connections k
+LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
+WHERE $1::text IS NULL OR k.location_id = $1
+ORDER BY (k.token_status = 'invalid' OR x.reason IS NOT NULL) DESC, k.location_id, k.ig_account_id
+LIMIT $2
+"""
+CHECKED_PAUSES = f"""
+SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until
+FROM instagram_pauses x
+WHERE {_PAUSED} AND (x.scope = 'app' OR (x.reason = 'no_connection' AND $1::text IS NULL))
+ORDER BY x.scope <> 'app', x.scope LIMIT $2
+"""
+# The users who wrote last, at most $2 an account, in groups of the same state. `$ttl` and `$max`
+# as above; `is_late`: due for 10 minutes although nothing holds the account back.
+CHECKED_USERS = f"""
+WITH accounts AS (
+    SELECT k.ig_account_id, k.token_status = 'active' AND {_PAUSED} IS NOT TRUE AS is_open
+    FROM instagram_connections k
+    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
+    WHERE $1::text IS NULL OR k.location_id = $1
+    ORDER BY k.ig_account_id LIMIT $3
+), users AS (
+    SELECT DISTINCT ON (p.ig_user_id) p.ig_user_id, c.last_fetched_at IS NOT NULL AS is_fetched,
+        {_FRESH.format(ttl="$4")} IS TRUE AS is_fresh, COALESCE(c.fail_count, 0) AS fail_count,
+        CASE WHEN c.fail_count > 0 THEN COALESCE(c.last_error->>'reason', 'unknown') END AS reason,
+        c.fail_count >= $5 IS TRUE AS is_stopped, c.last_failed_at, c.last_error,
+        c.last_failed_at >= now() - interval '1 day' IS TRUE AS is_recent, p.is_late
+    FROM accounts a CROSS JOIN LATERAL (
+        SELECT p.ig_user_id, (a.is_open AND p.due_at < now() - interval '10 minutes') IS TRUE
+            AS is_late
+        FROM instagram_participants p WHERE p.ig_account_id = a.ig_account_id
+        ORDER BY p.last_message_at DESC LIMIT $2
+    ) AS p
+    LEFT JOIN instagram_user_cache c ON c.ig_user_id = p.ig_user_id
+    ORDER BY p.ig_user_id, p.is_late DESC
+)
+SELECT is_fetched, is_fresh, fail_count, reason, is_stopped, is_recent, is_late,
+    count(*) AS users, max(last_failed_at) AS last_failed_at,
+    (array_agg(last_error ORDER BY last_failed_at DESC NULLS LAST))[1] AS last_error
+FROM users GROUP BY 1, 2, 3, 4, 5, 6, 7 LIMIT 10000
+"""

@@ -1,0 +1,1 @@
+"""The operator's commands: doctor, backfill, connections and participants."""

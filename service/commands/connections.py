@@ -1,0 +1,176 @@
+"""`connections list|add|remove`: over HTTP, so that every replica hears of it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from service.commands.api import ApiError, ConnectionLine, OperatorApi
+from service.commands.reasons import reason_of
+from service.commands.voice import CommandError, console, printable, say, say_json
+from service.model import ig_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from service.settings import ClientSettings
+
+LONGEST_TOKEN = 4096
+INVALID = "invalid"
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What `connections add` is to store; None leaves as it is what is already stored."""
+
+    ig_account_id: str
+    location_id: str
+    login: str | None
+    alias_ids: tuple[str, ...] | None
+
+
+@asynccontextmanager
+async def _api(settings: ClientSettings, url: str | None) -> AsyncIterator[OperatorApi]:
+    key = settings.operator_api_keys[0].get_secret_value()
+    async with OperatorApi.open(url or settings.url, key) as api:
+        yield api
+
+
+async def list_connections(settings: ClientSettings, url: str | None, *, as_json: bool) -> None:
+    """Show the connections, never a token."""
+    async with _api(settings, url) as api:
+        listed, raw = await api.connections()
+    if as_json:
+        say_json(raw)
+    elif listed.connections:
+        _show(listed.connections)
+    else:
+        say("There are no connections yet: `connections add ACCOUNT --location LOCATION`.")
+
+
+async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str) -> None:
+    """Create or replace a connection; aliases and login that are not named stay."""
+    async with _api(settings, url) as api:
+        listed, _ = await api.connections()
+        account = wish.ig_account_id
+        before = next((c for c in listed.connections if c.ig_account_id == account), None)
+        stored = await api.put_connection(account, _body(wish, before, token))
+    verb = "is connected anew" if before else "is connected"
+    say(f"Account {account} {verb}: {_describe(stored)}.", "green")
+    if before is not None and before.location_id != stored.location_id:
+        say(f"It has moved here from the location {printable(before.location_id)}.")
+    say(f"To check it: python -m service doctor --location {printable(stored.location_id)}")
+
+
+def remove(settings: ClientSettings, url: str | None, account: str, *, is_sure: bool) -> None:
+    """Remove a connection; asks first. Between its two calls no loop runs: Ctrl-C answers no."""
+    found = asyncio.run(_find(settings, url, account))
+    if not is_sure:
+        _confirm(found)
+    asyncio.run(_delete(settings, url, account))
+    say(f"Account {account} is no longer connected. The names of its users stay.")
+
+
+async def _find(settings: ClientSettings, url: str | None, account: str) -> ConnectionLine:
+    async with _api(settings, url) as api:
+        listed, _ = await api.connections()
+    found = next((c for c in listed.connections if c.ig_account_id == account), None)
+    if found is None:
+        raise CommandError(_no_such(account))
+    return found
+
+
+async def _delete(settings: ClientSettings, url: str | None, account: str) -> None:
+    async with _api(settings, url) as api:
+        try:
+            await api.delete_connection(account)
+        except ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                raise CommandError(_no_such(account)) from None
+            raise
+
+
+def read_token() -> str:
+    """Read an access token from a hidden prompt, or from stdin if that is no terminal."""
+    if sys.stdin.isatty():
+        token = str(click.prompt("Access token (not shown)", hide_input=True, err=True))
+    else:
+        token = sys.stdin.read(LONGEST_TOKEN + 2)
+    token = token.strip()
+    if not token:
+        raise CommandError("No access token was given: type it at the prompt, or send it to stdin.")
+    is_token = token.isascii() and token.isprintable() and not any(map(str.isspace, token))
+    if not is_token or len(token) > LONGEST_TOKEN:
+        raise CommandError("What was given is not an access token: it is one line without spaces.")
+    return token
+
+
+def checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
+    """Check ids from the command line: 1 to 32 digits each."""
+    for each in ids:
+        if ig_id(each) is None:
+            raise CommandError(f"{printable(each)!r} is not an id: ids are 1 to 32 digits.")
+    return tuple(ids)
+
+
+def _body(wish: Wish, before: ConnectionLine | None, token: str) -> dict[str, object]:
+    aliases, login = wish.alias_ids, wish.login
+    if before is not None:
+        aliases = tuple(before.alias_ids) if aliases is None else aliases
+        login = login or before.login
+    return {
+        "locationId": wish.location_id,
+        "accessToken": token,
+        "login": login or "facebook",
+        "aliasIds": list(aliases or ()),
+    }
+
+
+def _describe(connection: ConnectionLine) -> str:
+    aliases = ", ".join(connection.alias_ids)
+    also = f", also known as {aliases}" if aliases else ""
+    return f"location {printable(connection.location_id)}, {connection.login} login{also}"
+
+
+def _confirm(found: ConnectionLine) -> None:
+    question = (
+        f"Remove the account {found.ig_account_id} ({_describe(found)})? Its token is deleted and "
+        "its users are no longer fetched; names that are known stay."
+    )
+    click.confirm(question, abort=True, err=True)
+
+
+def _no_such(account: str) -> str:
+    return f"There is no connection {account}: `connections list` shows which there are."
+
+
+def _show(connections: Sequence[ConnectionLine]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in ("account", "location", "login", "token", "paused until", "why", "also known as"):
+        table.add_column(column, overflow="fold")
+    for each in connections:
+        token = Text(each.token_status, "red" if each.token_status == INVALID else "")
+        cells = (*_pause(each), ", ".join(each.alias_ids) or "-")
+        head = (each.ig_account_id, printable(each.location_id), each.login)
+        table.add_row(*map(Text, head), token, *map(Text, cells))
+    out = console(sys.stdout)
+    with out.capture() as rendered:
+        out.print(table)
+    for line in rendered.get().splitlines():
+        out.out(line.rstrip(), highlight=False)
+
+
+def _pause(connection: ConnectionLine) -> tuple[str, str]:
+    if connection.pause_reason is None:
+        return "-", "-"
+    until = connection.paused_until or ""
+    is_endless = not until or until.startswith("99")  # the year
+    reason = connection.pause_reason
+    return "cured" if is_endless else until, f"{reason}: {reason_of(reason).words}"

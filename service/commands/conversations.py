@@ -1,0 +1,200 @@
+"""`participants import --from-meta`: who has talked to a location's accounts, as Meta knows it.
+
+Source: Meta for Developers, "Instagram Messaging: Get conversations" (`/{id}/conversations`,
+`/me/conversations` for the Page or account of the token; newest first) and "Rate limits" (2 calls
+a second an account).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.commands.lines import Participant, parse_time
+from service.errors import AppFault, NobodysFault
+from service.model import ig_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import datetime
+
+    from service.commands.meta import MetaReader, Page
+    from service.errors import GraphError
+
+PAGE_SIZE, SMALLEST_PAGE = 50, 5
+TRIES = 3
+_REDUCE_THE_DATA = 1  # "Please reduce the amount of data you're asking for" (and others)
+_NOT_THIS_NODE = frozenset({100, 803, 2500})
+
+
+class StoppedError(Exception):
+    """Meta gave an account's conversations not to the end; `fault` says why."""
+
+    def __init__(self, fault: GraphError) -> None:
+        super().__init__(fault.problem.reason)
+        self.fault = fault
+
+
+class Talk(msgspec.Struct, frozen=True):
+    """A conversation: everybody in it, and when it was last added to (None: not readable)."""
+
+    ids: tuple[str, ...]
+    updated_at: datetime | None
+
+
+class Found(msgspec.Struct):
+    """What a page brought: participants, and how many conversations did not make one."""
+
+    participants: list[Participant]
+    is_last: bool = False
+    too_old: int = 0
+    unclear: int = 0
+
+
+class Account(msgspec.Struct, frozen=True):
+    """An account to be read, its token opened."""
+
+    ig_account_id: str
+    login: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.ig_account_id})"
+
+
+class Conversations:
+    """Pages through one account's conversations, newest first, until they are too old.
+
+    `allow` is waited for before every call; `heed` hears every answer. `own_ids` are the ids that
+    are known to be the account's; `strange_own_ids` fills with those that Meta uses besides.
+    """
+
+    def __init__(
+        self,
+        meta: MetaReader,
+        account: Account,
+        own_ids: frozenset[str],
+        since: datetime,
+        now: datetime,
+        allow: Callable[[], Awaitable[None]],
+        heed: Callable[[Page], Awaitable[None]],
+    ) -> None:
+        self.strange_own_ids: set[str] = set()
+        self._meta = meta
+        self._account = account
+        self._own_ids = own_ids
+        self._since = since
+        self._now = now
+        self._allow = allow
+        self._heed = heed
+        self._node = account.ig_account_id
+        self._size = PAGE_SIZE
+
+    async def pages(self) -> AsyncIterator[Found]:
+        """Give page after page; raises StoppedError where Meta won't go on."""
+        after, seen = "", {""}
+        while True:
+            body = await self._page(after)
+            after = _next_cursor(body)
+            found = self._read(body)
+            found.is_last = found.is_last or after in seen
+            yield found
+            if found.is_last:
+                return
+            seen.add(after)
+
+    async def _page(self, after: str) -> dict[str, Any]:
+        """Read one page: again after what passes, smaller if Meta asks for that."""
+        fault: GraphError | None = None
+        for _ in range(TRIES + 1):
+            page = await self._call(after)
+            fault = page.fault
+            if fault is None:
+                return page.body
+            if self._is_other_node(fault, after):
+                self._node = "me"
+            elif not isinstance(fault, NobodysFault) and fault.problem.reason != "throttled":
+                break
+            elif fault.problem.code == _REDUCE_THE_DATA:
+                self._size = max(SMALLEST_PAGE, self._size // 2)
+        if fault is None:
+            raise AssertionError("a call ends with an answer or a fault")
+        raise StoppedError(fault)
+
+    async def _call(self, after: str) -> Page:
+        await self._allow()
+        query = {"after": after} if after else {}
+        page = await self._meta.get(
+            self._account.login,
+            f"{self._node}/conversations",
+            self._account.token,
+            platform="instagram",
+            fields="participants,updated_time",
+            limit=str(self._size),
+            **query,
+        )
+        await self._heed(page)
+        return page
+
+    def _is_other_node(self, fault: GraphError, after: str) -> bool:
+        """With a Facebook login the edge is the Page's, which the token's "me" stands for."""
+        is_wrong_node = isinstance(fault, AppFault) or fault.problem.reason == "not_found"
+        is_untried = self._node != "me" and not after
+        return is_wrong_node and is_untried and fault.problem.code in _NOT_THIS_NODE
+
+    def _read(self, body: dict[str, Any]) -> Found:
+        rows = body.get("data")
+        talks = [talk(row, self._now) for row in rows] if isinstance(rows, list) else []
+        self._learn_own_ids(talks)
+        found = Found([])
+        for each in talks:
+            self._sort(each, found)
+        last = talks[-1].updated_at if talks else None
+        found.is_last = last is not None and last < self._since
+        return found
+
+    def _sort(self, each: Talk, found: Found) -> None:
+        others = [i for i in each.ids if i not in self._own_ids and i not in self.strange_own_ids]
+        if each.updated_at is not None and each.updated_at < self._since:
+            found.too_old += 1
+        elif each.updated_at is None or not others or len(others) == len(each.ids) > 1:
+            found.unclear += 1
+        else:
+            account, at = self._account.ig_account_id, each.updated_at
+            found.participants += [Participant(account, other, at) for other in others]
+
+    def _learn_own_ids(self, talks: list[Talk]) -> None:
+        """Take for the account's own what is in several conversations that name no known own id.
+
+        A person has one conversation with an account; the account is in all of them.
+        """
+        known = self._own_ids | self.strange_own_ids
+        unknown = [t for t in talks if not known & set(t.ids)]
+        times = Counter(ig for t in unknown for ig in set(t.ids))
+        if times and (most := times.most_common(1)[0])[1] == len(unknown) > 1:
+            self.strange_own_ids.add(most[0])
+
+
+def talk(row: object, now: datetime) -> Talk:
+    """Read a conversation; what can't be read of it is left out."""
+    fields = row if isinstance(row, dict) else {}
+    participants = fields.get("participants")
+    people = participants.get("data") if isinstance(participants, dict) else None
+    found = [ig_id(p.get("id")) for p in people if isinstance(p, dict)] if people else []
+    try:
+        updated_at = parse_time(fields.get("updated_time"), now)
+    except (ValueError, OverflowError, OSError, TypeError):
+        updated_at = None
+    return Talk(tuple(dict.fromkeys(i for i in found if i)), updated_at)
+
+
+def _next_cursor(body: dict[str, Any]) -> str:
+    """Read where the next page begins; `paging.next` itself is not followed: it holds a token."""
+    paging = body.get("paging")
+    if not isinstance(paging, dict) or not paging.get("next"):
+        return ""
+    cursors = paging.get("cursors")
+    after = cursors.get("after") if isinstance(cursors, dict) else None
+    return after if isinstance(after, str) else ""

@@ -1,0 +1,178 @@
+"""`participants import` from stdin: users who wrote before this service was here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, BinaryIO
+
+from service.commands.lines import BadLine, Participant, read_participants
+from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, count, say
+from service.errors import UnavailableError
+from service.model import Contact, Rules
+from service.store.checkup import Checkup
+from service.store.database import Database
+from service.store.journal import Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from service.settings import StoreSettings
+
+BATCH = 1000
+WRITE_AGAIN_AFTER_S = (0.5, 2.0, 5.0)
+MOST_NAMED = 10
+MOST_STRANGERS = 10_000  # accounts without a connection that are told apart
+
+
+class Recorder:
+    """Journals participants as the webhook does, aliases as their account; own ids are no users."""
+
+    def __init__(self, journal: Journal, account_of: Mapping[str, str]) -> None:
+        self.stored = 0
+        self.own_ids = 0
+        self.unconnected: Counter[str] = Counter()
+        self._journal = journal
+        self._account_of = account_of
+
+    def is_own(self, ig_id: str) -> bool:
+        """Tell whether an id belongs to a connection."""
+        return ig_id in self._account_of
+
+    async def store(self, participants: Sequence[Participant]) -> None:
+        """Commit one batch; raises UnavailableError if the database stays away for 10 s or so."""
+        contacts = [self._contact(each) for each in participants if not self._is_own_id(each)]
+        for wait_s in WRITE_AGAIN_AFTER_S:
+            try:
+                await self._journal.write(contacts)
+                break
+            except UnavailableError:
+                await asyncio.sleep(wait_s)
+        else:
+            await self._journal.write(contacts)
+        self.stored += len(contacts)
+
+    def _contact(self, participant: Participant) -> Contact:
+        account = self._account_of.get(participant.ig_account_id)
+        if account is None:
+            account = participant.ig_account_id
+            if account in self.unconnected or len(self.unconnected) < MOST_STRANGERS:
+                self.unconnected[account] += 1
+        at = participant.last_at
+        return Contact(account, participant.ig_user_id, at, at, wrote=False)
+
+    def _is_own_id(self, participant: Participant) -> bool:
+        user = participant.ig_user_id
+        is_own = user in self._account_of or user == participant.ig_account_id
+        self.own_ids += is_own
+        return is_own
+
+
+class Import:
+    """One import from a stream. Reading happens outside the loop, so that Ctrl-C always works."""
+
+    def __init__(self, stream: BinaryIO, meter: Meter) -> None:
+        self.recorder: Recorder | None = None
+        self.bad_lines = 0
+        self.safe_lines = 0
+        self._lines = read_participants(stream, datetime.now(UTC))
+        self._meter = meter
+        self._read = 0
+        self._started_at = time.monotonic()
+
+    def run(self, settings: StoreSettings) -> None:
+        """Store every good line, a thousand at a time; raises UnavailableError."""
+        stack = AsyncExitStack()
+        with asyncio.Runner() as runner:
+            try:
+                self.recorder = runner.run(open_recorder(settings, stack))
+                for batch in self._batches():
+                    runner.run(self.recorder.store(batch))
+                    self.safe_lines = self._read
+                    self._meter.show(self._describe())
+            finally:
+                runner.run(stack.aclose())
+
+    def _batches(self) -> Iterator[list[Participant]]:
+        batch: list[Participant] = []
+        for line in self._lines:
+            self._read += 1
+            if isinstance(line, BadLine):
+                self.bad_lines += 1
+                self._meter.note(f"line {line.number} {line.reason}: passed over")
+                continue
+            batch.append(line)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _describe(self) -> str:
+        rate = self._read / max(time.monotonic() - self._started_at, 0.001)
+        return f"{self._read:,} lines read, {self.bad_lines:,} bad, {rate:,.0f} a second"
+
+
+async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recorder:
+    """Connect to the database and read which ids are our own."""
+    dsn = settings.database_url.get_secret_value()
+    database = await stack.enter_async_context(Database.connect(dsn, pool_size=2))
+    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+    account_of = await Checkup(database, rules).read_directory()
+    return Recorder(Journal(database, rules), account_of)
+
+
+def import_from_stdin(settings: StoreSettings) -> int:
+    """Run the command; gives the exit code: 1 if a line was bad, 130 after Ctrl-C."""
+    if sys.stdin.isatty():
+        sys.stderr.write("Reading CSV or JSON lines from this terminal; Ctrl-D ends them.\n")
+    with Meter("import", sys.stderr) as meter:
+        work = Import(sys.stdin.buffer, meter)
+        try:
+            work.run(settings)
+        except KeyboardInterrupt:
+            _sum_up(work, is_whole=False)
+            say("Interrupted. What is stored stays; the same import may simply be run again.")
+            return INTERRUPTED
+        except UnavailableError as error:
+            _sum_up(work, is_whole=False)
+            raise CommandError(_unavailable(error)) from None
+    _sum_up(work)
+    return INCOMPLETE if work.bad_lines else DONE
+
+
+def say_what_was_stored(recorder: Recorder, *, is_whole: bool = True) -> None:
+    """Tell how many participants are in the tables now, and whose; a cut off batch may be too."""
+    at_least = "" if is_whole else "At least "
+    stored = count(recorder.stored, "participant")
+    say(f"{at_least}{stored} stored (those known already count too).")
+    if recorder.own_ids:
+        say(f"{count(recorder.own_ids, 'line')} left out: an account's own id is no user.")
+    if recorder.unconnected:
+        named = sorted(recorder.unconnected)[:MOST_NAMED]
+        more = ", …" if len(recorder.unconnected) > MOST_NAMED else ""
+        say(
+            f"{sum(recorder.unconnected.values()):,} of these get no name until their account is "
+            f"connected: {', '.join(named)}{more}"
+        )
+
+
+def _sum_up(work: Import, *, is_whole: bool = True) -> None:
+    if work.recorder is None:
+        return
+    say_what_was_stored(work.recorder, is_whole=is_whole)
+    if work.bad_lines:
+        say(f"{count(work.bad_lines, 'bad line')} passed over; each is named above.")
+    if work.recorder.stored:
+        say("A running service fetches them from now on, within its budget; see `backfill`.")
+
+
+def _unavailable(error: UnavailableError) -> str:
+    return (
+        f"PostgreSQL does not answer ({error}). What is stored stays: run the same import again "
+        "when DATABASE_URL answers; what is known already is not stored twice."
+    )

@@ -1,0 +1,131 @@
+"""How the commands speak: results on stdout, progress and trouble on stderr, a terminal or not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from service.errors import ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from rich.console import RenderableType
+
+DONE, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
+WIDE = 200  # columns where no terminal sets the width: nothing wraps in a file or a pipe
+LINE_EVERY_S = 5.0
+
+
+class CommandError(ServiceError):
+    """A command that can't do what it was asked; the message says what to do about it."""
+
+    exit_code = REFUSED
+
+
+def console(stream: TextIO) -> Console:
+    """Make a console that changes no text, and wraps only for a terminal."""
+    width = None if stream.isatty() else WIDE
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str = "", style: str = "") -> None:
+    """Write one line of the result."""
+    console(sys.stdout).print(Text(text, style), soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """Write one line of trouble."""
+    console(sys.stderr).print(Text(text, "red"), soft_wrap=True)
+
+
+def say_json(value: object) -> None:
+    """Write the one JSON object of `--json`."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """Show text of others without the control characters that would steer a terminal."""
+    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+
+
+def duration(seconds: float) -> str:
+    """Put a span of time the way people say it: 45 s, 12 min, 3 h, 2 days."""
+    for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {unit}"
+    return f"{round(seconds)} s"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Put a number before its noun: 1 user, 1,200 users."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+class _Bar(Progress):
+    """A bar with the state in words on the line below it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.words = ""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+        super().__init__(*columns, console=console(stream), transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw the bar, then the words."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.words)
+
+
+class Meter:
+    """Shows how far a long command has come: a bar on a terminal, else a line every 5 seconds."""
+
+    def __init__(
+        self, what: str, stream: TextIO, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._told_at: float | None = None
+        self._bar: _Bar | None = None
+        if stream.isatty():
+            self._bar = _Bar(stream)
+            self._task = self._bar.add_task(what, total=None)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, now: str, done: int = 0, total: int | None = None) -> None:
+        """Show the state in words, and as a share where the whole is known."""
+        if self._bar is not None:
+            self._bar.words = now
+            self._bar.update(self._task, completed=done, total=total)
+        elif self._told_at is None or self._clock() - self._told_at >= LINE_EVERY_S:
+            self._told_at = self._clock()
+            self.note(now)
+
+    def note(self, line: str) -> None:
+        """Write a line that stays."""
+        if self._bar is not None:
+            self._bar.console.print(Text(line), soft_wrap=True)
+        else:
+            self._stream.write(line + "\n")
+            self._stream.flush()

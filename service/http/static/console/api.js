@@ -1,0 +1,92 @@
+// The service's own HTTP, with the operator's key. The key lives in this tab alone.
+
+const KEY = "operator-key";
+const WITHIN_MS = 15_000;
+
+export const key = {
+  read: () => sessionStorage.getItem(KEY) ?? "",
+  keep: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+};
+
+// Why a request brought nothing, in words for an operator; `status` is 0 if nobody answered.
+export class Trouble extends Error {
+  constructor(status, message, retryAfterS = null) {
+    super(message);
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
+
+  get isRefusal() {
+    return this.status === 401 || this.status === 403;
+  }
+}
+
+const WORDS = {
+  401: "The service does not know this key. Operator keys are in its OPERATOR_API_KEYS setting.",
+  403: "This is an inbox key. The console needs an operator key.",
+  429: "Too many wrong keys came from this address. Wait a minute, then try again.",
+};
+
+export function get(path, options) {
+  return json("GET", `api/social/instagram/${path}`, options);
+}
+
+export function post(path, options) {
+  return json("POST", `api/social/instagram/${path}`, options);
+}
+
+export function put(path, body) {
+  return json("PUT", `api/social/instagram/${path}`, { body });
+}
+
+export async function erase(path) {
+  await send("DELETE", `api/social/instagram/${path}`);
+}
+
+// What the console must know of the service's rules; the first thing asked, so it tests the key.
+export function context(given) {
+  return json("GET", "console/context", { given });
+}
+
+export function sandbox(body) {
+  return body ? json("POST", "console/sandbox/messages", { body }) : json("GET", "console/sandbox");
+}
+
+export async function metrics() {
+  return (await send("GET", "metrics")).text();
+}
+
+async function json(method, path, options) {
+  return (await send(method, path, options)).json();
+}
+
+async function send(method, path, options = {}) {
+  const { body, given = key.read(), signal, withinMs = WITHIN_MS } = options;
+  const headers = { Authorization: `Bearer ${given}` };
+  if (body) headers["Content-Type"] = "application/json";
+  const late = AbortSignal.timeout(withinMs);
+  let response;
+  try {
+    response = await fetch(new URL(path, document.baseURI), {
+      method,
+      headers,
+      body: body ? JSON.stringify(body) : undefined,
+      signal: signal ? AbortSignal.any([signal, late]) : late,
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    const isLate = error.name === "TimeoutError";
+    throw new Trouble(0, isLate ? "The service did not answer in time." : "The service can't be reached.");
+  }
+  if (!response.ok) throw await trouble(response);
+  return response;
+}
+
+async function trouble(response) {
+  const problem = await response.json().catch(() => ({}));
+  const words = WORDS[response.status] ?? problem.detail ?? `The service answered ${response.status}.`;
+  const retryAfter = Number(response.headers.get("Retry-After"));
+  return new Trouble(response.status, words, retryAfter || null);
+}

@@ -1,0 +1,145 @@
+// The operator console: asks for a key, then shows the view that the address names.
+
+import { html, render, useChanges, useEffect, useRef, useState } from "./preact.js";
+import * as api from "./api.js";
+import { Accounts } from "./accounts.js";
+import { Backfill } from "./backfill.js";
+import { Health, needs } from "./health.js";
+import { Live } from "./live.js";
+import { Note, Time } from "./parts.js";
+import { People } from "./people.js";
+import { Sandbox } from "./sandbox.js";
+import { plural } from "./words.js";
+
+const VIEWS = [
+  { name: "health", title: "Health", View: Health },
+  { name: "people", title: "People", View: People },
+  { name: "accounts", title: "Accounts", View: Accounts },
+  { name: "backfill", title: "Backfill", View: Backfill },
+  { name: "sandbox", title: "Test DM", View: Sandbox },
+];
+
+function Console() {
+  const [live, setLive] = useState(null);
+  const [said, setSaid] = useState("");
+  const leave = (why = "") => {
+    api.key.forget();
+    setSaid(why);
+    setLive(null);
+  };
+  const enter = (context) => setLive(new Live(context, (trouble) => leave(trouble.message)));
+  return live
+    ? html`<${Desk} live=${live} onLeave=${() => leave()} />`
+    : html`<${SignIn} said=${said} onEnter=${enter} />`;
+}
+
+function SignIn({ said, onEnter }) {
+  const input = useRef(null);
+  const [fault, setFault] = useState(said);
+  const [busy, setBusy] = useState(Boolean(api.key.read()));
+  const enter = async (given) => {
+    setBusy(true);
+    try {
+      const context = await api.context(given);
+      api.key.keep(given);
+      onEnter(context);
+    } catch (error) {
+      if (!(error instanceof api.Trouble)) throw error;
+      setFault(error.message);
+      setBusy(false);
+      input.current?.select();
+    }
+  };
+  useEffect(() => {
+    document.title = "Console · Instagram identity";
+    if (api.key.read()) enter(api.key.read()); // this tab was reloaded
+    else input.current.focus();
+  }, []);
+  const submit = (event) => {
+    event.preventDefault();
+    const given = input.current.value.trim();
+    if (!given) setFault("Type an operator key.");
+    else if (!/^[\x21-\x7e]+$/.test(given)) setFault("A key has letters, digits and signs only, no spaces.");
+    else enter(given);
+  };
+  return html`
+    <main id="main" class="sign-in">
+      <form class="panel form" onSubmit=${submit}>
+        <${Mark} />
+        <h1>Instagram identity</h1>
+        <p class="hint">Operator console</p>
+        <label class="field">
+          <span class="label">Operator key</span>
+          <input ref=${input} type="password" autocomplete="off" spellcheck="false"
+            aria-invalid=${fault ? "true" : null} aria-describedby="key-fault" />
+        </label>
+        <p id="key-fault" class="fault" role="alert">${fault}</p>
+        <button class="primary" disabled=${busy}>${busy ? "One moment …" : "Open the console"}</button>
+        <p class="hint">The key stays in this tab and is forgotten when the tab is closed.</p>
+      </form>
+    </main>
+  `;
+}
+
+function Desk({ live, onLeave }) {
+  const [[name, ...rest], setRoute] = useState(route());
+  const views = VIEWS.filter((view) => view.name !== "sandbox" || live.context.sandbox);
+  const { View, title, name: current } = views.find((view) => view.name === name) ?? views[0];
+  useEffect(() => {
+    const follow = () => location.hash !== "#main" && setRoute(route());
+    addEventListener("hashchange", follow);
+    live.start();
+    return () => {
+      removeEventListener("hashchange", follow);
+      live.stop();
+    };
+  }, [live]);
+  useEffect(() => {
+    document.title = `${title} · Instagram identity`;
+    const isTyping = document.activeElement?.matches("input, select, button");
+    if (!isTyping) document.querySelector("main h2")?.focus({ preventScroll: true });
+  }, [current]);
+  return html`
+    <header class="bar">
+      <div class="bar-inner">
+        <span class="brand"><${Mark} /><span><b>Instagram identity</b><${Pulse} live=${live} /></span></span>
+        <nav aria-label="Views">
+          ${views.map((view) => html`
+            <a href="#${view.name}" aria-current=${view.name === current ? "page" : null}>
+              ${view.title}${view.name === "health" && html`<${Needs} live=${live} />`}
+            </a>`)}
+        </nav>
+        <button class="quiet" onClick=${onLeave}>Sign out</button>
+      </div>
+    </header>
+    <main id="main" tabindex="-1">
+      <${View} live=${live} asked=${rest[0] ?? ""} />
+    </main>
+    <div id="announcer" class="unseen" role="status" aria-live="polite"></div>
+  `;
+}
+
+function route() {
+  return decodeURIComponent(location.hash.slice(1)).split("/");
+}
+
+function Pulse({ live }) {
+  useChanges(live);
+  const { trouble, updatedAt } = live;
+  if (!updatedAt) return html`<small class="pulse"><i></i>${trouble ? "no answer" : "connecting"}</small>`;
+  return trouble
+    ? html`<small class="pulse bad"><i></i>no answer since <${Time} at=${updatedAt} seconds /></small>`
+    : html`<small class="pulse good"><i></i>live</small>`;
+}
+
+function Needs({ live }) {
+  useChanges(live);
+  const n = needs(live, live.figures.points.at(-1) ?? {}).length;
+  return n > 0 && html`<span class="count" title=${plural(n, "thing to look at", "things to look at")}>${n}</span>`;
+}
+
+function Mark() {
+  return html`<img class="mark" src="static/console/icon.svg" alt="" width="32" height="32" />`;
+}
+
+render(html`<${Console} />`, document.getElementById("console"));
