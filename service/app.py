@@ -182,13 +182,13 @@ async def service(
         yield await _start(parts, session, stack)
 
 
-async def _patiently(attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Try until PostgreSQL, which may be starting too, lets us in; about 25 seconds."""
+async def _patiently(attempt: Callable[[], Awaitable[Result]], what: str = "PostgreSQL") -> Result:
+    """Try until what we depend on, which may be starting too, lets us in; about 25 seconds."""
     for wait_s in START_WAITS_S:
         try:
             return await attempt()
         except UnavailableError as error:
-            log.warning("waiting for PostgreSQL", error=str(error), again_in_s=wait_s)
+            log.warning(f"waiting for {what}", error=str(error), again_in_s=wait_s)
             await asyncio.sleep(wait_s)
     return await attempt()
 
@@ -205,7 +205,7 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
     arrivals = Arrivals(
         Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics
     )
-    intake = await _patiently(lambda: _intake(settings, arrivals, stack))
+    intake = await _patiently(lambda: _intake(settings, arrivals, stack), "the broker")
     status = _status(parts, intake)
     health = HealthRoutes(status, intake, parts.metrics)
     running = Running(parts.queue, health)
@@ -320,7 +320,7 @@ def _application(
     operators = OperatorRoutes(
         fetching,
         parts.identities,
-        Erasure(parts.identities, parts.known, parts.queue),
+        Erasure(parts.identities, intake, parts.known, parts.queue),
         parts.connections,
         status,
         replica,

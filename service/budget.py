@@ -20,7 +20,9 @@ FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02  # aiolimiter undershoots with a burst of one at high rates
 _RETELL_PACE_S = 20.0
-_GOOD_FOR_S = 0.01  # a place is good for half an interval, or for what a busy loop may take
+_GOOD_FOR_S = 0.02  # a place is good for half an interval, or for what a busy loop may take
+_MOST_FORFEITS = 3  # a machine that is always late has to get on all the same
+_LEAST_WAIT_S = 0.005
 
 
 class PauseBoard:
@@ -100,26 +102,32 @@ class Budget:
         starve one another.
         """
         now = asyncio.get_running_loop().time
-        deadline, is_smoothed = now() + self.patience_s, False
+        deadline, forfeits = now() + self.patience_s, 0
         while True:
             asked_at = now()
             place = await self._pauses.reserve(ig_account_id, self._interval_s, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
-            is_probe = is_probe or place.is_probe
-            wait_s = max(place.full_for_s or 0.0, 0.005) if place.wait_s is None else place.wait_s
+            wait_s = place.wait_s
+            if wait_s is None:
+                wait_s = max(place.full_for_s or 0.0, _LEAST_WAIT_S)
             if now() + wait_s > deadline:
                 return None
             await asyncio.sleep(max(wait_s, 0.0))
             if place.wait_s is None:
                 continue
-            if not is_smoothed:
-                await self._limiter.acquire()
-                is_smoothed = True
-            if self._board.is_paused(ig_account_id) and not is_probe:
-                return None
-            if now() <= asked_at + place.wait_s + self._good_for_s:
-                return place
+            is_late = now() > asked_at + wait_s + self._good_for_s
+            if not is_late or forfeits == _MOST_FORFEITS:
+                return await self._take(place, ig_account_id, is_probe=is_probe)
+            forfeits += 1
+
+    async def _take(
+        self, place: Reservation, ig_account_id: str, *, is_probe: bool
+    ) -> Reservation | None:
+        """Take a place that has come; a pause that was made meanwhile forfeits it."""
+        await self._limiter.acquire()
+        is_paused = self._board.is_paused(ig_account_id)
+        return None if is_paused and not (is_probe or place.is_probe) else place
 
     def note_usage(self, ig_account_id: str, usage: Usage) -> None:
         """Keep what an answer's headers say until `act_on_usage`."""

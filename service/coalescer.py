@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service.errors import UnavailableError, UnstorableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class _Call(Generic[Item, Result]):
+    """The items of one caller, and one future for all of their results."""
+
+    __slots__ = ("future", "items")
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
+
+    def succeed(self, results: list[Result]) -> None:
+        if not self.future.done():
+            self.future.set_result(results)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+            _retrieve(self.future)
 
 
 class Coalescer(Generic[Item, Result]):
@@ -33,77 +53,116 @@ class Coalescer(Generic[Item, Result]):
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: deque[_Call[Item, Result]] = deque()
+        self._items_waiting = 0
         self._runner: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Result:
         """Run one item in the next batch and return its result."""
-        return await self._enqueue(item)
+        return (await self._enqueue((item,)))[0]
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result]:
         """Run several items, in the same batch where they fit."""
-        futures = [self._enqueue(item) for item in items]
+        size = self._max_batch
+        if len(items) <= size:
+            return await self._enqueue(items) if items else []
+        self._check_room(len(items))
+        parts = [self._enqueue(items[at : at + size]) for at in range(0, len(items), size)]
         try:
-            return await asyncio.gather(*futures)
+            return [result for results in await asyncio.gather(*parts) for result in results]
         finally:
-            for future in futures:
-                _retrieve(future)
+            for part in parts:
+                _retrieve(part)
 
-    def _enqueue(self, item: Item) -> asyncio.Future[Result]:
-        if len(self._waiting) >= self._max_waiting:
+    def _check_room(self, count: int) -> None:
+        if self._items_waiting + count > self._max_waiting:
             raise UnavailableError("too many operations wait for PostgreSQL")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+
+    def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[list[Result]]:
+        self._check_room(len(items))
+        call: _Call[Item, Result] = _Call(items)
+        self._waiting.append(call)
+        self._items_waiting += len(items)
         if self._runner is None:
             self._runner = asyncio.create_task(self._drain(), name="coalescer")
-        return future
+        return call.future
 
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                batch = self._waiting[: self._max_batch]
-                del self._waiting[: self._max_batch]
-                await self._settle(batch)
+                await self._settle_or_stop(self._take_batch(self._max_batch))
         finally:
             self._runner = None
-            if self._waiting:
-                self._fail(self._take_waiting(), UnavailableError("stopped"))
+            _fail(self._take_waiting(), UnavailableError("stopped"))
 
-    def _take_waiting(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        waiting, self._waiting = self._waiting, []
-        return waiting
+    def _take_batch(self, at_most: int) -> list[_Call[Item, Result]]:
+        """Take the calls that wait, as many as have `at_most` items together."""
+        batch: list[_Call[Item, Result]] = []
+        while self._waiting and (size := len(self._waiting[0].items)) <= at_most:
+            batch.append(self._waiting.popleft())
+            at_most -= size
+            self._items_waiting -= size
+        return batch
 
-    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _take_waiting(self) -> list[_Call[Item, Result]]:
+        return self._take_batch(self._items_waiting)
+
+    async def _settle_or_stop(self, batch: Sequence[_Call[Item, Result]]) -> None:
+        try:
+            await self._settle(batch)
+        finally:
+            _fail(batch, UnavailableError("stopped"))  # whoever has no answer gets none any more
+
+    async def _settle(self, batch: Sequence[_Call[Item, Result]]) -> None:
         """Run a batch and hand out what becomes of it; no error leaves here."""
         try:
-            results = await self._run([item for item, _ in batch])
+            results = await self._attempt([item for call in batch for item in call.items])
         except UnstorableError as error:
-            if len(batch) == 1:
-                self._fail(batch, error)
-            else:
-                await self._settle(batch[: len(batch) // 2])
-                await self._settle(batch[len(batch) // 2 :])
+            await self._settle_apart(batch, error)
         except UnavailableError as error:
-            self._fail(batch + self._take_waiting(), error)
-        except asyncio.CancelledError:
-            self._fail(batch, UnavailableError("stopped"))
-            raise
+            _fail([*batch, *self._take_waiting()], error)
         except Exception as error:  # noqa: BLE001 - a bug reaches every caller, not only the task
-            self._fail(batch, error)
+            _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            at = 0
+            for call in batch:
+                call.succeed(results[at : at + len(call.items)])
+                at += len(call.items)
 
-    @staticmethod
-    def _fail(batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
-                _retrieve(future)
+    async def _attempt(self, items: list[Item]) -> list[Result]:
+        results = list(await self._run(items))
+        if len(results) != len(items):
+            raise ValueError(f"{len(items)} items gave {len(results)} results")
+        return results
+
+    async def _settle_apart(
+        self, batch: Sequence[_Call[Item, Result]], error: UnstorableError
+    ) -> None:
+        """Run the halves of a batch that was refused, a single caller's items by themselves."""
+        if len(batch) > 1:
+            await self._settle(batch[: len(batch) // 2])
+            await self._settle(batch[len(batch) // 2 :])
+            return
+        (call,) = batch
+        half = len(call.items) // 2
+        if not half:
+            call.fail(error)
+            return
+        parts: list[_Call[Item, Result]] = [_Call(call.items[:half]), _Call(call.items[half:])]
+        for part in parts:
+            await self._settle([part])
+        try:
+            call.succeed([result for part in parts for result in part.future.result()])
+        except Exception as refusal:  # noqa: BLE001 - whatever became of either half
+            call.fail(refusal)
 
 
-def _retrieve(future: asyncio.Future[Result]) -> None:
+def _fail(calls: Iterable[_Call[Item, Result]], error: Exception) -> None:
+    for call in calls:
+        call.fail(error)
+
+
+def _retrieve(future: asyncio.Future[list[Result]]) -> None:
     """Mark an error as seen: another of the same caller's items has already told it."""
     if future.done() and not future.cancelled():
         future.exception()

@@ -9,6 +9,7 @@ import structlog
 from service.logs import TAG
 
 if TYPE_CHECKING:
+    from service.intake import Intake
     from service.intake.known import Known
     from service.queue import TurnQueue
     from service.store.identities import Identities
@@ -19,8 +20,11 @@ log = structlog.get_logger()
 class Erasure:
     """Erases users here; other replicas hear of it from the tables' own notices."""
 
-    def __init__(self, identities: Identities, known: Known, queue: TurnQueue) -> None:
+    def __init__(
+        self, identities: Identities, intake: Intake, known: Known, queue: TurnQueue
+    ) -> None:
         self._identities = identities
+        self._intake = intake
         self._known = known
         self._queue = queue
 
@@ -28,10 +32,13 @@ class Erasure:
         """Erase everything held about a user.
 
         Memory is cleared before and after: a delivery that comes in between is either journalled
-        anew or deleted, never remembered as durable.
+        anew or deleted, never remembered as durable. What a broker accepted before could bring the
+        user back: it is waited for. Raises UnavailableError; then something may be left: ask again.
         """
         self.forget(ig_user_id)
         await self._identities.erase(ig_user_id)
+        if await self._intake.settle():
+            await self._identities.erase(ig_user_id)
         self.forget(ig_user_id)
         log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
 

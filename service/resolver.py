@@ -25,7 +25,7 @@ from service.errors import (
 from service.logs import TAG
 from service.model import APP_SCOPE, GraphProblem
 from service.queue import QueueClosed
-from service.store.claims import Claim, Settled
+from service.store.claims import PAUSED, Claim, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,7 +44,13 @@ SETTLE_TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
 
-_LEVELS = {"bad_request": "error", "token_invalid": "error", "token_unreadable": "error"}
+ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
+_LEVELS = {
+    "bad_request": "error",
+    "token_invalid": "error",
+    "token_unreadable": "error",
+    "budget": "info",
+}
 
 log = structlog.get_logger()
 
@@ -143,25 +149,25 @@ class Resolver:
         return await self._queue.take()
 
     async def _claim(self, hint: Hint) -> Claim | None:
+        started_at = time.monotonic()
         taken = await self._claims.take(hint.ig_account_id, hint.ig_user_id)
         if isinstance(taken, Claim):
             return taken
         if taken.verdict == "no_connection":
             await self._claims.pause_unconnected(hint.ig_account_id)
-        log.debug(
-            f"{TAG} nothing to do",
-            ig_user_id=hint.ig_user_id,
-            ig_account_id=hint.ig_account_id,
-            outcome=taken.verdict,
-        )
+            _report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
+        else:
+            log.debug(f"{TAG} nothing to do", ig_user_id=hint.ig_user_id, outcome=taken.verdict)
         return None
 
     async def _place(self, claim: Claim) -> Reservation | None:
         """Wait for the budget; if the call may not be made the claim is given back."""
+        started_at = time.monotonic()
         try:
             return await self._wait_for_place(claim, is_probe=False)
         except PutOffError as put_off:
-            await self._put_off(claim, put_off.reason)
+            settled = await self._claims.release(claim)
+            _report(claim, settled, GraphProblem(put_off.reason), started_at)
             return None
 
     async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
@@ -173,16 +179,6 @@ class Resolver:
             raise PutOffError(place.paused_by)
         return place
 
-    async def _put_off(self, claim: Claim, reason: str) -> None:
-        await self._claims.release(claim)
-        log.info(
-            f"{TAG} put off",
-            ig_user_id=claim.ig_user_id,
-            ig_account_id=claim.ig_account_id,
-            outcome="paused",
-            reason=reason,
-        )
-
     async def _resolve(self, claim: Claim, place: Reservation, hint: Hint) -> None:
         """Fetch a claimed user and settle what comes of it."""
         started_at = time.monotonic()
@@ -190,17 +186,17 @@ class Resolver:
         try:
             profile = await self._fetch(claim, is_probe=place.is_probe)
         except PutOffError as put_off:
-            await self._put_off(claim, put_off.reason)
-            return
+            problem = GraphProblem(put_off.reason)
+            settled = await self._settle(functools.partial(self._claims.release, claim))
         except GraphError as error:
             problem = error.problem
-            settled = await self._settle(claim, functools.partial(self._blame, claim, error))
+            settled = await self._settle(functools.partial(self._blame, claim, error))
         else:
-            settled = await self._settle(claim, functools.partial(self._store, claim, profile))
+            settled = await self._settle(functools.partial(self._store, claim, profile))
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()
-        _report(claim, settled, problem, duration_s=time.monotonic() - started_at)
+        _report(claim, settled, problem, started_at)
 
     async def _fetch(self, claim: Claim, *, is_probe: bool) -> Profile:
         """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
@@ -243,7 +239,10 @@ class Resolver:
             return await self._claims.resolve(claim, profile)
         except UnstorableError as error:
             log.error(
-                f"{TAG} profile can't be stored", ig_user_id=claim.ig_user_id, error=str(error)
+                f"{TAG} the profile can't be stored",
+                ig_user_id=claim.ig_user_id,
+                ig_account_id=claim.ig_account_id,
+                error=str(error),
             )
             problem = GraphProblem("upstream_error", message="the profile can't be stored")
             return await self._claims.fail(claim, problem)
@@ -266,33 +265,26 @@ class Resolver:
             case _:
                 return await self._claims.fail_upstream(claim, error.problem)
 
-    async def _settle(self, claim: Claim, settle: Callable[[], Awaitable[Settled]]) -> Settled:
+    async def _settle(self, settle: Callable[[], Awaitable[Settled]]) -> Settled:
         """Settle, again if Postgres is away for a moment; then the claim lapses by itself."""
-        last: UnavailableError | None = None
         for wait_s in SETTLE_TRIES_S:
             await asyncio.sleep(wait_s)
             try:
                 return await settle()
             except UnavailableError as error:
-                last = error
-        log.error(
-            f"{TAG} abandoned: the answer could not be stored, the user falls due again",
-            ig_user_id=claim.ig_user_id,
-            ig_account_id=claim.ig_account_id,
-            error=str(last),
-        )
-        return Settled("abandoned")
+                log.warning("not settled yet", error=str(error))
+        return ABANDONED
 
 
 def _report(
-    claim: Claim, settled: Settled, problem: GraphProblem | None, *, duration_s: float
+    who: Claim | Hint, settled: Settled, problem: GraphProblem | None, started_at: float
 ) -> None:
     """Write the line that tells an operator what became of a user."""
     fields: dict[str, object] = {
-        "ig_user_id": claim.ig_user_id,
-        "ig_account_id": claim.ig_account_id,
+        "ig_user_id": who.ig_user_id,
+        "ig_account_id": who.ig_account_id,
         "outcome": settled.outcome,
-        "duration_ms": round(duration_s * 1000, 1),
+        "duration_ms": round((time.monotonic() - started_at) * 1000, 1),
     }
     if problem is not None:
         fields |= {
@@ -303,5 +295,10 @@ def _report(
             "fail_count": settled.fail_count,
             "next_attempt_at": settled.next_attempt_at,
         }
-    level = "info" if problem is None else _LEVELS.get(problem.reason, "warning")
-    getattr(log, level)(f"{TAG} {settled.outcome}", **fields)
+    getattr(log, _level(settled, problem))(f"{TAG} {settled.outcome}", **fields)
+
+
+def _level(settled: Settled, problem: GraphProblem | None) -> str:
+    if settled is ABANDONED:
+        return "error"
+    return "info" if problem is None else _LEVELS.get(problem.reason, "warning")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from service.store.identities import Identities
 
 INTERVAL_S = 1.0
+FULL_INTERVAL_S = 0.1  # there is more where a full sweep came from
 LOW_WATER = 1000
 A_ACCOUNT = 100
 # What came in through this process is on its queue already: leave it a moment.
@@ -41,10 +42,11 @@ class Sweeper:
         while True:
             self._wake.clear()
             try:
-                await self.sweep()
+                found = await self.sweep()
             except UnavailableError as error:
+                found = 0
                 log.warning("sweep put off", error=str(error))
-            await self._rest()
+            await self._rest(INTERVAL_S if found < self._low_water else FULL_INTERVAL_S)
 
     async def sweep(self) -> int:
         """Offer what is overdue; returns how many hints were taken in."""
@@ -55,9 +57,9 @@ class Sweeper:
             self._queue.offer(user.ig_account_id, user.ig_user_id, is_live=False) for user in due
         )
 
-    async def _rest(self) -> None:
+    async def _rest(self, at_most_s: float) -> None:
         try:
-            async with asyncio.timeout(INTERVAL_S):
+            async with asyncio.timeout(at_most_s):
                 await self._wake.wait()
         except TimeoutError:
             return

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_CONNECTIONS = 20_000
 HEAD_WITHIN_S = 10.0
 KEEPALIVE_S = 75.0
+REST_WITHIN_S = 5.0  # of a body that was answered unread
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_LINE_BYTES = 8190
@@ -212,6 +213,7 @@ async def listen(server: web.Server, host: str, port: int) -> asyncio.Server:
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=KEEPALIVE_S,
+            lingering_time=REST_WITHIN_S,
             max_headers=MOST_HEADERS,
             max_line_size=MOST_LINE_BYTES,
             max_field_size=MOST_LINE_BYTES,

@@ -49,7 +49,8 @@ class WebhookRoutes:
         self._skipped = metrics.skipped
         self._ack_seconds = metrics.ack_seconds
         self._answers = {
-            status: metrics.deliveries.labels(str(status)) for status in (200, 400, 401, 413, 503)
+            status: metrics.deliveries.labels(str(status))
+            for status in (200, 400, 401, 408, 413, 503)
         }
 
     async def handshake(self, request: web.Request) -> web.Response:
@@ -71,7 +72,7 @@ class WebhookRoutes:
         try:
             await self._accept(request)
         except ProblemError as error:
-            self._answers[min(error.status, 413) if error.status != 503 else 503].inc()  # noqa: PLR2004
+            self._answers[error.status].inc()
             raise
         self._answers[200].inc()
         self._ack_seconds.observe(time.perf_counter() - started_at)

@@ -40,6 +40,10 @@ class DirectIntake:
                 raise UnavailableError("participants not committed in time") from error
             log.warning(f"{TAG} accepted from memory: PostgreSQL is away", users=len(unknown))
 
+    async def settle(self) -> bool:
+        """Tell that what is accepted is committed."""
+        return False
+
     def describe(self) -> dict[str, str]:
         """Say what it is."""
         return {"kind": "postgres", "state": "ok"}

@@ -93,5 +93,7 @@ class Known:
         entry = self._by_user.get(contact.ig_user_id, {}).get(contact.ig_account_id)
         if entry is None or contact.last_at - entry.last_message_at > _STORED_WITHIN:
             return None
+        if entry.last_message_at - contact.first_at > _STORED_WITHIN:
+            return None
         self._by_user.move_to_end(contact.ig_user_id)
         return entry

@@ -207,7 +207,12 @@ class Listener:
         self._on_notice[channel](str(payload))
 
 
-_SESSION = {"application_name": "instagram-identity", "jit": "off", "statement_timeout": "30s"}
+_SESSION = {
+    "application_name": "instagram-identity",
+    "jit": "off",
+    "statement_timeout": "30s",
+    "synchronous_commit": "on",  # an ack rests on it, whatever the server's default
+}
 
 
 async def _wait(event: asyncio.Event, at_most_s: float) -> None:

@@ -1,0 +1,145 @@
+"""What is left when everything is healed: who was lost, what was repeated, what was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from service.sandbox.graph_calls import most_over_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from benchmarks.chaos.rig import Rig
+    from benchmarks.chaos.stream import Ledger, Participant
+
+# What became of each acknowledged participant: its name, why it has none, or why it waits.
+_STANDING = """
+SELECT a.ig_account_id, a.ig_user_id, CASE
+    WHEN p.ig_user_id IS NULL THEN 'missing'
+    WHEN c.last_fetched_at IS NOT NULL AND c.raw->>'id' IS DISTINCT FROM a.ig_user_id
+        THEN 'another''s name'
+    WHEN c.last_fetched_at IS NOT NULL THEN 'named'
+    WHEN c.last_error->>'reason' IS NOT NULL THEN 'reason recorded'
+    WHEN EXISTS (SELECT FROM instagram_pauses x WHERE x.until > now()
+        AND x.scope IN ('app', 'account:' || a.ig_account_id)) THEN 'paused'
+    ELSE 'pending' END AS standing
+FROM unnest($1::text[], $2::text[]) AS a (ig_account_id, ig_user_id)
+LEFT JOIN instagram_participants p USING (ig_account_id, ig_user_id)
+LEFT JOIN instagram_user_cache c ON c.ig_user_id = a.ig_user_id
+"""
+GOOD = ("named", "reason recorded")
+_CATCHING_UP_S = 1.0
+# asyncpg leaves a future behind when a connection attempt is given up
+_NOT_OURS = ("ConnectionError('unexpected connection_lost() call')",)
+
+
+@dataclass
+class Verdict:
+    """The end of a run; `faults` are reasons to fail it."""
+
+    standings: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    repeated: int = 0
+    over_budget: float = 0.0
+    lost: list[Participant] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+async def judge(
+    rig: Rig, ledger: Ledger, *, budget: float, settle_s: float, jitter_s: float = 0.0
+) -> Verdict:
+    """Wait until everybody acknowledged has a name or a reason, then judge the run.
+
+    `jitter_s` is how much later than it was made a busy machine may see a call.
+    """
+    verdict = Verdict()
+    rows = await _settled(rig, ledger, settle_s)
+    verdict.standings.update(row["standing"] for row in rows)
+    verdict.lost = [
+        (row["ig_account_id"], row["ig_user_id"])
+        for row in rows
+        if row["standing"] in ("missing", "pending", "another's name")
+    ]
+    calls = sorted(
+        (*rig.calls_of_the_dead, *await rig.graph_calls()), key=lambda call: float(call["atS"])
+    )
+    verdict.calls = len(calls)
+    verdict.repeated = _repeated(calls)
+    most_over = most_over_budget(_seen_in_time(rig, calls), budget)
+    verdict.over_budget = most_over - budget * jitter_s
+    verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *_complaints(rig)]
+    return verdict
+
+
+async def _settled(rig: Rig, ledger: Ledger, settle_s: float) -> list[Any]:
+    deadline = time.monotonic() + settle_s
+    accounts, users = (list(ids) for ids in zip(*ledger.acked, strict=True))
+    while True:
+        rows = await rig.fetch(_STANDING, accounts, users)
+        is_settled = all(row["standing"] in GOOD for row in rows)
+        if is_settled or time.monotonic() > deadline:
+            return rows
+        await asyncio.sleep(1)
+
+
+def _seen_in_time(rig: Rig, calls: Iterable[dict[str, Any]]) -> Iterator[float]:
+    """Give when calls were made; one that waited for a frozen simulator was made before it says."""
+    for call in calls:
+        at_s = float(call["atS"])
+        if not any(thawed <= at_s < thawed + _CATCHING_UP_S for thawed in rig.graph_thawed_at):
+            yield at_s
+
+
+def _repeated(calls: Iterable[dict[str, Any]]) -> int:
+    """Count the calls about a user who had been given a name already."""
+    named = Counter(call["igUserId"] for call in calls if call["answer"] == "profile")
+    return sum(named.values()) - len(named)
+
+
+def _faults(verdict: Verdict, ledger: Ledger) -> list[str]:
+    faults = [f"answered {answer}: {n} times" for answer, n in ledger.wrong_answers().items()]
+    if verdict.lost:
+        faults.append(f"{len(verdict.lost)} acknowledged participants lost: {verdict.lost[:5]}")
+    if ledger.waiting:
+        faults.append(f"{ledger.waiting} deliveries were never acknowledged")
+    if verdict.over_budget > 0:
+        faults.append(f"{verdict.over_budget:.2f} calls over the budget")
+    return faults
+
+
+def _fallen(rig: Rig) -> list[str]:
+    return [f"the service at {s.port} fell over" for s in rig.services if s.has_fallen]
+
+
+def _complaints(rig: Rig) -> list[str]:
+    """What a service said of its own mistakes: standard error, failed handlers and dead tasks."""
+    said = []
+    for service in rig.services:
+        if text := service.errors.read_text():
+            said.append(f"standard error of {service.port}: {text[-500:]}")
+        said += [f"{service.port} logged {line}" for line in _own_mistakes(service.log)]
+    return said
+
+
+def _own_mistakes(log: Path) -> list[str]:
+    """Count errors with a traceback, and tasks that died unheard."""
+    mistakes: Counter[str] = Counter()
+    with log.open() as lines:
+        for line in lines:
+            is_mistake = '"level": "error"' in line and '"exception"' in line
+            if is_mistake and not any(known in line for known in _NOT_OURS):
+                mistakes[_event(line)] += 1
+    return [f"{event!r} {count} times" for event, count in mistakes.items()]
+
+
+def _event(line: str) -> str:
+    try:
+        return str(json.loads(line)["event"])[:200]
+    except (ValueError, KeyError):
+        return line[:200]  # the line of a process that was killed as it wrote

@@ -1,0 +1,187 @@
+"""What is measured: our service, and other programs beside it, each a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from benchmarks.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service, free_port
+from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from benchmarks.chaos.processes import GraphProcess, PostgresProcess
+
+ACCOUNT = ACCOUNTS[0]
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_RUN_ON_OUR_DEATH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A program under load; `pids` are all the processes whose work counts as its own."""
+
+    name: str
+    url: str
+    pids: tuple[int, ...]
+
+    def cpu_s(self) -> float:
+        """How much processor time it has used so far."""
+        return sum(_cpu_s(pid) for pid in self.pids)
+
+    def memory_mb(self) -> float:
+        """How much memory it holds (resident)."""
+        return sum(_memory_mb(pid) for pid in self.pids)
+
+
+class World:
+    """One PostgreSQL, one Graph simulator and the keys that everything shares."""
+
+    def __init__(
+        self, folder: Path, postgres: PostgresProcess, graph: GraphProcess, keys: Keys
+    ) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        self.graph = graph
+        self.keys = keys
+
+    @asynccontextmanager
+    async def service(self, name: str = "ours", **settings: str) -> AsyncIterator[Ours]:
+        """Run our service on a database of its own, with logging at info and metrics on."""
+        ours = rig(self.folder, self.postgres, self.graph, self.keys, **settings)
+        async with ours as made:
+            await made.start_services()
+            yield Ours(made, name)
+
+    @asynccontextmanager
+    async def beside(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        others: Sequence[Sequence[str]] = (),
+    ) -> AsyncIterator[Target]:
+        """Run a program that listens at $PORT, and `others` that belong to it."""
+        port = free_port()
+        settings = {
+            "PORT": str(port),
+            "APP_SECRET": self.keys.app_secret,
+            "INBOX_KEY": self.keys.inbox,
+            "GRAPH_URL": self.graph.url,
+            "ACCESS_TOKEN": f"{self.keys.token}0",
+            **(environment or {}),
+        }
+        commands = [command, *others]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            processes = [await _spawn(each, settings, log.fileno()) for each in commands]
+        try:
+            await _wait_until_it_listens(port)
+            yield Target(name, f"http://{HOST}:{port}", tuple(each.pid for each in processes))
+        finally:
+            for process in processes:
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.gather(*(process.wait() for process in processes))
+
+    async def new_database(self) -> str:
+        """Make an empty database on the same server and give its address."""
+        name = f"bench_{secrets.token_hex(6)}"
+        connection = await asyncpg.connect(self.postgres.dsn)
+        try:
+            await connection.execute(f"CREATE DATABASE {name}")
+        finally:
+            await connection.close()
+        return urlsplit(self.postgres.dsn)._replace(path=f"/{name}").geturl()
+
+
+class Ours:
+    """Our service and its database."""
+
+    def __init__(self, made: Rig, name: str) -> None:
+        self.rig = made
+        self.target = Target(name, self.service.url, (self.service.pid,))
+
+    @property
+    def service(self) -> Service:
+        """The process."""
+        return self.rig.services[0]
+
+    async def status(self) -> dict[str, object]:
+        """Read /status."""
+        key = {"Authorization": f"Bearer {self.rig.keys.operator}"}
+        answer = await self.rig.ask("GET", "/status", headers=key)
+        found: dict[str, object] = json.loads(answer.body)
+        return found
+
+    async def metric(self, name: str) -> float:
+        """Read one figure from /metrics, the sum over its labels."""
+        async with self.rig.session.get(f"{self.service.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        found = [line for line in lines if line.partition("{")[0].partition(" ")[0] == name]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """Start what every benchmark needs."""
+    with scratch_folder() as name:
+        folder = Path(name)
+        async with machinery(folder) as (postgres, graph, keys):
+            yield World(folder, postgres, graph, keys)
+
+
+async def _spawn(
+    command: Sequence[str], settings: Mapping[str, str], log: int
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        os.sys.executable if False else command[0],
+        *command[1:],
+        cwd=PROJECT,
+        env={**os.environ, **settings},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )
+
+
+async def _wait_until_it_listens(port: int) -> None:
+    async with asyncio.timeout(READY_WITHIN_S):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def _memory_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+__all__ = ["ACCOUNT", "ACCOUNTS", "PREFIX", "Ours", "Target", "World", "world"]

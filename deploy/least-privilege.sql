@@ -1,0 +1,50 @@
+-- The role that `serve` runs as when MIGRATE_ON_START=false: it reads and writes the rows of our
+-- tables, and can do nothing else. Applied by the owner of the tables, after `migrate` and again
+-- after each upgrade (it may be applied at any time):
+--
+--   psql "$OWNER_DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/least-privilege.sql
+--   psql "$OWNER_DATABASE_URL" -c '\password instagram_identity'
+--
+-- `migrate`, which changes tables and seals tokens, keeps running as the owner.
+
+DO $role$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'instagram_identity') THEN
+        CREATE ROLE instagram_identity;
+    END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL;  -- another database of this server was prepared at the same moment
+END
+$role$;
+
+ALTER ROLE instagram_identity
+    LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT;
+
+-- What everybody may do by default is taken away: temporary tables, and objects in `public`, which
+-- PostgreSQL 14 still allows. A role that others of this database need has to be granted them anew.
+DO $database$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM instagram_identity', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO instagram_identity', current_database());
+END
+$database$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO instagram_identity;
+
+-- Rows, not tables: no TRUNCATE, REFERENCES, TRIGGER or DDL. The functions of our triggers may be
+-- executed by everybody and run with this role's own rights.
+DO $tables$
+DECLARE
+    ours text;
+BEGIN
+    FOR ours IN
+        SELECT tablename FROM pg_tables
+        WHERE schemaname = 'public' AND tablename LIKE 'instagram\_%'
+    LOOP
+        EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, instagram_identity', ours);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO instagram_identity', ours);
+    END LOOP;
+END
+$tables$;

@@ -1,0 +1,207 @@
+"""A Chromium that watches its pages, and a world for the console to show."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from pydantic import SecretStr
+
+from service.app import service
+from service.sandbox.environment import Given, choose_address
+from service.sandbox.graph import GraphSimulator
+from service.sandbox.messages import MessageRoutes
+from service.sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
+from service.settings import Settings
+from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+IN_CI = os.environ.get("CI") == "true"
+PATIENCE_MS = 15_000
+LOCATION = "loc_1"
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip where there is no Chromium; CI has to have one."""
+    if CHROMIUM is None and not IN_CI:
+        for item in items:
+            if "browser" in item.path.parts:
+                item.add_marker(pytest.mark.skip(reason="needs Chromium"))
+
+
+@dataclass
+class World:
+    """The sandbox's service with a Graph simulator and one connected account, in this process."""
+
+    graph: GraphSimulator
+    db: asyncpg.Connection
+    settings: Settings
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    async def start(self, *, in_sandbox: bool = True) -> None:
+        routes = MessageRoutes(self.url, APP_SECRET).routes if in_sandbox else None
+        await self.stack.enter_async_context(service(self.settings, routes))
+
+    async def stop(self) -> None:
+        await self.stack.aclose()
+
+    async def add_strangers(self, count: int, *, first: int = 1) -> list[str]:
+        """Let people have written whose names nobody has asked for."""
+        ids = [str(6_600_000_000_000_000 + first + n) for n in range(count)]
+        await self.db.execute(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id, first_message_at,"
+            " last_message_at, due_at) SELECT $1, unnest($2::text[]), now(), now(), NULL",
+            SAMPLE_ACCOUNT,
+            ids,
+        )
+        return ids
+
+    async def add_failed(self, ig_user_id: str, fail_count: int, failed_at: datetime) -> None:
+        """Let a person have failed for want of consent."""
+        await self.db.execute(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id, first_message_at,"
+            " last_message_at, due_at) VALUES ($1, $2, now(), now(), now() + interval '1 h')",
+            SAMPLE_ACCOUNT,
+            ig_user_id,
+        )
+        await self.db.execute(
+            "INSERT INTO instagram_user_cache (ig_user_id, fail_count, last_failed_at, last_error)"
+            """ VALUES ($1, $2, $3, '{"reason": "consent_required", "code": 230}')""",
+            ig_user_id,
+            fail_count,
+            failed_at,
+        )
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Build a world whose service is started."""
+    async with AsyncExitStack() as stack:
+        graph = await stack.enter_async_context(GraphSimulator(app_secret=APP_SECRET))
+        graph.add_account(SAMPLE_ACCOUNT, SAMPLE_TOKEN)
+        db = await asyncpg.connect(database_url)
+        stack.push_async_callback(db.close)
+        world = World(graph, db, _settings(database_url, graph))
+        stack.push_async_callback(world.stop)
+        await world.start()
+        yield world
+
+
+def _settings(database_url: str, graph: GraphSimulator) -> Settings:
+    values: dict[str, Any] = {
+        "_env_file": None,
+        "database_url": database_url,
+        "meta_app_secrets": APP_SECRET,
+        "meta_verify_token": "a-verify-token-for-tests",
+        "inbox_api_keys": INBOX_KEY,
+        "operator_api_keys": OPERATOR_KEY,
+        "token_encryption_keys": ENCRYPTION_KEY,
+        "graph_base_url": graph.url,
+        "instagram_graph_base_url": graph.instagram_url,
+        "graph_calls_per_second": 500,
+        "intake_url": SecretStr(""),
+        "migrate_on_start": False,
+        "host": "127.0.0.1",
+        "port": choose_address(Given({}), 0).port,
+        "shutdown_timeout_seconds": 1,
+    }
+    return Settings(**values)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """Start Debian's Chromium; as root it has to do without its own sandbox."""
+    async with async_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        await browser.close()
+
+
+class Watched:
+    """A page, and what went wrong in it: faults, breaches of the policy, requests to others."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.wrong: list[str] = []
+        self._url = url
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", self._note_message)
+        page.on("request", self._note_request)
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        is_of_network = message.text.startswith("Failed to load resource")
+        if message.type in ("error", "warning") and not is_of_network:
+            self.wrong.append(message.text)
+
+    def _note_request(self, request: Request) -> None:
+        is_picture = request.resource_type == "image"
+        if not is_picture and not request.url.startswith(self._url):
+            self.wrong.append(f"asked another host: {request.url}")
+
+
+class Console:
+    """The console in a browser, as an operator uses it."""
+
+    def __init__(self, page: Page, world: World) -> None:
+        self.page = page
+        self.world = world
+
+    async def open(self, view: str = "") -> None:
+        await self.page.goto(f"{self.world.url}/console#{view}")
+
+    async def give_key(self, key: str) -> None:
+        await self.open()
+        await self.page.get_by_label("Operator key").fill(key)
+        await self.page.keyboard.press("Enter")
+
+    async def sign_in(self, view: str = "health") -> None:
+        await self.open(view)
+        await self.page.get_by_label("Operator key").fill(OPERATOR_KEY)
+        await self.page.keyboard.press("Enter")
+        await expect(self.page.get_by_role("navigation")).to_be_visible()
+
+    async def sees(self, text: str) -> None:
+        await expect(self.page.get_by_text(text).first).to_be_visible()
+
+    async def click(self, name: str) -> None:
+        await self.page.get_by_role("button", name=name).click()
+
+    async def connect(self) -> None:
+        """Store the sample account's token, as an operator does."""
+        await self.open("accounts")
+        await self.click("Connect an account")
+        await self.page.get_by_label("Account id").fill(SAMPLE_ACCOUNT)
+        await self.page.get_by_label("Location").fill(LOCATION)
+        await self.page.get_by_label("Access token").fill(SAMPLE_TOKEN)
+        await self.click("Save")
+        await self.sees("The token is accepted")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def console(chromium: Browser, world: World) -> AsyncIterator[Console]:
+    """Give a page in Kolkata, half an hour off most clocks; fails if anything went wrong in it."""
+    context = await chromium.new_context(timezone_id="Asia/Kolkata", locale="en-US")
+    page = await context.new_page()
+    watched = Watched(page, world.url)
+    yield Console(page, world)
+    await context.close()
+    assert watched.wrong == []
+
+
+def minutes_ago(minutes: float) -> datetime:
+    """Tell a moment before now."""
+    return datetime.now(UTC) - timedelta(minutes=minutes)

@@ -1,0 +1,188 @@
+"""A database, a Graph simulator and the service as it runs in production; commands as processes."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+
+from service.sandbox.graph import GraphSimulator
+from service.settings import DoctorSettings, Settings
+from service.vault import Vault
+
+ROOT = Path(__file__).parents[2]
+SECRET, OPERATOR_KEY, ENCRYPTION_KEY = (
+    "app-secret-of-tests",
+    "operator-key-of-tests",
+    "A" * 43 + "=",
+)
+ACCOUNT, LOCATION, TOKEN = "17841400000000001", "loc_1", "EAATokenOfTests"
+NAMES = {name.upper() for name in (*Settings.model_fields, *DoctorSettings.model_fields)}
+PATIENCE_S = 60
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class World:
+    """Everything a command may need, and a way to run one."""
+
+    dsn: str
+    graph: GraphSimulator
+    port: int
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name not in NAMES}
+        return kept | {
+            "DATABASE_URL": self.dsn,
+            "META_APP_SECRETS": SECRET,
+            "META_VERIFY_TOKEN": "verify-token-of-tests",
+            "INBOX_API_KEYS": "inbox-key-of-tests",
+            "OPERATOR_API_KEYS": OPERATOR_KEY,
+            "TOKEN_ENCRYPTION_KEYS": ENCRYPTION_KEY,
+            "GRAPH_BASE_URL": self.graph.url,
+            "INSTAGRAM_GRAPH_BASE_URL": self.graph.instagram_url,
+            "GRAPH_CALLS_PER_SECOND": "200",
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "MIGRATE_ON_START": "false",
+            **self.more,
+        }
+
+    async def start(self, *arguments: str, stdin: int = DEVNULL) -> Process:
+        command = ("-m", "service", *arguments)
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=stdin,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
+        """Run a command to its end."""
+        process = await self.start(*arguments, stdin=PIPE)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                out, err = await process.communicate(stdin)
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+        assert process.returncode is not None
+        ended = Ended(process.returncode, out.decode(), err.decode())
+        assert TOKEN not in ended.out + ended.err
+        assert OPERATOR_KEY not in ended.out + ended.err
+        assert SECRET not in ended.out + ended.err
+        assert "Traceback" not in ended.err, ended.err
+        return ended
+
+    @asynccontextmanager
+    async def running(self, *arguments: str, stdin: int = DEVNULL) -> AsyncIterator[Process]:
+        """Run a command that the block ends or waits for; it does not outlive the block."""
+        process = await self.start(*arguments, stdin=stdin)
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Process]:
+        """Run the service until the block ends."""
+        process = await self.start("serve")
+        drain = asyncio.create_task(process.communicate())
+        try:
+            async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
+                while not await _is_ready(session, self.url):
+                    assert process.returncode is None, (await drain)[0].decode()
+                    await asyncio.sleep(0.02)
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await drain
+
+    async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetch(query, *values)
+        finally:
+            await connection.close()
+
+    async def has(self, question: str) -> None:
+        """Return when the database says yes."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (await self.fetch(question))[0][0]:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+
+    async def connect(
+        self,
+        account: str = ACCOUNT,
+        location: str = LOCATION,
+        *,
+        login: str = "facebook",
+        aliases: Sequence[str] = (),
+        token: str = TOKEN,
+    ) -> None:
+        """Store a connection whose token the simulator knows."""
+        self.graph.add_account(
+            account, token, login="instagram" if login == "instagram" else "facebook"
+        )
+        await self.fetch(
+            "INSERT INTO instagram_connections VALUES ($1, $2, $3, $4, $5)",
+            account,
+            list(aliases),
+            location,
+            login,
+            Vault((ENCRYPTION_KEY,)).seal(token, account),
+        )
+
+    async def participants(self, users: Sequence[str], account: str = ACCOUNT) -> None:
+        """Store participants that nobody fetches by himself: only a backfill does."""
+        await self.fetch(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id, due_at)"
+            " SELECT $1, unnest($2::text[]), NULL",
+            account,
+            list(users),
+        )
+
+
+def user(number: int) -> str:
+    """Make up a user's id."""
+    return f"{9_000_000_000_000_000 + number}"
+
+
+def ago(**span: float) -> datetime:
+    """Give a moment before now."""
+    return datetime.now(UTC) - timedelta(**span)
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(f"{url}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False

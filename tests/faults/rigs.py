@@ -1,0 +1,56 @@
+"""The real processes for tests that break or press them: PostgreSQL, Graph and the service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest_asyncio
+
+from benchmarks.chaos.processes import GraphProcess, PostgresProcess
+from benchmarks.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
+
+Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def machines() -> AsyncIterator[Machines]:
+    """Start a PostgreSQL and a Graph simulator that tests of this worker may break."""
+    with scratch_folder() as name:
+        folder = Path(name)
+        async with machinery(folder) as (postgres, graph, keys):
+            yield folder, postgres, graph, keys
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shared_rig(machines: Machines) -> AsyncIterator[Rig]:
+    """Start one service for a module's tests, each of which leaves it healed."""
+    async with rig(*machines, GRAPH_TIMEOUT_SECONDS="0.5", GRAPH_CALLS_PER_SECOND="50") as made:
+        await made.start_services()
+        yield made
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 30) -> None:
+    """Return once the check holds; raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not await check():  # noqa: ASYNC110 - another process's event
+            await asyncio.sleep(0.05)
+
+
+async def identity_of(rig: Rig, user: str) -> dict[str, Any]:
+    """Look a user up."""
+    answer = await rig.look_up(user)
+    assert answer.status == 200, answer
+    found: dict[str, Any] = msgspec.json.decode(answer.body)
+    return found
+
+
+async def named(rig: Rig, *users: str) -> None:
+    """Wait until every user has a name."""
+
+    async def all_resolved() -> bool:
+        states = [(await identity_of(rig, user))["state"] for user in users]
+        return set(states) == {"resolved"}
+
+    await eventually(all_resolved)

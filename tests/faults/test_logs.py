@@ -1,0 +1,39 @@
+"""A log that can't be written to costs its lines, never an answer."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.chaos.faults import FULL
+from benchmarks.chaos.rig import Rig, new_user, rig
+from tests.faults.rigs import Machines, named
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def _works_and_stops_well(made: Rig) -> None:
+    service, user = made.services[0], new_user()
+    assert (await made.write_as(user, service=service)).status == 200
+    await named(made, user)
+    assert await made.metric("instagram_lost_log_lines") > 0
+    assert await service.stop() == 0
+    assert service.errors.read_text() == ""
+
+
+async def test_a_disk_that_is_full(machines: Machines) -> None:
+    async with rig(*machines) as made:
+        await made.services[0].start(stdout=FULL)
+        await made.ready()
+        await _works_and_stops_well(made)
+
+
+async def test_a_reader_that_has_gone(machines: Machines, tmp_path: Path) -> None:
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    async with rig(*machines) as made:
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        await made.services[0].start(stdout=pipe)
+        os.close(reader)
+        await made.ready()
+        await _works_and_stops_well(made)

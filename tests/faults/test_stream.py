@@ -1,0 +1,37 @@
+"""Each fault of `make chaos` once, short, under the same stream and the same verdict."""
+
+from random import Random
+
+import pytest
+
+from benchmarks.chaos.faults import FAULTS, Fault
+from benchmarks.chaos.rig import Rig
+from benchmarks.chaos.stream import Stream
+from benchmarks.chaos.verdict import judge
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BUDGET = 50.0
+JITTER_S = 0.2  # a machine that runs other tests too
+WITHIN_S = 60.0
+# What breaks Graph is in test_graph.py: there a stream would end in an outage, which is minutes.
+BRIEFLY = [fault for fault in FAULTS if fault.kind != "graph"]
+
+
+@pytest.mark.parametrize("fault", BRIEFLY, ids=lambda fault: fault.name)
+async def test_nobody_acknowledged_is_lost(shared_rig: Rig, fault: Fault) -> None:
+    random = Random(fault.name)  # noqa: S311 - makes up traffic
+    stream = Stream(shared_rig, random, rate=25)
+    async with stream.running() as ledger:
+        assert await stream.first_new_ack_after(0, WITHIN_S)
+        async with fault.broken(shared_rig, random):
+            before = ledger.sent
+            while ledger.sent < before + 10:
+                await stream.a_delivery_left()
+        await shared_rig.ready()
+        healed_at = max(ledger.acked.values())
+        assert await stream.first_new_ack_after(healed_at, WITHIN_S)
+    await stream.settle(WITHIN_S)
+    verdict = await judge(shared_rig, ledger, budget=BUDGET, settle_s=WITHIN_S, jitter_s=JITTER_S)
+    assert verdict.faults == []
+    assert verdict.standings["named"] == len(ledger.acked)

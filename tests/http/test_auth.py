@@ -1,0 +1,209 @@
+import base64
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from service.grants import Grants
+from service.http.auth import GRANT_UNTIL, Keyring
+from service.http.problems import envelope
+from service.http.server import serve
+
+INBOX_KEYS = ("inbox-key-number-one", "inbox-key-number-two")
+OPERATOR_KEYS = ("operator-key-number-one", "operator-key-number-two")
+GRANT_KEY = base64.urlsafe_b64encode(bytes(32)).decode()
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+class Door:
+    """Three guarded routes, `/inbox`, `/operator` and `/browser`, and a clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.wrong = 0
+        self.grants = Grants((GRANT_KEY,), clock=lambda: NOW + timedelta(seconds=self.now_s))
+        self.keyring = Keyring(INBOX_KEYS, OPERATOR_KEYS, self._count, clock=lambda: self.now_s)
+        self.origin = ""
+
+    async def ask(
+        self, path: str, authorization: str | None = None, **query: str
+    ) -> tuple[int, str, dict[str, str]]:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(self.origin + path, headers=headers, params=query) as response,
+        ):
+            return response.status, await response.text(), dict(response.headers)
+
+    async def status(self, path: str, authorization: str | None = None, **query: str) -> int:
+        return (await self.ask(path, authorization, **query))[0]
+
+    def application(self) -> web.Application:
+        application = web.Application(middlewares=[envelope])
+        browser = self.keyring.for_inbox_or_grant(self.grants, _show_grant)
+        application.router.add_get("/inbox", self.keyring.for_inbox(_open))
+        application.router.add_get("/operator", self.keyring.for_operator(_open))
+        application.router.add_get("/browser", browser)
+        return application
+
+    def _count(self) -> None:
+        self.wrong += 1
+
+
+async def _open(_: web.Request) -> web.Response:
+    return web.Response(text="open")
+
+
+async def _show_grant(request: web.Request) -> web.Response:
+    return web.Response(text=str(request.get(GRANT_UNTIL)))
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    made = Door()
+    async with serve(made.application(), "127.0.0.1", 0, 1.0) as port:
+        made.origin = f"http://127.0.0.1:{port}"
+        yield made
+
+
+@pytest.mark.parametrize("key", INBOX_KEYS)
+async def test_an_inbox_key_opens_the_inbox_and_nothing_of_the_operators(
+    door: Door, key: str
+) -> None:
+    assert await door.status("/inbox", f"Bearer {key}") == 200
+    assert await door.status("/operator", f"Bearer {key}") == 403
+
+
+@pytest.mark.parametrize("key", OPERATOR_KEYS)
+async def test_an_operator_key_opens_both(door: Door, key: str) -> None:
+    assert await door.status("/inbox", f"Bearer {key}") == 200
+    assert await door.status("/operator", f"Bearer {key}") == 200
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
+async def test_the_schemes_case_and_spaces_do_not_matter(door: Door, scheme: str) -> None:
+    assert await door.status("/inbox", f"{scheme} {INBOX_KEYS[0]} ") == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        INBOX_KEYS[0],
+        f"Basic {INBOX_KEYS[0]}",
+        f"Token {OPERATOR_KEYS[0]}",
+        "Bearer wrong",
+        f"Bearer {INBOX_KEYS[0]}x",
+        f"Bearer {INBOX_KEYS[0][:-1]}",
+        f"Bearer {INBOX_KEYS[0].upper()}",
+        f"Bearer {','.join(INBOX_KEYS)}",
+        "Bearer schlüssel-aus-dem-süden",
+        "Bearer \udcff\udcfe",
+    ],
+)
+@pytest.mark.parametrize("path", ["/inbox", "/operator", "/browser"])
+async def test_anything_else_is_401_and_says_what_is_missing(
+    door: Door, path: str, authorization: str | None
+) -> None:
+    status, body, headers = await door.ask(path, authorization)
+    assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert headers["Content-Type"] == "application/problem+json"
+    assert INBOX_KEYS[0] not in body
+
+
+async def test_a_key_is_not_looked_for_in_the_address(door: Door) -> None:
+    assert await door.status("/inbox", key=INBOX_KEYS[0], access_token=INBOX_KEYS[0]) == 401
+
+
+async def test_after_20_wrong_keys_in_a_minute_wrong_keys_are_429_and_right_ones_pass(
+    door: Door,
+) -> None:
+    assert [await door.status("/inbox", "Bearer wrong") for _ in range(20)] == [401] * 20
+    with capture_logs() as told:
+        status, _, headers = await door.ask("/operator", "Bearer wrong")
+    assert (status, headers["Retry-After"]) == (429, "60")
+    assert [event["event"] for event in told] == ["too many wrong keys"]
+    assert await door.status("/inbox", f"Bearer {INBOX_KEYS[0]}") == 200
+    assert await door.status("/operator", f"Bearer {OPERATOR_KEYS[0]}") == 200
+    assert door.wrong == 21
+
+
+async def test_a_minute_later_wrong_keys_are_401_again(door: Door) -> None:
+    for _ in range(21):
+        await door.status("/inbox", "Bearer wrong")
+    door.now_s = 60.0
+    assert await door.status("/inbox", "Bearer wrong") == 401
+
+
+async def test_wrong_keys_count_within_any_minute_not_by_the_clocks(door: Door) -> None:
+    for _ in range(20):
+        door.now_s += 3.2
+        assert await door.status("/inbox", "Bearer wrong") == 401
+    statuses = []
+    for _ in range(3):
+        door.now_s += 0.1
+        statuses.append(await door.status("/inbox", "Bearer wrong"))
+    assert statuses == [401, 429, 429]
+
+
+async def test_a_missing_key_is_no_wrong_key(door: Door) -> None:
+    for _ in range(25):
+        assert await door.status("/inbox") == 401
+    assert door.wrong == 0
+    assert await door.status("/inbox", "Bearer wrong") == 401
+
+
+async def test_an_address_does_not_pay_for_anothers_wrong_keys(door: Door) -> None:
+    for _ in range(21):
+        await door.status("/inbox", "Bearer wrong")
+    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(door.origin + "/inbox", headers={"Authorization": "Bearer wrong"}) as response,
+    ):
+        assert response.status == 401
+
+
+async def test_memory_of_wrong_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.auth._MOST_ADDRESSES", 3)
+    keyring = Keyring(INBOX_KEYS, OPERATOR_KEYS, lambda: None)
+    for number in itertools.chain(range(100), range(100)):
+        keyring._refuse(f"192.0.2.{number}")
+    assert len(keyring._wrong._by_address) == 3
+
+
+async def test_a_grant_opens_the_browsers_routes_until_it_ends(door: Door) -> None:
+    grant = door.grants.issue(60)
+    status, body, _ = await door.ask("/browser", grant=grant.grant)
+    assert (status, body) == (200, str(grant.expires_at))
+    door.now_s = 60.0
+    assert await door.status("/browser", grant=grant.grant) == 401
+
+
+async def test_a_grant_opens_nothing_else(door: Door) -> None:
+    grant = door.grants.issue(60).grant
+    assert await door.status("/inbox", grant=grant) == 401
+    assert await door.status("/operator", grant=grant) == 401
+    assert await door.status("/browser", f"Bearer {grant}") == 401
+
+
+async def test_a_key_opens_the_browsers_routes_whatever_the_grant(door: Door) -> None:
+    for key in (*INBOX_KEYS, *OPERATOR_KEYS):
+        assert await door.status("/browser", f"Bearer {key}", grant="ended") == 200
+
+
+async def test_a_grant_that_has_ended_is_no_wrong_key(door: Door) -> None:
+    for _ in range(25):
+        assert await door.status("/browser", grant="v1.0.x") == 401
+    assert door.wrong == 0
+
+
+async def test_no_key_is_in_what_prints_of_a_keyring(door: Door) -> None:
+    assert "key-number" not in f"{door.keyring!r} {vars(door.keyring)}"

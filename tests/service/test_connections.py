@@ -1,0 +1,167 @@
+"""Connections: created, listed without their tokens, replaced and removed."""
+
+import json
+
+import pytest
+
+from service.sandbox import samples
+from service.sandbox.graph import GraphSimulator
+from tests.service.conftest import (
+    ACCOUNT,
+    LOCATION,
+    OTHER_ACCOUNT,
+    OTHER_TOKEN,
+    TOKEN,
+    Client,
+    Database,
+    Start,
+    new_user,
+)
+
+GOOD = {"locationId": LOCATION, "accessToken": TOKEN}
+
+
+async def put(client: Client, account: str, body: object) -> int:
+    answer = await client.operator("PUT", f"/connections/{account}", json=body)
+    if answer.status != 200:
+        answer.assert_problem(answer.status)
+    assert TOKEN.encode() not in answer.body
+    return answer.status
+
+
+async def test_a_connection_is_created_and_listed_without_its_token(start: Start) -> None:
+    client = await start()
+    assert (await client.operator("GET", "/connections")).json == {"connections": []}
+    made = await client.connect(aliasIds=["9002", "9001"], login="instagram")
+    assert {**made, "aliasIds": sorted(made["aliasIds"])} == made | {
+        "igAccountId": ACCOUNT,
+        "aliasIds": ["9001", "9002"],
+        "locationId": LOCATION,
+        "login": "instagram",
+        "tokenStatus": "active",
+        "pausedUntil": None,
+        "pauseReason": None,
+    }
+    listed = await client.operator("GET", "/connections")
+    assert listed.json == {"connections": [made]}
+    assert TOKEN.encode() not in listed.body
+
+
+async def test_the_token_is_encrypted_at_rest(client: Client, db: Database) -> None:
+    assert (await client.connection())["tokenStatus"] == "active"
+    rows = await db.fetch("SELECT to_jsonb(k)::text FROM instagram_connections k")
+    assert len(rows) == 1
+    assert TOKEN not in rows[0][0]
+
+
+async def test_a_put_replaces_the_whole_connection(client: Client) -> None:
+    await client.connect(aliasIds=["9001"], login="instagram")
+    await client.connect(location="loc_7")
+    connection = await client.connection()
+    assert connection["locationId"] == "loc_7"
+    assert (connection["aliasIds"], connection["login"]) == ([], "facebook")
+
+
+async def test_a_removed_connection_is_gone_and_its_users_wait(
+    client: Client, graph: GraphSimulator
+) -> None:
+    assert (await client.operator("DELETE", f"/connections/{ACCOUNT}")).status == 204
+    (await client.operator("DELETE", f"/connections/{ACCOUNT}")).assert_problem(404)
+    assert (await client.operator("GET", "/connections")).json == {"connections": []}
+    user = new_user()
+    await client.write(user)
+    await client.until_reason(user, "no_connection")
+    assert graph.calls == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"locationId": None},
+        {"locationId": ""},
+        {"locationId": 7},
+        {"locationId": "a\x00b"},
+        {"accessToken": None},
+        {"accessToken": ""},
+        {"accessToken": "two words"},
+        {"accessToken": "a\nb"},
+        {"login": "google"},
+        {"login": None},
+        {"aliasIds": "9001"},
+        {"aliasIds": ["x"]},
+        {"aliasIds": [None]},
+        {"aliasIds": ["1" * 33]},
+    ],
+    ids=json.dumps,
+)
+async def test_a_body_that_does_not_fit_is_400(client: Client, changed: dict[str, object]) -> None:
+    assert await put(client, OTHER_ACCOUNT, GOOD | changed) == 400
+
+
+async def test_bodies_that_are_no_objects_are_400(client: Client) -> None:
+    for body in (b"", b"[]", b"null", b"7", b"{", b"\xff", b"[" * 100_000, b'"x"'):
+        answer = await client.operator("PUT", f"/connections/{OTHER_ACCOUNT}", data=body)
+        answer.assert_problem(400)
+    for missing in GOOD:
+        lacking = {name: value for name, value in GOOD.items() if name != missing}
+        assert await put(client, OTHER_ACCOUNT, lacking) == 400
+
+
+async def test_an_account_id_that_is_not_digits_is_400(client: Client) -> None:
+    for account in ("x", "1" * 33, "%D9%A1", "1%00"):
+        assert await put(client, account, GOOD) == 400
+        (await client.operator("DELETE", f"/connections/{account}")).assert_problem(400)
+
+
+async def test_an_id_belongs_to_one_connection(client: Client) -> None:
+    await client.connect(aliasIds=["9001"])
+    for account, aliases in (("9001", []), (OTHER_ACCOUNT, ["9001"]), (OTHER_ACCOUNT, [ACCOUNT])):
+        status = await put(client, account, GOOD | {"aliasIds": aliases})
+        assert status in {400, 409}, (account, aliases)
+    assert await client.connection() == await client.connection(ACCOUNT)
+
+
+async def test_what_was_stored_before_the_connection_is_put_right(
+    start: Start, db: Database
+) -> None:
+    client = await start()
+    user = new_user()
+    await client.deliver(samples.message(user, "9001"), account="9001")
+    await client.deliver(samples.message(OTHER_ACCOUNT, ACCOUNT))
+    await client.connect(aliasIds=["9001"])
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    await client.until_state(user, "resolved")
+    rows = await db.fetch("SELECT ig_account_id, ig_user_id FROM instagram_participants")
+    assert [tuple(row) for row in rows] == [(ACCOUNT, user)]
+    assert (await client.identity(OTHER_ACCOUNT))["state"] == "unknown"
+
+
+async def test_a_connection_by_hand_is_heard_of(
+    client: Client, db: Database, graph: GraphSimulator
+) -> None:
+    """As when a row is copied from another database: the token was sealed for this account."""
+    sealed = await db.fetchval("SELECT access_token FROM instagram_connections")
+    await db.execute("DELETE FROM instagram_connections")
+    user = new_user()
+    await client.write(user)
+    await client.until_reason(user, "no_connection")
+    await db.execute(
+        "INSERT INTO instagram_connections (ig_account_id, location_id, access_token)"
+        " VALUES ($1, 'loc_1', $2)",
+        ACCOUNT,
+        sealed,
+    )
+    await client.operator("PUT", f"/connections/{ACCOUNT}", json=GOOD)
+    await client.until_state(user, "resolved")
+    assert len(graph.calls) == 1
+
+
+async def test_a_token_that_no_key_opens_pauses_its_account_and_charges_nobody(
+    client: Client, db: Database, graph: GraphSimulator
+) -> None:
+    await db.execute("UPDATE instagram_connections SET access_token = 'v1.00000000.AAAA'")
+    user = new_user()
+    await client.write(user)
+    identity = await client.until_reason(user, "token_invalid")
+    assert (identity["state"], identity["failCount"]) == ("pending", 0)
+    assert graph.calls == []

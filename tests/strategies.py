@@ -1,0 +1,131 @@
+"""What tests are fed with: hostile JSON, webhook items whole and hurt, and time that jumps."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from service.sandbox import samples
+from service.sandbox.samples import JsonObject
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
+settings.load_profile("unhurried")
+
+Result = TypeVar("Result")
+ACCOUNT = "17841400000000007"
+MS_IN_2026 = 1_767_225_600_000
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.text(st.characters(categories=["Cs", "Cc", "Cf"]), max_size=4)
+)
+JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=6,
+)
+DEPTHS = st.sampled_from([10, 200, 500, 700, 950, 1100, 5000])
+
+TEXT = st.text(st.characters(codec="utf-8"))
+IDS = st.integers(1, 10**32 - 1).map(str)
+USERS = st.integers(5_550_000_000_000_000, 5_550_000_000_000_020).map(str)
+TIMES_MS = st.integers(MS_IN_2026, MS_IN_2026 + 10**10)
+NO_ID = JSON_VALUES.filter(
+    lambda value: not isinstance(value, int | str) or isinstance(value, bool)
+) | st.sampled_from(["", " ", "1" * 33, "12a", "-5", "٣٤", "1\n", -1, 10**32, 1.5])
+
+_Maker = Callable[..., JsonObject]
+_MAKERS: list[_Maker] = [
+    samples.message,
+    samples.attachment,
+    samples.deleted,
+    samples.unsupported,
+    samples.postback,
+    samples.reaction,
+    samples.referral,
+    samples.optin,
+]
+
+
+@st.composite
+def items(draw: st.DrawFn) -> JsonObject:
+    """An item that makes a participant, written by a user or by the account."""
+    user, at_ms = draw(USERS), draw(TIMES_MS)
+    if draw(st.booleans()):
+        return draw(st.sampled_from(_MAKERS))(user, ACCOUNT, at_ms=at_ms)
+    return samples.echo(ACCOUNT, user, at_ms=at_ms)
+
+
+@st.composite
+def hurt_items(draw: st.DrawFn) -> object:
+    """An item of which nobody could tell the user any more."""
+    item = draw(items())
+    is_echo = item["sender"] == {"id": ACCOUNT}
+    role = "recipient" if is_echo else "sender"
+    kind = next(key for key in item if key not in {"sender", "recipient", "timestamp"})
+    no_object = JSON_VALUES.filter(lambda value: not isinstance(value, dict))
+    match draw(st.sampled_from(["item", "party", "no party", "id", "kind"])):
+        case "item":
+            return draw(no_object)
+        case "party":
+            return item | {role: draw(no_object)}
+        case "no party":
+            return {key: value for key, value in item.items() if key != role}
+        case "id":
+            return item | {role: {"id": draw(NO_ID)}}
+        case _:
+            return item | {kind: draw(no_object)}
+
+
+@st.composite
+def mutated_items(draw: st.DrawFn) -> object:
+    """An item with anything at all in one of its places; it may still be read."""
+    item = json.loads(json.dumps(draw(items() | hurt_items())))
+    place = item
+    while isinstance(place, dict) and place:
+        key = draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or draw(st.booleans()):
+            place[key] = draw(JSON_VALUES)
+            break
+        place = place[key]
+    return item
+
+
+@st.composite
+def mutated_bytes(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
+    """A body with one stretch of it cut out or written over."""
+    body = draw(bodies)
+    start = draw(st.integers(0, len(body)))
+    end = draw(st.integers(start, min(len(body), start + 20)))
+    return body[:start] + draw(st.binary(max_size=8)) + body[end:]
+
+
+def nested(depth: int) -> bytes:
+    """JSON text of an array in an array, and so on."""
+    return b"[" * depth + b"]" * depth
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Waits for nothing: when all that is left to do is a timer, its clock jumps there."""
+
+    jumped_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.jumped_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self.jumped_s += max(0.0, self._scheduled[0].when() - self.time())  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def in_jumping_time(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run to the end without waiting for the clock."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(main)

@@ -1,0 +1,239 @@
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.coalescer import Coalescer
+from service.errors import UnavailableError, UnstorableError
+
+PATIENCE_S = 5
+
+
+class Statement:
+    """Doubles numbers, batch by batch; waits while it is held, and refuses what is bad."""
+
+    def __init__(self, *, bad: frozenset[int] = frozenset()) -> None:
+        self.batches: list[list[int]] = []
+        self.bad = bad
+        self.fails_with: Exception | None = None
+        self._started = asyncio.Event()
+        self._may_go = asyncio.Event()
+        self._may_go.set()
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        self._started.set()
+        await self._may_go.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        if self.bad & set(items):
+            raise UnstorableError
+        return [2 * item for item in items]
+
+    @asynccontextmanager
+    async def held(self, coalescer: Coalescer[int, int]) -> AsyncIterator[asyncio.Task[int]]:
+        """Keep a batch of the one item 0 running inside the block."""
+        self._may_go.clear()
+        self._started.clear()
+        first = asyncio.create_task(coalescer.submit(0))
+        await self._started.wait()
+        yield first
+        self._may_go.set()
+
+
+@pytest.fixture
+def statement() -> Statement:
+    return Statement()
+
+
+async def submitted(coalescer: Coalescer[int, int], *items: int) -> list[asyncio.Task[int]]:
+    """Submit each item by itself, and see to it that it waits."""
+    tasks = [asyncio.create_task(coalescer.submit(item)) for item in items]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def outcomes(*tasks: asyncio.Task[int]) -> list[Any]:
+    """Results or the types of errors, within a bound."""
+    async with asyncio.timeout(PATIENCE_S):
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [type(one) if isinstance(one, BaseException) else one for one in found]
+
+
+async def test_an_idle_coalescer_runs_an_item_by_itself(statement: Statement) -> None:
+    coalescer = Coalescer(statement)
+    assert [await coalescer.submit(n) for n in (1, 2)] == [2, 4]
+    assert statement.batches == [[1], [2]]
+
+
+async def test_what_arrives_while_a_batch_runs_is_the_next_batch(statement: Statement) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer) as first:
+        rest = await submitted(coalescer, *range(1, 101))
+    assert await outcomes(first, *rest) == [2 * n for n in range(101)]
+    assert statement.batches == [[0], list(range(1, 101))]
+
+
+async def test_a_batch_is_never_larger_than_it_may_be(statement: Statement) -> None:
+    coalescer = Coalescer(statement, max_batch=3)
+    assert await coalescer.submit_all(range(8)) == [2 * n for n in range(8)]
+    assert statement.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+async def test_several_items_of_one_caller_share_a_batch_repeats_too(statement: Statement) -> None:
+    assert await Coalescer(statement).submit_all([5, 3, 5]) == [10, 6, 10]
+    assert statement.batches == [[5, 3, 5]]
+
+
+async def test_no_items_are_no_statement(statement: Statement) -> None:
+    assert await Coalescer(statement).submit_all([]) == []
+    assert statement.batches == []
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(1, 41), st.integers(1, 50))
+def test_only_what_cannot_be_stored_fails(bad: set[int], count: int, max_batch: int) -> None:
+    async def main() -> None:
+        statement = Statement(bad=frozenset(bad))
+        coalescer = Coalescer(statement, max_batch=max_batch)
+        tasks = await submitted(coalescer, *range(count))
+        expected = [UnstorableError if n in bad else 2 * n for n in range(count)]
+        assert await outcomes(*tasks) == expected
+        stored = [n for batch in statement.batches if not bad & set(batch) for n in batch]
+        assert stored == [n for n in range(count) if n not in bad]
+
+    asyncio.run(main())
+
+
+async def test_one_bad_item_of_a_caller_fails_the_call_and_not_its_other_items() -> None:
+    statement = Statement(bad=frozenset({2}))
+    with pytest.raises(UnstorableError):
+        await Coalescer(statement).submit_all([1, 2, 3, 4])
+    assert [3, 4] in statement.batches
+
+
+async def test_who_waits_while_postgres_is_away_is_told_at_once(statement: Statement) -> None:
+    coalescer = Coalescer(statement, max_batch=2)
+    async with statement.held(coalescer) as first:
+        rest = await submitted(coalescer, *range(1, 10))
+        statement.fails_with = UnavailableError()
+    assert await outcomes(first, *rest) == [UnavailableError] * 10
+    assert statement.batches == [[0]]
+
+
+async def test_after_a_failure_the_next_item_runs(statement: Statement) -> None:
+    coalescer = Coalescer(statement)
+    statement.fails_with = UnavailableError()
+    with pytest.raises(UnavailableError):
+        await coalescer.submit(1)
+    statement.fails_with = None
+    assert await coalescer.submit(2) == 4
+
+
+async def test_a_bug_reaches_every_caller_of_its_batch_and_no_other(statement: Statement) -> None:
+    coalescer = Coalescer(statement, max_batch=2)
+    statement.fails_with = ZeroDivisionError()
+    async with statement.held(coalescer) as first:
+        rest = await submitted(coalescer, 1, 2)
+    assert await outcomes(first, *rest) == [ZeroDivisionError] * 3
+    statement.fails_with = None
+    assert await coalescer.submit(3) == 6
+
+
+async def test_too_few_results_are_a_bug_that_reaches_the_callers() -> None:
+    async def too_few(items: Sequence[int]) -> list[int]:
+        return list(items)[1:]
+
+    tasks = await submitted(Coalescer(too_few), 1, 2, 3)
+    done, pending = await asyncio.wait(tasks, timeout=0.5)
+    for task in pending:
+        task.cancel()
+    assert not pending
+    assert all(task.exception() for task in done)
+
+
+async def test_a_caller_that_gives_up_while_waiting_leaves_the_batch_alone(
+    statement: Statement,
+) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer) as first:
+        one, two, three = await submitted(coalescer, 1, 2, 3)
+        two.cancel()
+        await asyncio.wait([two])
+    assert await outcomes(first, one, two, three) == [0, 2, asyncio.CancelledError, 6]
+
+
+async def test_a_caller_that_gives_up_while_its_batch_runs_leaves_it_alone(
+    statement: Statement,
+) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer) as first:
+        rest = await submitted(coalescer, 1)
+        first.cancel()
+        await asyncio.wait([first])
+    assert await outcomes(first, *rest) == [asyncio.CancelledError, 2]
+    assert statement.batches == [[0], [1]]
+
+
+async def test_a_caller_of_many_that_gives_up_leaves_others_alone(statement: Statement) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer):
+        many = asyncio.create_task(coalescer.submit_all([1, 2, 3]))
+        (other,) = await submitted(coalescer, 4)
+        many.cancel()
+        await asyncio.wait([many])
+    assert await outcomes(other) == [8]
+
+
+@pytest.mark.parametrize("error", [UnavailableError, UnstorableError])
+async def test_a_failure_that_meets_a_caller_who_is_gone_is_no_trouble(
+    statement: Statement, error: type[Exception]
+) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer) as first:
+        statement.fails_with = error()
+        first.cancel()
+        await asyncio.wait([first])
+    with pytest.raises(error):
+        await coalescer.submit(1)
+
+
+async def test_waiting_is_bounded(statement: Statement) -> None:
+    coalescer = Coalescer(statement, max_waiting=2)
+    async with statement.held(coalescer):
+        rest = await submitted(coalescer, 1, 2)
+        with pytest.raises(UnavailableError):
+            await coalescer.submit(3)
+        with pytest.raises(UnavailableError):
+            await coalescer.submit_all([4, 5])
+    assert await outcomes(*rest) == [2, 4]
+    assert await coalescer.submit(6) == 12
+
+
+async def test_whoever_waits_when_the_loop_ends_is_told(statement: Statement) -> None:
+    coalescer = Coalescer(statement)
+    async with statement.held(coalescer) as first:
+        rest = await submitted(coalescer, 1, 2)
+        (runner,) = (task for task in asyncio.all_tasks() if task.get_name() == "coalescer")
+        runner.cancel()
+        assert await outcomes(first, *rest) == [UnavailableError] * 3
+
+
+async def test_no_failure_is_left_for_the_loop_to_complain_of(statement: Statement) -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+    coalescer = Coalescer(statement, max_waiting=5)
+    async with statement.held(coalescer) as first:
+        many = asyncio.create_task(coalescer.submit_all([1, 2, 3]))
+        too_many = asyncio.create_task(coalescer.submit_all([4, 5, 6]))
+        await asyncio.sleep(0)
+        statement.fails_with = UnavailableError()
+    await asyncio.gather(first, many, too_many, return_exceptions=True)
+    del first, many, too_many
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []
