@@ -122,6 +122,7 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
         Case("lookup of 50", sql.LOOKUP, [lookup_ids, ttl, False]),
         Case("lookup of 50, none fresh", sql.LOOKUP, [users(7, 10), ttl, False]),
         Case("schedule of 50 stale", sql.SCHEDULE_STALE, [users(6, 10), ttl, most, waits]),
+        Case("count by state", sql.COUNTS, [most]),
     ]
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     ExtraRoutes = Callable[[Keyring], Sequence[web.RouteDef]]
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
 Result = TypeVar("Result")
@@ -68,19 +69,23 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; raises if a background task dies.
+    """Serve until SIGTERM or SIGINT, a second of which ends it at once.
 
+    Raises if a background task dies.
     `extra_routes` are for the sandbox alone, which has more to offer than production.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
     async with service(settings, extra_routes) as running:
         log.info("serving", host=settings.host, port=running.port)
         await running.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
         running.health.is_draining = True
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
     log.info("stopped")
 
 
@@ -221,7 +226,14 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
     if isinstance(intake, JetStreamIntake):
         await stack.enter_async_context(running.background("intake", intake.run()))
     running.port = await stack.enter_async_context(
-        serve(application, settings.host, settings.port, half_s)
+        serve(
+            application,
+            settings.host,
+            settings.port,
+            half_s,
+            settings.drain_seconds,
+            reuse_port=settings.reuse_port,
+        )
     )
     return running
 

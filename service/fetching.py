@@ -72,7 +72,9 @@ class Fetching:
         candidates = await self._identities.find_candidates(
             location_id, timedelta(days=days), BACKFILL_LIMIT, include_failed=include_failed
         )
-        found = await self._force_and_wait(candidates.ig_user_ids, BACKFILL_WAIT_S)
+        found = await self._force_and_wait(
+            candidates.ig_user_ids, BACKFILL_WAIT_S, candidates.read_at
+        )
         results = [_result(cached, since) for cached, since in found]
         counts = {o: sum(r.outcome == o for r in results) for o in ("resolved", "failed", "queued")}
         return Backfill(
@@ -86,12 +88,15 @@ class Fetching:
         )
 
     async def _force_and_wait(
-        self, ig_user_ids: Sequence[str], wait_s: float
+        self, ig_user_ids: Sequence[str], wait_s: float, since: datetime | None = None
     ) -> list[tuple[CachedIdentity, datetime]]:
-        """Make users due and wait until each is settled or blocked, or the time is up."""
+        """Make users due and wait until each is settled or blocked, or the time is up.
+
+        Whoever was fetched from `since` on is settled already.
+        """
         if not ig_user_ids:
             return []
-        forced = await self._identities.force(ig_user_ids)
+        forced = await self._identities.force(ig_user_ids, since)
         for hint in forced.hints:
             self._queue.offer(hint.ig_account_id, hint.ig_user_id, is_live=False)
         known = [ig_user_id for ig_user_id in ig_user_ids if ig_user_id in forced.known]

@@ -148,6 +148,10 @@ class Settings(GraphSettings):
     host: str = "0.0.0.0"  # noqa: S104 - the contract's default: the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0
+    # Not the contract's: for replicas that share one port, and for load balancers that take a
+    # while to notice that /readyz says no.
+    reuse_port: bool = False
+    drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
 
 
 class ClientSettings(_Environment):

@@ -49,6 +49,9 @@ DM_FIELDS = frozenset(
 )
 
 
+_NOTHING: Counter[str] = Counter()
+
+
 class Skipped(Exception):  # noqa: N818 - not an error: the reason why an item makes no participant
     """An item that makes no participant; carries the reason."""
 
@@ -80,15 +83,17 @@ def parse_delivery(body: bytes, received_at: datetime, account_of: Mapping[str, 
     `account_of` maps every id of every connected account, aliases too, to the account's id.
     Items are judged one by one: a malformed one costs itself.
     """
-    payload = _decode(body)
     contacts: list[Contact] = []
-    skipped: Counter[str] = Counter()
-    for outcome in _outcomes(payload, received_at, account_of):
+    skipped: list[str] = []
+    for outcome in _outcomes(_decode(body), received_at, account_of):
         if isinstance(outcome, Contact):
             contacts.append(outcome)
         else:
-            skipped[outcome] += 1
-    return Delivery(merge_contacts(contacts), skipped)
+            skipped.append(outcome)
+    return Delivery(
+        merge_contacts(contacts) if len(contacts) > 1 else contacts,
+        Counter(skipped) if skipped else _NOTHING,
+    )
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def _outcomes(
         if not isinstance(entry, dict):
             yield "malformed: entry is not an object"
             continue
-        if not _CONTAINERS & entry.keys():
+        if _CONTAINERS.isdisjoint(entry):
             yield "entry without a known container"
         for item in _entry_items(entry):
             try:
@@ -144,8 +149,9 @@ def _items(parent: dict[str, Any], key: str) -> list[Any]:
 
 def _entry_items(entry: dict[str, Any]) -> Iterator[object]:
     """The items of an entry's containers; one in `changes` or flat form as its value."""
-    yield from _items(entry, "messaging")
-    yield from _items(entry, "standby")
+    for container in ("messaging", "standby"):
+        if container in entry:
+            yield from _items(entry, container)
     for change in _items(entry, "changes"):
         yield _change_value(change)
     if "field" in entry:

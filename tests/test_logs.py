@@ -138,9 +138,10 @@ def test_a_traceback_is_part_of_its_line(lines: Lines) -> None:
     assert lines.only()["exception"][0]["exc_type"] == "ValueError"
 
 
-def test_a_librarys_record_is_an_event_like_ours(lines: Lines) -> None:
+def test_a_librarys_record_is_an_event_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("json", "info")  # here: pytest's own handlers would keep the hostile text
     logging.getLogger("a.library").warning("%s is %d", HOSTILE, 5)
-    event = lines.only()
+    event = Lines(capsys).only()
     assert (event["event"], event["logger"]) == (f"{HOSTILE} is 5", "a.library")
     assert event["level"] == "warning"
 
@@ -163,10 +164,11 @@ def test_a_librarys_failure_is_told(lines: Lines) -> None:
     [(logging.WARNING, "%d", ("no number",)), (35, "a level of its own", ())],
 )
 def test_a_record_that_cannot_be_written_does_not_fail_the_library(
-    lines: Lines, level: int, message: str, arguments: tuple[str, ...]
+    capsys: pytest.CaptureFixture[str], level: int, message: str, arguments: tuple[str, ...]
 ) -> None:
+    configure_logs("json", "info")  # here and not before: pytest's own handlers would raise
     logging.getLogger("a.library").log(level, message, *arguments)
-    assert message in lines.only()["event"]
+    assert message in Lines(capsys).only()["event"]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ class Service:
         self.log = folder / f"service-{port}.log"
         self.errors = folder / f"service-{port}.err"
         self.is_wanted = False
-        self._environment = {**environment, "HOST": HOST, "PORT": str(port)}
+        self.environment = {**environment, "HOST": HOST, "PORT": str(port)}
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -99,7 +99,7 @@ class Service:
         """Start it; its standard output goes to `stdout`, else to its own log."""
         with (stdout or self.log).open("ab") as log, self.errors.open("ab") as errors:
             self._process = await spawn(
-                *launcher, "serve", stdout=log, stderr=errors, environment=self._environment
+                *launcher, "serve", stdout=log, stderr=errors, environment=self.environment
             )
         self.is_wanted = True
 

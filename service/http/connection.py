@@ -193,8 +193,12 @@ class _Refusal(asyncio.Protocol):
         transport.close()
 
 
-async def listen(server: web.Server, host: str, port: int) -> asyncio.Server:
+async def listen(
+    server: web.Server, host: str, port: int, *, reuse_port: bool = False
+) -> asyncio.Server:
     """Open the port; its connections belong to the server, which ends them.
+
+    With `reuse_port` other processes may listen at it too.
 
     Bodies are passed on as received (no decompression): Meta signs those bytes.
     """
@@ -219,7 +223,9 @@ async def listen(server: web.Server, host: str, port: int) -> asyncio.Server:
             max_field_size=MOST_LINE_BYTES,
         )
 
-    return await loop.create_server(connect, host, port, backlog=BACKLOG)
+    return await loop.create_server(
+        connect, host, port, backlog=BACKLOG, reuse_port=reuse_port or None
+    )
 
 
 def most_connections() -> int:

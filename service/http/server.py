@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from service.http.connection import listen
 from service.http.grants import GrantRoutes
+from service.http.leaving import Leaving, admit_the_last
 from service.http.openapi import document_route
 from service.http.problems import envelope
 from service.http.webhook import MOST_BODY_BYTES
@@ -106,9 +108,22 @@ async def _let_other_origins_read(request: web.Request, response: web.StreamResp
 
 @asynccontextmanager
 async def serve(
-    application: web.Application, host: str, port: int, shutdown_timeout_s: float
+    application: web.Application,
+    host: str,
+    port: int,
+    shutdown_timeout_s: float,
+    drain_s: float = 0.0,
+    *,
+    reuse_port: bool = False,
 ) -> AsyncIterator[int]:
-    """Listen until the block ends; gives the port. Requests in progress are then finished."""
+    """Listen until the block ends; gives the port. Requests in progress are then finished.
+
+    After a block that ended well everybody is served for `drain_s` more seconds, and each answer
+    closes its connection. With `reuse_port` other replicas listen at the same port: they get every
+    new connection before this one closes.
+    """
+    leaving = Leaving()
+    application.on_response_prepare.append(leaving.say_so)
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s
     )
@@ -116,9 +131,13 @@ async def serve(
     try:
         if runner.server is None:
             raise RuntimeError("aiohttp has set no server up")
-        listening = await listen(runner.server, host, port)
+        listening = await listen(runner.server, host, port, reuse_port=reuse_port)
         try:
             yield listening.sockets[0].getsockname()[1]
+            leaving.is_on = True
+            await asyncio.sleep(drain_s)
+            if reuse_port:
+                await admit_the_last(listening)
         finally:
             listening.close()
     finally:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.http.problems import bad_request, json_response
+from service.http.answers import Answer
+from service.http.problems import bad_request
 from service.model import identity, ig_id, is_fresh, is_stopped
 
 if TYPE_CHECKING:
@@ -39,21 +42,23 @@ class UserRoutes:
             for state in ("resolved", "pending", "failed", "unknown")
         }
 
-    async def one(self, request: web.Request) -> web.Response:
+    async def one(self, request: web.Request) -> web.StreamResponse:
         """Answer with one identity; a user never heard of is `unknown`, not 404."""
-        return json_response((await self.look_up([user_id(request)]))[0])
+        (found,) = await self.look_up([user_id(request)])
+        return Answer(msgspec.json.encode(found), "application/json")
 
-    async def many(self, request: web.Request) -> web.Response:
+    async def many(self, request: web.Request) -> web.StreamResponse:
         """Answer with 1 to 200 identities, in the order asked."""
-        return json_response({"users": await self.look_up(user_ids(request))})
+        found = await self.look_up(user_ids(request))
+        return Answer(msgspec.json.encode({"users": found}), "application/json")
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[Identity]:
         """Read identities and make those due that are not fresh."""
         found = await self._identities.look_up(ig_user_ids)
         await self._schedule([cached for cached in found if self._wants_fetch(cached)])
         identities = [identity(cached, cached.read_at, self._rules) for cached in found]
-        for answered in identities:
-            self._lookups[answered.state].inc()
+        for state, count in Counter([answered.state for answered in identities]).items():
+            self._lookups[state].inc(count)
         return identities
 
     def _wants_fetch(self, cached: CachedIdentity) -> bool:

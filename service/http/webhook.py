@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from service.errors import PayloadError, SignatureError, UnavailableError
+from service.http.answers import Answer
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
 from service.logs import TAG
 from service.webhook import parse_delivery, verify_signature
@@ -66,7 +67,7 @@ class WebhookRoutes:
             headers={"X-Content-Type-Options": "nosniff"},
         )
 
-    async def receive(self, request: web.Request) -> web.Response:
+    async def receive(self, request: web.Request) -> web.StreamResponse:
         """Acknowledge a delivery once every participant in it is durable."""
         started_at = time.perf_counter()
         try:
@@ -76,7 +77,7 @@ class WebhookRoutes:
             raise
         self._answers[200].inc()
         self._ack_seconds.observe(time.perf_counter() - started_at)
-        return web.Response(text="EVENT_RECEIVED")
+        return Answer(b"EVENT_RECEIVED", "text/plain; charset=utf-8")
 
     async def _accept(self, request: web.Request) -> None:
         body = await read_body(request)
@@ -113,15 +114,26 @@ class WebhookRoutes:
 
 async def read_body(request: web.Request) -> bytes:
     """Read a whole body as received, within 1 MiB and 10 seconds."""
-    too_large = ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is over 1 MiB.")
     if (request.content_length or 0) > MOST_BODY_BYTES:
-        raise too_large
+        raise _too_large()
     try:
+        if request.content.is_eof():  # it came with its head: a timer would cost 6 µs
+            return _bounded(request.content.read_nowait(), request.client_max_size)
         async with asyncio.timeout(BODY_WITHIN_S):
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise too_large from None
+        raise _too_large() from None
     except (web.RequestPayloadError, ConnectionError):
         raise bad_request("The body is malformed, or broke off.") from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
+
+
+def _bounded(body: bytes, most_bytes: int) -> bytes:
+    if len(body) > most_bytes:
+        raise _too_large()
+    return body
+
+
+def _too_large() -> ProblemError:
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is over 1 MiB.")

@@ -124,6 +124,7 @@ class Broker:
             user_credentials=self._credentials,
             allow_reconnect=False,
             max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=int(_CONNECTED_WITHIN_S),
             ping_interval=_PING_EVERY_S,
             pending_size=2 * _MOST_UNSENT_BYTES,

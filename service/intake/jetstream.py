@@ -94,6 +94,7 @@ class JetStreamIntake:
     async def _consume(self) -> None:
         subscription = await self._broker.subscribe()
         while self._broker.is_connected:
+            _insist_on_cancellation()
             await self._journal(await _fetch(subscription))
         raise UnavailableError("the connection to the broker is lost")
 
@@ -214,7 +215,7 @@ def _contacts(message: Msg) -> list[Contact] | None:
 
 
 def _insist_on_cancellation() -> None:
-    """Go on being cancelled: nats-py turns a cancellation into an error where a connection ends."""
+    """Go on being cancelled: nats-py and Python 3.11's wait_for swallow a cancellation at times."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

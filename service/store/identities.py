@@ -33,7 +33,8 @@ class DueUser(msgspec.Struct, frozen=True):
 class Forced(msgspec.Struct, frozen=True):
     """Users made due whatever the cache says.
 
-    `hints` has one callable participant a user; a user whose accounts are all paused has none.
+    A call counts from `forced_at` on. `hints` has one callable participant a user; a user whose
+    accounts are all paused has none.
     """
 
     forced_at: datetime
@@ -46,6 +47,7 @@ class Candidates(msgspec.Struct, frozen=True):
 
     total: int
     ig_user_ids: list[str]
+    read_at: datetime | None = None
 
 
 class Identities:
@@ -87,15 +89,18 @@ class Identities:
         """Forget how often a user has failed."""
         await self._database.fetch(sql.CLEAR_FAILURES, ig_user_id)
 
-    async def force(self, ig_user_ids: Sequence[str]) -> Forced:
-        """Make users due now, fresh or stopped ones too; a call in flight goes on."""
-        rows = await self._database.fetch(sql.FORCE, sorted(set(ig_user_ids)))
+    async def force(self, ig_user_ids: Sequence[str], since: datetime | None = None) -> Forced:
+        """Make users due now, fresh or stopped ones too; a call in flight goes on.
+
+        With `since` those who have been fetched from then on are left as they are.
+        """
+        rows = await self._database.fetch(sql.FORCE, sorted(set(ig_user_ids)), since)
         hints: dict[str, DueUser] = {}
         for row in rows:
             if row["blocked"] is None:
                 hints.setdefault(row["ig_user_id"], _due(row))
         forced_at = rows[0]["forced_at"] if rows else FOREVER
-        return Forced(forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
+        return Forced(since or forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
 
     async def has_location(self, location_id: str) -> bool:
         """Tell whether any account belongs to the location."""
@@ -119,7 +124,8 @@ class Identities:
             timeout_s=SLOW_STATEMENT_S,
         )
         total = rows[0]["candidates"] if rows else 0
-        return Candidates(total, [row["ig_user_id"] for row in rows])
+        read_at = rows[0]["read_at"] if rows else None
+        return Candidates(total, [row["ig_user_id"] for row in rows], read_at)
 
     async def erase(self, ig_user_id: str) -> None:
         """Delete everything held about a user; a claim in flight can't settle any more."""

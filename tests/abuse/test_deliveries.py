@@ -2,16 +2,17 @@
 
 import asyncio
 import gzip
+import io
 import json
 
 import pytest
-from tests.faults.rigs import Machines, eventually
 
-from tests.abuse.test_connections import resident_kib
-from tests.abuse.wires import Wire, chunked, head, is_problem, responses
 from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user, rig
 from service.http.webhook import MOST_BODY_BYTES
 from service.sandbox import samples
+from tests.abuse.test_connections import resident_kib
+from tests.abuse.wires import Wire, chunked, head, is_problem, responses
+from tests.faults.rigs import Machines, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,7 +40,9 @@ async def _stored(made: Rig, *users: str) -> int:
 @pytest.mark.parametrize(("over", "status"), [(-1, 200), (0, 200), (1, 413), (1 << 20, 413)])
 async def test_a_body_may_have_a_mebibyte(shared_rig: Rig, over: int, status: int) -> None:
     user = new_user()
-    answer = await shared_rig.deliver(_padded(message_from(user), MOST_BODY_BYTES + over))
+    body = _padded(message_from(user), MOST_BODY_BYTES + over)
+    signed = samples.signed_headers(body, shared_rig.keys.app_secret)
+    answer = await shared_rig.ask("POST", "/webhook", data=io.BytesIO(body), headers=signed)
     assert answer.status == status
     assert _is_problem(answer) == (status != 200)
     assert await _stored(shared_rig, user) == (status == 200)

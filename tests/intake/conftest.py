@@ -24,9 +24,20 @@ from service.model import Contact, Rules
 from service.queue import TurnQueue
 from service.store.database import Database
 from service.store.journal import Journal
-from tests.service.conftest import ACCOUNT, db, environment, graph, new_user, spawn, until
+from tests.service.conftest import (
+    ACCOUNT,
+    _quiet_logs,
+    db,
+    environment,
+    graph,
+    new_user,
+    settings,
+    spawn,
+    start,
+    until,
+)
 
-__all__ = ["db", "environment", "graph", "spawn"]  # fixtures of the whole service
+__all__ = ["_quiet_logs", "db", "environment", "graph", "settings", "spawn", "start"]
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -53,13 +64,13 @@ class NatsServer:
         self.url = f"nats://{HOST}:{self.port}"
         self.folder = folder
         self._options = options
-        self._process: "Process | None" = None
+        self._process: Process | None = None
 
     async def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 NATS_SERVER,
-                *("-a", HOST, "-p", str(self.port), "-js", "-sd", self.folder, *self._options),
+                *("-a", HOST, "-p", str(self.port), "-js", "-sd", str(self.folder), *self._options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from signal import SIGCONT, SIGSTOP, SIGTERM
 
 import asyncpg
@@ -118,10 +118,8 @@ async def test_a_link_that_is_cut_heals(
     ):
         acked = [contact()]
         await intake.accept(acked)
-        for _ in range(3):
+        for _ in range(2):
             link.cut()
-            with suppress(UnavailableError):
-                await intake.accept([contact()])
             link.heal()
             acked.append(contact())
             await accept_at_last(intake, acked[-1])
@@ -275,7 +273,7 @@ async def test_what_a_stopping_replica_holds_goes_to_another_at_once(
             holds.set()
             await asyncio.Event().wait()
 
-        arrivals.journal = hold  # type: ignore[method-assign]  # a PostgreSQL that never answers
+        arrivals.journal = hold  # type: ignore[assignment,method-assign]  # a PostgreSQL that never answers
         one = contact()
         await intake.accept([one])
         await holds.wait()

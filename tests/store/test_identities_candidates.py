@@ -1,5 +1,6 @@
 """Whom a backfill may fetch."""
 
+import msgspec
 import pytest
 
 from service.store.identities import Candidates, Identities
@@ -29,9 +30,10 @@ async def _connected(tables: Tables) -> None:
 async def find(
     identities: Identities, at_most: int = 50, days: int = 7, *, include_failed: bool = False
 ) -> Candidates:
-    return await identities.find_candidates(
+    found = await identities.find_candidates(
         "loc_1", days * DAY, at_most, include_failed=include_failed
     )
+    return msgspec.structs.replace(found, read_at=None)
 
 
 @pytest.mark.parametrize("include_failed", [False, True])
@@ -149,3 +151,15 @@ async def test_a_user_in_flight_is_a_candidate_still(
     await tables.participate(due_at=MINUTE, lease=7)
     await tables.cache(fail_count=0, last_failed_at=NOW)
     assert await find(identities) == Candidates(1, [USER])
+
+
+async def test_a_candidate_who_was_fetched_meanwhile_is_not_forced(
+    identities: Identities, tables: Tables
+) -> None:
+    await tables.participate()
+    found = await identities.find_candidates("loc_1", 7 * DAY, 50, include_failed=False)
+    await tables.cache(last_fetched_at=NOW)
+    await tables.execute("UPDATE instagram_participants SET due_at = NULL")
+    forced = await identities.force(found.ig_user_ids, found.read_at)
+    assert forced.known == {USER}
+    assert await tables.value("SELECT forced FROM instagram_participants") is False

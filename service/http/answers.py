@@ -1,0 +1,104 @@
+"""Answers that are a body and nothing special, sent with less ado than aiohttp's own."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http import SERVER_SOFTWARE
+
+from service.http.problems import REQUEST_ID
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+
+_BRIEF_METHODS = frozenset({"GET", "POST"})
+
+
+class Answer(web.StreamResponse):
+    """A 200 with a body, whose head is written by hand where nothing special is asked for.
+
+    aiohttp collects headers, judges them and writes them in about 15 µs, an eighth of the time of
+    an acknowledgement or a lookup; the same bytes put together here take 3. With HEAD, HTTP/1.0,
+    a connection that is to be closed, or headers of its own, this is an ordinary response.
+    """
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        super().__init__()
+        self._content = body
+        self._type = content_type
+        self._is_sent = False
+
+    @property
+    def prepared(self) -> bool:
+        """Tell whether the head has been sent."""
+        return self._is_sent or super().prepared
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Tell whether the connection stays open."""
+        return self._is_sent or super().keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it, or its head as aiohttp does."""
+        if self._is_sent:
+            return None
+        if not self._may_be_brief(request):
+            return await self._prepare_at_length(request)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(self._whole(request[REQUEST_ID]))
+        self._is_sent = True
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the body, if it is not sent yet."""
+        if not self._is_sent:
+            await super().write_eof(data or self._content)
+
+    def _may_be_brief(self, request: web.BaseRequest) -> bool:
+        return (
+            request.version == HttpVersion11
+            and request.keep_alive
+            and request.method in _BRIEF_METHODS
+            and len(self.headers) == 1  # X-Request-ID
+            and super().keep_alive is None
+        )
+
+    async def _prepare_at_length(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        self.headers["Content-Type"] = self._type
+        self.content_length = len(self._content)
+        if request.method == "HEAD":
+            self._content = b""
+        return await super().prepare(request)
+
+    def _whole(self, request_id: str) -> bytes:
+        head = (
+            "HTTP/1.1 200 OK\r\n"
+            f"Content-Type: {self._type}\r\n"
+            f"X-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(self._content)}\r\n"
+            f"Date: {_CLOCK.read()}\r\n"
+            f"Server: {SERVER_SOFTWARE}\r\n\r\n"
+        )
+        return head.encode("ascii") + self._content
+
+
+class _Clock:
+    """The time as HTTP writes it, put into words once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._words = ""
+
+    def read(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._words = second, formatdate(second, usegmt=True)
+        return self._words
+
+
+_CLOCK = _Clock()

@@ -1,0 +1,61 @@
+"""Closing a listening port so that nobody who has got through to it is turned away.
+
+A port that is simply closed resets the connections that wait to be accepted. Where replicas share
+one port (SO_REUSEPORT) a part of all new connections would end there at each restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio.trsock import TransportSocket
+
+    from aiohttp import web
+
+LAST_ARRIVALS_S = 0.3
+_SO_ATTACH_FILTER = 26  # Linux; Python has no name for it
+# Classic BPF over the TCP header: what asks for a new connection is dropped, the rest passes.
+_DROP_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load the flags
+    (0x45, 0, 1, 0x02),  # SYN?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFF),  # pass
+)
+
+
+class Leaving:
+    """Tells clients, from a moment on, that each answer is the last on its connection."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    async def say_so(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Close the connection after this response, if the moment has come."""
+        if self.is_on:
+            response.headers["Connection"] = "close"
+            response.force_close()
+
+
+async def admit_the_last(listening: asyncio.Server) -> None:
+    """Let no new connection begin, and accept all that have begun.
+
+    A client whose first packet is dropped sends it again a second later, to a replica that still
+    listens. Where the system has no such filter connections are accepted to the end.
+    """
+    for opened in listening.sockets:
+        with suppress(OSError):
+            _drop_new_connections(opened)
+    await asyncio.sleep(LAST_ARRIVALS_S)
+
+
+def _drop_new_connections(opened: TransportSocket) -> None:
+    steps = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
+    program = ctypes.create_string_buffer(steps)
+    where = struct.pack("HL", len(_DROP_NEW_CONNECTIONS), ctypes.addressof(program))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, where)

@@ -1,0 +1,105 @@
+"""Towards Graph: where the token goes, what signs it, whom it follows, and what a path may be."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from benchmarks.chaos.rig import ACCOUNTS, Rig, new_user
+from service.errors import NobodysFault
+from service.graph import GraphClient, graph_session
+from service.model import ig_id
+from service.sandbox import samples
+from service.sandbox.graph import GraphSimulator
+
+APP_SECRET, TOKEN = "the app's secret", "EAAsecretTokenOfTheAccount"
+USER = "7000000000000001"
+NO_IDS = (
+    "../me", "1/../2", "1%2F..%2F2", "1?fields=email", "1#", "1 ", "", "1\n", "-1", "1.0", "0x1",
+    "1" * 33, "\uff11", "\u0661", "me", "1\0", "//evil.example/1",
+)  # fmt: skip
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[GraphSimulator]:
+    async with GraphSimulator(app_secret=APP_SECRET) as graph:
+        yield graph
+
+
+@pytest.fixture
+async def client(simulator: GraphSimulator) -> AsyncIterator[GraphClient]:
+    async with graph_session(4) as session:
+        hosts = {"facebook": simulator.url}
+        yield GraphClient(session, hosts, "v18.0", APP_SECRET, 2.0, lambda *_: None)
+
+
+async def test_the_token_travels_in_the_header_alone(
+    simulator: GraphSimulator, client: GraphClient
+) -> None:
+    await client.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)
+    (call,) = simulator.calls
+    assert not call.token_in_url
+
+
+async def test_the_token_is_signed_with_the_apps_secret(
+    simulator: GraphSimulator, client: GraphClient
+) -> None:
+    await client.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)
+    (call,) = simulator.calls
+    assert call.proof == "right"
+
+
+async def test_no_redirect_is_followed(simulator: GraphSimulator, client: GraphClient) -> None:
+    simulator.set_answer("redirect")
+    with pytest.raises(NobodysFault):
+        await client.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)
+    assert simulator.world.redirects_followed == 0
+
+
+async def test_what_is_fetched_reads_no_proxy_and_keeps_no_cookie(
+    monkeypatch: pytest.MonkeyPatch, simulator: GraphSimulator
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with graph_session(4) as session:
+        client = GraphClient(
+            session, {"facebook": simulator.url}, "v18.0", APP_SECRET, 2.0, lambda *_: None
+        )
+        assert (await client.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)).username
+        assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
+
+
+async def test_a_token_that_graph_repeats_is_not_kept(client: GraphClient) -> None:
+    async def echo(_: aiohttp.web.Request) -> aiohttp.web.Response:
+        error = {"message": f"Malformed access token {TOKEN}", "code": 190, "type": "X"}
+        return aiohttp.web.json_response({"error": error}, status=400)
+
+    application = aiohttp.web.Application()
+    application.router.add_get("/{tail:.*}", echo)
+    async with aiohttp.test_utils.TestServer(application) as server, graph_session(1) as session:
+        hosts = {"facebook": str(server.make_url("")).rstrip("/")}
+        echoed = GraphClient(session, hosts, "v18.0", APP_SECRET, 2.0, lambda *_: None)
+        with pytest.raises(Exception, match="token_invalid") as refused:
+            await echoed.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)
+    assert TOKEN not in repr(refused.value.problem)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("value", NO_IDS)
+def test_what_is_no_id_makes_no_path(value: str) -> None:
+    assert ig_id(value) is None
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_what_is_no_id_reaches_neither_graph_nor_the_tables(shared_rig: Rig) -> None:
+    good, account = new_user(), ACCOUNTS[0]
+    items = [samples.message(user, account) for user in (*NO_IDS, good)]
+    body = samples.delivery({"id": account, "time": samples.now_ms(), "messaging": items})
+    assert (await shared_rig.deliver(body)).status == 200
+    rows = await shared_rig.fetch("SELECT ig_user_id FROM instagram_participants")
+    stored = {row["ig_user_id"] for row in rows}
+    assert good in stored
+    assert not stored & set(NO_IDS)
+    keys = {"Authorization": f"Bearer {shared_rig.keys.operator}"}
+    for path in ("/users/..%2Fme", "/users/1%3Fx=y", "/users/abc", "/users?ids=1,../me"):
+        assert (await shared_rig.ask("GET", path, headers=keys)).status == 400
+    asked = {call["igUserId"] for call in await shared_rig.graph_calls()}
+    assert all(ig_id(user) for user in asked)
