@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
@@ -17,7 +17,9 @@ from service.http.problems import envelope
 from service.http.webhook import MOST_BODY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
 
     from service.grants import Grants
     from service.http.auth import Keyring
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from service.http.webhook import WebhookRoutes
 
 PREFIX = "/api/social/instagram"
+_WEBHOOK, _USERS = f"{PREFIX}/webhook", f"{PREFIX}/users/"
 _FOR_BROWSERS = frozenset({"events", "picture"})
 
 
@@ -50,6 +53,7 @@ def build_application(
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
     application.on_response_prepare.append(_let_other_origins_read)
     application.on_shutdown.append(events.close)
+    application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
     operator = keyring.for_operator
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
     application.add_routes(
@@ -106,6 +110,38 @@ async def _let_other_origins_read(request: web.Request, response: web.StreamResp
         response.headers["Access-Control-Allow-Origin"] = "*"
 
 
+class Loaded(NamedTuple):
+    """The handlers of the two routes that carry the load."""
+
+    receive: Handler
+    look_up: Handler
+
+
+LOADED = web.AppKey("loaded", Loaded)
+
+
+def _straight(
+    loaded: Loaded, otherwise: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Take the loaded routes to their handlers, past aiohttp's router and chain of middlewares.
+
+    That costs 10 µs a request, a tenth of an acknowledgement or a lookup. The routes are in the
+    router too: what is in any way unusual takes that way, to the same handlers.
+    """
+
+    def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
+        path = request.raw_path
+        if "Expect" in request.headers:
+            return otherwise(request)
+        if path == _WEBHOOK and request.method == "POST":
+            return envelope(request, loaded.receive)
+        if path.startswith(_USERS) and path[len(_USERS) :].isdigit() and request.method == "GET":
+            return envelope(request, loaded.look_up)
+        return otherwise(request)
+
+    return handle
+
+
 @asynccontextmanager
 async def serve(
     application: web.Application,
@@ -131,6 +167,9 @@ async def serve(
     try:
         if runner.server is None:
             raise RuntimeError("aiohttp has set no server up")
+        runner.server.request_handler = _straight(
+            application[LOADED], runner.server.request_handler
+        )
         listening = await listen(runner.server, host, port, reuse_port=reuse_port)
         try:
             yield listening.sockets[0].getsockname()[1]

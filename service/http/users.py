@@ -44,13 +44,20 @@ class UserRoutes:
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """Answer with one identity; a user never heard of is `unknown`, not 404."""
-        (found,) = await self.look_up([user_id(request)])
-        return Answer(msgspec.json.encode(found), "application/json")
+        return await self._answer(user_id(request))
+
+    async def one_by_path(self, request: web.Request) -> web.StreamResponse:
+        """Answer with one identity, for a path that is known to end with digits."""
+        return await self._answer(checked_id(request.raw_path.rpartition("/")[2]))
 
     async def many(self, request: web.Request) -> web.StreamResponse:
         """Answer with 1 to 200 identities, in the order asked."""
         found = await self.look_up(user_ids(request))
         return Answer(msgspec.json.encode({"users": found}), "application/json")
+
+    async def _answer(self, ig_user_id: str) -> web.StreamResponse:
+        (found,) = await self.look_up((ig_user_id,))
+        return Answer(msgspec.json.encode(found), "application/json")
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[Identity]:
         """Read identities and make those due that are not fresh."""
@@ -84,7 +91,12 @@ class UserRoutes:
 
 def user_id(request: web.Request) -> str:
     """Read the user's id from the path; 400 if it is not 1 to 32 digits."""
-    found = ig_id(request.match_info["igUserId"])
+    return checked_id(request.match_info["igUserId"])
+
+
+def checked_id(given: str) -> str:
+    """Give an id back; 400 if it is not 1 to 32 digits."""
+    found = ig_id(given)
     if found is None:
         raise bad_request("igUserId is 1 to 32 digits.")
     return found
