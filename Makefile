@@ -26,7 +26,7 @@ endif
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 	echo
-	echo '  run, test, cover and bench take ARGS="…", as in: make run ARGS="--once"'
+	echo '  run, test, cover, bench, chaos, fuzz and soak take ARGS="…", as in: make run ARGS="--once"'
 
 .PHONY: run
 run: .venv/.installed-sandbox  ## Run the whole thing in a sandbox: database, Graph simulator, samples
@@ -70,6 +70,22 @@ format: .venv/.installed-dev  ## Lay the code out, and mend what the linter can 
 .PHONY: bench
 bench: .venv/.installed-dev  ## Run the benchmarks
 	@exec .venv/bin/python -m benchmarks $(ARGS)
+
+.PHONY: chaos
+chaos: .venv/.installed-dev  ## Break the real processes for ten minutes, and count what was lost
+	@exec .venv/bin/python -m benchmarks.chaos $(ARGS)
+
+.PHONY: fuzz
+fuzz: .venv/.installed-dev  ## Try mutated input for two minutes, and say how much
+	@exec .venv/bin/python -m benchmarks.chaos.fuzz $(ARGS)
+
+.PHONY: soak
+soak: .venv/.installed-dev  ## Hold half of the machine's ack rate for ten minutes, and watch memory
+	@exec .venv/bin/python -m benchmarks.chaos.soak $(ARGS)
+
+.PHONY: mutants
+mutants: .venv/.installed-dev  ## Take each defence away and see its test fail
+	@exec .venv/bin/python -m tests.security.mutations $(ARGS)
 
 .PHONY: lock
 lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--upgrade for new releases)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import time
-from dataclasses import asdict, dataclass
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
     from benchmarks.world import Target
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
+_HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length: "
 
 
-class MissingToolError(Exception):
-    """A program that the benchmarks need is not installed; the message says which."""
+class BenchmarkError(Exception):
+    """A measurement that can't be made, or that would not mean anything; the message says why."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a closed loop."""
+    """One run of a closed loop; `rounds` is how often the replay had to start over."""
 
     requests: int
     per_s: float
@@ -34,9 +36,15 @@ class Sample:
     p99_ms: float
     rounds: int
 
-    def asdict(self) -> dict[str, float]:
-        """As plain figures."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Latency:
+    """One run of an open loop; times are from when a request was due, not from when it left."""
+
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+    p999_ms: float
 
 
 async def closed_loop(
@@ -44,7 +52,7 @@ async def closed_loop(
 ) -> Sample:
     """Send the requests of a file as fast as the answers come; every answer must be a 2xx."""
     if shutil.which("wrk") is None:
-        raise MissingToolError("wrk is not installed: apt-get install wrk")
+        raise BenchmarkError("wrk is not installed: apt-get install wrk")
     before = target.cpu_s()
     process = await asyncio.create_subprocess_exec(
         *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)),
@@ -55,12 +63,117 @@ async def closed_loop(
     used_s = target.cpu_s() - before
     found = json.loads(output.strip().splitlines()[-1])
     if found["bad"] or found["broken"] or not found["requests"]:
-        raise RuntimeError(f"{target.name} answered wrongly: {found}")
+        raise BenchmarkError(f"{target.name} did not answer everything with a 2xx: {found}")
     return Sample(
-        found["requests"],
-        found["requests"] / found["seconds"],
-        used_s / found["requests"] * 1e6,
-        found["p50_ms"],
-        found["p99_ms"],
-        found["rounds"],
+        requests=found["requests"],
+        per_s=found["requests"] / found["seconds"],
+        cpu_us=used_s / found["requests"] * 1e6,
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        rounds=found["rounds"],
     )
+
+
+async def open_loop(
+    target: Target, requests: Sequence[bytes], per_s: float, *, connections: int = 64
+) -> Latency:
+    """Send each request when it is due, whatever became of those before it."""
+    address = urlsplit(target.url)
+    loop = asyncio.get_running_loop()
+    replay = _Replay(requests, per_s, loop.time() + 0.1)
+    clients = [
+        (await loop.create_connection(lambda: _Client(replay), address.hostname, address.port))[0]
+        for _ in range(connections)
+    ]
+    try:
+        await replay.run()
+    finally:
+        for transport in clients:
+            transport.close()
+    took = sorted(replay.latencies_s)
+    return Latency(
+        per_s, *(1e3 * took[min(len(took) - 1, int(len(took) * q))] for q in (0.5, 0.99, 0.999))
+    )
+
+
+class _Replay:
+    """What is due when, who is free to send it, and how long each answer took."""
+
+    def __init__(self, requests: Sequence[bytes], per_s: float, start_s: float) -> None:
+        self._requests = requests
+        self._interval_s = 1 / per_s
+        self._start_s = start_s
+        self._due: deque[int] = deque()
+        self._free: list[_Client] = []
+        self._ended = asyncio.Event()
+        self.latencies_s: list[float] = []
+
+    async def run(self) -> None:
+        """Send everything and wait for the answers."""
+        loop = asyncio.get_running_loop()
+        for number in range(len(self._requests)):
+            wait_s = self._due_s(number) - loop.time()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            self._due.append(number)
+            self._send()
+        async with asyncio.timeout(30):
+            await self._ended.wait()
+
+    def is_free(self, client: _Client) -> None:
+        """Take a client that can send."""
+        self._free.append(client)
+        self._send()
+
+    def answered(self, number: int) -> None:
+        """Note that an answer has come."""
+        now_s = asyncio.get_running_loop().time()
+        self.latencies_s.append(now_s - self._due_s(number))
+        if len(self.latencies_s) == len(self._requests):
+            self._ended.set()
+
+    def _due_s(self, number: int) -> float:
+        return self._start_s + number * self._interval_s
+
+    def _send(self) -> None:
+        while self._due and self._free:
+            number = self._due.popleft()
+            self._free.pop().send(number, self._requests[number])
+
+
+class _Client(asyncio.Protocol):
+    """One keep-alive connection with one request at a time."""
+
+    def __init__(self, replay: _Replay) -> None:
+        self._replay = replay
+        self._answer = b""
+        self._number = -1
+        self._transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if isinstance(transport, asyncio.WriteTransport):
+            self._transport = transport
+        self._replay.is_free(self)
+
+    def send(self, number: int, request: bytes) -> None:
+        """Send a request."""
+        self._number = number
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        head, ended, body = self._answer.partition(_HEAD_END)
+        if not ended:
+            return
+        length = 0
+        with suppress(ValueError):
+            at = head.lower().index(_LENGTH) + len(_LENGTH)
+            length = int(head[at:].partition(b"\r")[0])
+        if len(body) < length:
+            return
+        if not head.startswith(b"HTTP/1.1 2"):
+            raise BenchmarkError(f"answered {head.partition(b'\r')[0]!r}")
+        self._answer = b""
+        self._replay.answered(self._number)
+        self._replay.is_free(self)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+_USER = "1" * 16
 _numbers = itertools.count(1)
-_USER, _MID = "1" * 16, "m" * 24
 
 
 def new_users(count: int) -> list[str]:
@@ -23,21 +23,19 @@ def new_users(count: int) -> list[str]:
 
 
 def deliveries(users: Sequence[str], app_secret: str, batch: int = 1) -> list[str]:
-    """Write signed deliveries of `batch` messages each, a line of a wrk file apiece."""
+    """Write signed deliveries of `batch` messages each, a line of a replay apiece."""
     item = json.dumps(samples.message(_USER, ACCOUNT), separators=(",", ":"))
-    head, _, tail = samples.delivery(samples.entry(ACCOUNT)).decode().partition("[]")
-    del head, tail
+    before, after = samples.delivery(samples.entry(ACCOUNT)).decode().split("[]")
     lines = []
-    for some in itertools.batched(users, batch) if hasattr(itertools, "batched") else _batched(users, batch):
-        items = ",".join(item.replace(_USER, user) for user in some)
-        body = samples.delivery(samples.entry(ACCOUNT)).decode().replace("[]", f"[{items}]")
+    for some in _batched(users, batch):
+        body = f"{before}[{','.join(item.replace(_USER, user) for user in some)}]{after}"
         signature = samples.sign(body.encode(), app_secret)
         lines.append(f"POST\t{PREFIX}/webhook\t{signature}\t{body}")
     return lines
 
 
 def lookups(users: Sequence[str], batch: int = 1) -> list[str]:
-    """Write lookups of `batch` users each, a line of a wrk file apiece."""
+    """Write lookups of `batch` users each, a line of a replay apiece."""
     if batch == 1:
         return [f"GET\t{PREFIX}/users/{user}\t\t" for user in users]
     return [f"GET\t{PREFIX}/users?ids={','.join(some)}\t\t" for some in _batched(users, batch)]
@@ -47,6 +45,16 @@ def write(lines: Iterable[str], path: Path) -> Path:
     """Keep lines in a file."""
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def raw_request(line: str, key: str) -> bytes:
+    """Write a line of a replay as the bytes of a request."""
+    method, path, signature, body = line.split("\t", 3)
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+    if body:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head += f"X-Hub-Signature-256: {signature}\r\n"
+    return f"{head}\r\n{body}".encode()
 
 
 def _batched(users: Sequence[str], size: int) -> list[Sequence[str]]:

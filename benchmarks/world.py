@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import asyncpg
 
 from benchmarks.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service, free_port
 from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
+from benchmarks.loads import BenchmarkError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,12 +26,21 @@ if TYPE_CHECKING:
 
 ACCOUNT = ACCOUNTS[0]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_RUN_ON_OUR_DEATH = """
+# Asks Linux to kill the program when we die (prctl 1 is PR_SET_PDEATHSIG), then becomes it.
+_LEASH = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent has gone")
 os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_INSERT_USERS = """
+INSERT INTO instagram_user_cache
+    (ig_user_id, username, name, profile_pic_url, last_fetched_at, expires_at)
+SELECT u, 'user.' || u, 'Some Name', 'https://scontent.cdninstagram.com/v/t51.2885-19/' || u
+    || '_n.jpg?stp=dst-jpg_s206x206&oe=6A5C0E80', now(), now() + interval '7 days'
+FROM unnest($1::text[]) u
 """
 
 
@@ -79,25 +90,39 @@ class World:
     ) -> AsyncIterator[Target]:
         """Run a program that listens at $PORT, and `others` that belong to it."""
         port = free_port()
-        settings = {
-            "PORT": str(port),
-            "APP_SECRET": self.keys.app_secret,
-            "INBOX_KEY": self.keys.inbox,
-            "GRAPH_URL": self.graph.url,
-            "ACCESS_TOKEN": f"{self.keys.token}0",
-            **(environment or {}),
-        }
+        settings = self._settings(environment) | {"PORT": str(port), "UVICORN_PORT": str(port)}
         commands = [command, *others]
         with (self.folder / f"{name}.log").open("ab") as log:
             processes = [await _spawn(each, settings, log.fileno()) for each in commands]
         try:
-            await _wait_until_it_listens(port)
+            try:
+                await _wait_until_it_listens(port)
+            except TimeoutError:
+                said = (self.folder / f"{name}.log").read_text()[-2000:]
+                raise BenchmarkError(f"{name} does not listen: {said}") from None
             yield Target(name, f"http://{HOST}:{port}", tuple(each.pid for each in processes))
         finally:
             for process in processes:
                 if process.returncode is None:
                     process.kill()
             await asyncio.gather(*(process.wait() for process in processes))
+
+    async def run_once(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Run a program to its end; raises BenchmarkError if it fails."""
+        with (self.folder / "once.log").open("ab") as log:
+            process = await _spawn(command, self._settings(environment), log.fileno())
+        if await process.wait():
+            said = (self.folder / "once.log").read_text()[-2000:]
+            raise BenchmarkError(f"{' '.join(command)} failed: {said}")
+
+    def _settings(self, environment: Mapping[str, str] | None) -> dict[str, str]:
+        return {
+            "APP_SECRET": self.keys.app_secret,
+            "INBOX_KEY": self.keys.inbox,
+            "GRAPH_URL": self.graph.url,
+            "ACCESS_TOKEN": f"{self.keys.token}0",
+            **(environment or {}),
+        }
 
     async def new_database(self) -> str:
         """Make an empty database on the same server and give its address."""
@@ -121,6 +146,16 @@ class Ours:
     def service(self) -> Service:
         """The process."""
         return self.rig.services[0]
+
+    async def make_known(self, users: Sequence[str]) -> None:
+        """Write participants with a fresh identity into the tables."""
+        await self.rig.fetch(_INSERT_USERS, users)
+        await self.rig.fetch(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id, due_at)"
+            " SELECT $1, u, NULL FROM unnest($2::text[]) u",
+            ACCOUNT,
+            users,
+        )
 
     async def status(self) -> dict[str, object]:
         """Read /status."""
@@ -150,8 +185,8 @@ async def _spawn(
     command: Sequence[str], settings: Mapping[str, str], log: int
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        os.sys.executable if False else command[0],
-        *command[1:],
+        *(sys.executable, "-c", _LEASH, str(os.getpid())),
+        *command,
         cwd=PROJECT,
         env={**os.environ, **settings},
         stdin=asyncio.subprocess.DEVNULL,

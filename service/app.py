@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> No
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
     async with service(settings, extra_routes) as running:
+        gc.collect()
+        gc.freeze()  # what a start leaves is kept for good: no collection has to look at it again
         log.info("serving", host=settings.host, port=running.port)
         await running.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)

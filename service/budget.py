@@ -138,9 +138,9 @@ class Budget:
         usage = self._usage.pop(ig_account_id, None)
         if usage is None:
             return
-        if usage.app >= FULL_PERCENT:
+        if usage.app is not None and usage.app >= FULL_PERCENT:
             await self._pauses.pause(APP_SCOPE, "throttled", usage.regain_s)
-        else:
+        elif usage.app is not None:
             await self._set_pace(_share(usage.app))
         if usage.account >= FULL_PERCENT:
             await self._pauses.pause(account_scope(ig_account_id), "throttled", usage.regain_s)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROFILE_FIELDS = "name,username,profile_pic"
 MOST_BODY_BYTES = 256 * 1024
+POLICY_BLOCK = 368
 POLICY_BLOCK_S = 6 * 3600.0
 _THROTTLE_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})
 _APP_THROTTLE_CODES = frozenset({4, 341})
@@ -33,13 +34,17 @@ _PASSING_CODES = frozenset({1, 2})
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 _OK = 200
+_LARGEST = 1e308  # a longer integer is no float
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """How much of Meta's limits is used, in percent, and the wait that Meta asks for."""
+    """How much of Meta's limits is used, in percent, and the wait that Meta asks for.
 
-    app: float = 0
+    `app` is None where Meta says nothing of it, as it does after few calls.
+    """
+
+    app: float | None = None
     account: float = 0
     regain_s: float | None = None
 
@@ -80,7 +85,7 @@ class GraphClient:
             raise NobodysFault(_upstream(type(error).__name__)) from None
         usage = read_usage(headers)
         self._on_usage(ig_account_id, usage)
-        return read_answer(ig_user_id, status, body.replace(token.encode(), b"[token]"), usage)
+        return read_answer(ig_user_id, status, _redacted(body, token), usage)
 
     async def _get(
         self, ig_user_id: str, login: str, token: str
@@ -99,6 +104,14 @@ class GraphClient:
     def _proof(self, token: str) -> str:
         """Sign the token with the app secret ("Securing Graph API calls": appsecret_proof)."""
         return hmac.digest(self._app_secret, token.encode(), "sha256").hex()
+
+
+def _redacted(body: bytes, token: str) -> bytes:
+    """Strike a token out, also as JSON writes it: Graph escapes slashes."""
+    escaped = json.dumps(token)[1:-1]
+    for form in (token, escaped, escaped.replace("/", "\\/")):
+        body = body.replace(form.encode(), b"[token]")
+    return body
 
 
 def graph_session(connections: int) -> aiohttp.ClientSession:
@@ -140,8 +153,15 @@ def read_answer(ig_user_id: str, status: int, body: bytes, usage: Usage) -> Prof
         username=_text(answer.get("username")),
         name=_text(answer.get("name")),
         profile_pic_url=_text(answer.get("profile_pic")),
-        raw=json.dumps(_storable(answer), ensure_ascii=False, allow_nan=False),
+        raw=_raw(answer),
     )
+
+
+def _raw(answer: dict[str, Any]) -> str:
+    try:
+        return json.dumps(_storable(answer), ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        raise NobodysFault(_upstream("the answer is nested too deeply")) from None
 
 
 def read_error(status: int, error: object, usage: Usage) -> GraphError:
@@ -168,7 +188,7 @@ def read_error(status: int, error: object, usage: Usage) -> GraphError:
         return AccountFault(problem("token_invalid"))
     if code in _PERMISSION_CODES:
         return AccountFault(problem("permission"))
-    if code == 368:
+    if code == POLICY_BLOCK:
         return AccountFault(problem("throttled"), POLICY_BLOCK_S)
     if code in {100, 2500}:
         return AppFault(problem("bad_request"))
@@ -177,7 +197,7 @@ def read_error(status: int, error: object, usage: Usage) -> GraphError:
 
 def read_usage(headers: Mapping[str, str]) -> Usage:
     """Read Meta's usage headers ("Graph API: Rate limits"); what can't be read counts as none."""
-    app = _percent(_json_header(headers, "X-App-Usage"))
+    app = _percent(_json_header(headers, "X-App-Usage")) or None
     business = _json_header(headers, "X-Business-Use-Case-Usage")
     rows = [row for found in business.values() if isinstance(found, list) for row in found]
     rows = [row for row in rows if isinstance(row, dict)]
@@ -207,7 +227,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
 
 def _number(value: object) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < math.inf else 0.0  # type: ignore[arg-type,operator]
+    return float(value) if is_number and 0 <= value <= _LARGEST else 0.0  # type: ignore[arg-type,operator]
 
 
 def _decode(body: bytes) -> dict[str, Any] | None:

@@ -108,7 +108,15 @@ class _ToStructlog(logging.Handler):
     """Passes the libraries' records on as our own events."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger = structlog.get_logger()
-        logger.log(
-            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # libraries may have their own
+        structlog.get_logger().log(
+            level, _message(record), logger=record.name, exc_info=record.exc_info
         )
+
+
+def _message(record: logging.LogRecord) -> str:
+    """A record's text; as it stands where its arguments don't fit."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a library's slip must not fail the library's work
+        return f"{record.msg} {record.args!r}"

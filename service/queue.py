@@ -40,8 +40,9 @@ class _Turns:
     def drop(self, ig_account_id: str) -> deque[Hint]:
         return self._by_account.pop(ig_account_id, deque())
 
-    def oldest(self) -> list[Hint]:
-        return [hints[0] for hints in self._by_account.values()]
+    def oldest(self, is_current: Callable[[Hint], bool]) -> list[Hint]:
+        heads = (next(filter(is_current, hints), None) for hints in self._by_account.values())
+        return [hint for hint in heads if hint is not None]
 
     def take(
         self, is_held: Callable[[str], bool], is_current: Callable[[Hint], bool]
@@ -107,7 +108,10 @@ class TurnQueue:
 
     def oldest_s(self) -> float:
         """How many seconds the oldest hint has waited."""
-        heads = [*self._live.oldest(), *self._later.oldest()]
+        heads = [
+            *self._live.oldest(self._is_current),
+            *self._later.oldest(self._is_current),
+        ]
         now = asyncio.get_running_loop().time()
         return max((now - hint.queued_at for hint in heads), default=0.0)
 

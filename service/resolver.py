@@ -22,6 +22,7 @@ from service.errors import (
     UnstorableError,
     UserFault,
 )
+from service.graph import POLICY_BLOCK
 from service.logs import TAG
 from service.model import APP_SCOPE, GraphProblem
 from service.queue import QueueClosed
@@ -299,6 +300,8 @@ def _report(
 
 
 def _level(settled: Settled, problem: GraphProblem | None) -> str:
-    if settled is ABANDONED:
+    if problem is None and settled is not ABANDONED:
+        return "info"
+    if problem is None or problem.code == POLICY_BLOCK:
         return "error"
-    return "info" if problem is None else _LEVELS.get(problem.reason, "warning")
+    return "error" if settled is ABANDONED else _LEVELS.get(problem.reason, "warning")

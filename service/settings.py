@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +16,14 @@ KEY_BYTES = 32
 SHORTEST_API_KEY = 16
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
 _NATS_SCHEMES = ("nats", "tls")
+
+
+def _parts(url: str) -> SplitResult:
+    """Split an address; Python's own complaint would quote it, password and all."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError("is not an address") from None
 
 
 def _split(value: object) -> object:
@@ -47,13 +55,13 @@ def _encryption_key(secret: SecretStr) -> SecretStr:
 
 
 def _database_url(secret: SecretStr) -> SecretStr:
-    if urlsplit(secret.get_secret_value()).scheme not in _POSTGRES_SCHEMES:
+    if _parts(secret.get_secret_value()).scheme not in _POSTGRES_SCHEMES:
         raise ValueError("begins with postgresql://")
     return secret
 
 
 def _http_url(url: str) -> str:
-    parts = urlsplit(url)
+    parts = _parts(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
         raise ValueError("is an http or https address")
     return url.rstrip("/")
@@ -65,7 +73,7 @@ def _service_url(url: str) -> str:
 
 def _intake_url(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
-    if url and not all(urlsplit(part.strip()).scheme in _NATS_SCHEMES for part in url.split(",")):
+    if url and not all(_parts(part.strip()).scheme in _NATS_SCHEMES for part in url.split(",")):
         raise ValueError("is empty or nats://host:port[,…]")
     return secret
 

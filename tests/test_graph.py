@@ -303,7 +303,7 @@ def test_any_header_gives_finite_figures(said: object, retry_after: str) -> None
             "Retry-After": retry_after,
         }
     )
-    assert math.isfinite(usage.app + usage.account + (usage.regain_s or 0))
+    assert math.isfinite((usage.app or 0) + usage.account + (usage.regain_s or 0))
     assert usage.regain_s is None or 0 < usage.regain_s <= 86_400
 
 

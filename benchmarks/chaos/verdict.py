@@ -73,7 +73,7 @@ async def judge(
     verdict.repeated = _repeated(calls)
     most_over = most_over_budget(_seen_in_time(rig, calls), budget)
     verdict.over_budget = most_over - budget * jitter_s
-    verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *_complaints(rig)]
+    verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *complaints(rig)]
     return verdict
 
 
@@ -117,7 +117,7 @@ def _fallen(rig: Rig) -> list[str]:
     return [f"the service at {s.port} fell over" for s in rig.services if s.has_fallen]
 
 
-def _complaints(rig: Rig) -> list[str]:
+def complaints(rig: Rig) -> list[str]:
     """What a service said of its own mistakes: standard error, failed handlers and dead tasks."""
     said = []
     for service in rig.services:

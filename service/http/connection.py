@@ -15,6 +15,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from service.http.leaving import Leaving
 from service.http.problems import new_request_id, problem_body, problem_response
 
 if TYPE_CHECKING:
@@ -84,11 +85,18 @@ class Connection(web.RequestHandler):
     after its second piece. No head is held beyond 32 KiB, give or take one read.
     """
 
-    __slots__ = ("_doorway", "_head_bytes", "_is_answered", "_payload", "_timer")
+    __slots__ = ("_doorway", "_head_bytes", "_is_answered", "_leaving", "_payload", "_timer")
 
-    def __init__(self, doorway: Doorway, server: web.Server, **options: Any) -> None:  # noqa: ANN401 - aiohttp's own
+    def __init__(
+        self,
+        doorway: Doorway,
+        leaving: Leaving,
+        server: web.Server,
+        **options: Any,  # noqa: ANN401 - aiohttp's own
+    ) -> None:
         super().__init__(server, **options)
         self._doorway = doorway
+        self._leaving = leaving
         self._head_bytes = 0
         self._is_answered = True
         self._payload: StreamReader | None = None
@@ -131,6 +139,8 @@ class Connection(web.RequestHandler):
         is_aiohttps = isinstance(resp, web.HTTPException) and "X-Request-ID" not in resp.headers
         if is_aiohttps and resp.status >= HTTPStatus.BAD_REQUEST and not resp.prepared:
             resp = problem_response(HTTPStatus(resp.status))
+        if self._leaving.is_on and not resp.prepared:
+            resp.force_close()
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
@@ -194,7 +204,12 @@ class _Refusal(asyncio.Protocol):
 
 
 async def listen(
-    server: web.Server, host: str, port: int, *, reuse_port: bool = False
+    server: web.Server,
+    host: str,
+    port: int,
+    leaving: Leaving | None = None,
+    *,
+    reuse_port: bool = False,
 ) -> asyncio.Server:
     """Open the port; its connections belong to the server, which ends them.
 
@@ -212,6 +227,7 @@ async def listen(
             return _Refusal(doorway)
         return Connection(
             doorway,
+            leaving or Leaving(),
             server,
             loop=loop,
             access_log=None,

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
 
-    from aiohttp import web
-
 LAST_ARRIVALS_S = 0.3
 _SO_ATTACH_FILTER = 26  # Linux; Python has no name for it
 # Classic BPF over the TCP header: what asks for a new connection is dropped, the rest passes.
@@ -30,16 +28,10 @@ _DROP_NEW_CONNECTIONS = (
 
 
 class Leaving:
-    """Tells clients, from a moment on, that each answer is the last on its connection."""
+    """Tells, from a moment on, that each answer is the last on its connection."""
 
     def __init__(self) -> None:
         self.is_on = False
-
-    async def say_so(self, _: web.Request, response: web.StreamResponse) -> None:
-        """Close the connection after this response, if the moment has come."""
-        if self.is_on:
-            response.headers["Connection"] = "close"
-            response.force_close()
 
 
 async def admit_the_last(listening: asyncio.Server) -> None:
@@ -54,7 +46,7 @@ async def admit_the_last(listening: asyncio.Server) -> None:
     await asyncio.sleep(LAST_ARRIVALS_S)
 
 
-def _drop_new_connections(opened: TransportSocket) -> None:
+def _drop_new_connections(opened: socket.socket | TransportSocket) -> None:
     steps = b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW_CONNECTIONS)
     program = ctypes.create_string_buffer(steps)
     where = struct.pack("HL", len(_DROP_NEW_CONNECTIONS), ctypes.addressof(program))

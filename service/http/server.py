@@ -159,7 +159,6 @@ async def serve(
     new connection before this one closes.
     """
     leaving = Leaving()
-    application.on_response_prepare.append(leaving.say_so)
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s
     )
@@ -167,10 +166,11 @@ async def serve(
     try:
         if runner.server is None:
             raise RuntimeError("aiohttp has set no server up")
-        runner.server.request_handler = _straight(
-            application[LOADED], runner.server.request_handler
-        )
-        listening = await listen(runner.server, host, port, reuse_port=reuse_port)
+        if LOADED in application:
+            runner.server.request_handler = _straight(
+                application[LOADED], runner.server.request_handler
+            )
+        listening = await listen(runner.server, host, port, leaving, reuse_port=reuse_port)
         try:
             yield listening.sockets[0].getsockname()[1]
             leaving.is_on = True

@@ -551,13 +551,17 @@ DIRECTORY = "SELECT ig_account_id, alias_ids FROM instagram_connections"
 # Watching
 
 COUNTS = """
-SELECT
-    (SELECT count(*) FROM instagram_user_cache WHERE last_fetched_at IS NOT NULL) AS resolved,
-    (SELECT count(*) FROM instagram_user_cache
-        WHERE last_fetched_at IS NULL AND fail_count >= $1) AS failed,
-    (SELECT count(DISTINCT p.ig_user_id) FROM instagram_participants p
-        LEFT JOIN instagram_user_cache c USING (ig_user_id)
-        WHERE c.last_fetched_at IS NULL AND COALESCE(c.fail_count, 0) < $1) AS pending
+SELECT c.resolved, c.failed, p.pending
+FROM (
+    SELECT count(*) FILTER (WHERE last_fetched_at IS NOT NULL) AS resolved,
+        count(*) FILTER (WHERE last_fetched_at IS NULL AND fail_count >= $1) AS failed
+    FROM instagram_user_cache
+) AS c
+CROSS JOIN (
+    SELECT count(DISTINCT p.ig_user_id) AS pending
+    FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
+    WHERE c.last_fetched_at IS NULL AND COALESCE(c.fail_count, 0) < $1
+) AS p
 """
 
 # Migrating

@@ -128,7 +128,7 @@ async def _open_and_use(service: Service, count: int) -> list[Wire]:
     return wires
 
 
-async def test_connections_beyond_the_bound_are_refused_aloud_and_room_is_made_again(
+async def test_connections_beyond_the_bound_are_refused_aloud(
     machines: Machines,
 ) -> None:
     # the bound follows the limit of open files, which a child inherits from its launcher

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from service.grants import Grants
 from service.http.auth import GRANT_UNTIL, Keyring
 from service.http.problems import envelope
-from service.http.server import serve
 
 INBOX_KEYS = ("inbox-key-number-one", "inbox-key-number-two")
 OPERATOR_KEYS = ("operator-key-number-one", "operator-key-number-two")
@@ -65,8 +65,8 @@ async def _show_grant(request: web.Request) -> web.Response:
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
     made = Door()
-    async with serve(made.application(), "127.0.0.1", 0, 1.0) as port:
-        made.origin = f"http://127.0.0.1:{port}"
+    async with TestServer(made.application()) as server:
+        made.origin = str(server.make_url("")).rstrip("/")
         yield made
 
 

@@ -12,11 +12,12 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from service.errors import UnavailableError
+from service.http.connection import listen
 from service.http.problems import REQUEST_ID, ProblemError, bad_request, envelope, json_response
-from service.http.server import serve
-from service.http.webhook import MOST_BODY_BYTES, read_body
+from service.http.webhook import read_body
 
 SECRET = "hunter2"
+MOST_BYTES = 1024
 
 
 async def _raise(request: web.Request) -> web.Response:
@@ -63,13 +64,18 @@ class Answer:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
+    application = web.Application(middlewares=[envelope], client_max_size=MOST_BYTES)
     application.router.add_get("/raise/{what}", _raise)
     application.router.add_post("/echo", _echo)
     application.router.add_get("/stream", _stream)
     application.router.add_get("/answer", _answer)
-    async with serve(application, "127.0.0.1", 0, 1.0) as listening:
-        yield listening
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    assert runner.server is not None
+    listening = await listen(runner.server, "127.0.0.1", 0)
+    yield listening.sockets[0].getsockname()[1]
+    listening.close()
+    await runner.cleanup()
 
 
 async def ask(port: int, path: str, method: str = "GET", **request: Any) -> Answer:  # noqa: ANN401 - aiohttp's arguments
@@ -123,8 +129,7 @@ async def test_a_problem_is_as_rfc_9457_has_it(port: int) -> None:
 async def test_every_refusal_is_a_problem_with_its_request_id(
     port: int, path: str, method: str, status: int
 ) -> None:
-    body = b"x" * (MOST_BODY_BYTES + 1) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else b""
-    answer = await ask(port, path, method, data=body)
+    answer = await ask(port, path, method, data=b"x" * (MOST_BYTES + 1))
     assert answer.status == answer.json["status"] == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json.keys() == {"type", "title", "status", "detail", "requestId"}

@@ -19,6 +19,7 @@ from nats.aio.client import Client as Nats
 
 from service.intake.arrivals import Arrivals
 from service.intake.known import Known
+from service.intake.stream import STREAM
 from service.metrics import Metrics
 from service.model import Contact, Rules
 from service.queue import TurnQueue
@@ -116,6 +117,51 @@ async def broker() -> AsyncIterator[NatsServer]:
         yield server
     finally:
         await server.stop()
+        shutil.rmtree(folder)
+
+
+class Cluster:
+    """Three nodes that replicate to each other."""
+
+    def __init__(self, folder: Path) -> None:
+        routes = [free_port() for _ in range(3)]
+        known = ",".join(f"nats://{HOST}:{port}" for port in routes)
+        self.nodes = []
+        for number, port in enumerate(routes):
+            store = folder / str(number)
+            store.mkdir()
+            listen = f"nats://{HOST}:{port}"
+            options = ("-n", f"node-{number}", "--cluster_name", "c", "--cluster", listen)
+            self.nodes.append(NatsServer(store, *options, "--routes", known))
+
+    @property
+    def url(self) -> str:
+        return ",".join(node.url for node in self.nodes)
+
+    async def leader(self, client: Nats) -> NatsServer:
+        """Find the node that leads the stream."""
+        name = ""
+
+        async def has_leader() -> bool:
+            nonlocal name
+            cluster = (await client.jetstream().stream_info(STREAM)).cluster
+            name = (cluster.leader or "") if cluster else ""
+            return bool(name)
+
+        await until(has_leader)
+        return self.nodes[int(name.removeprefix("node-"))]
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    """Give three nodes of the test's own."""
+    folder = Path(tempfile.mkdtemp(prefix="nats-"))
+    cluster = Cluster(folder)
+    try:
+        await asyncio.gather(*(node.start() for node in cluster.nodes))
+        yield cluster
+    finally:
+        await asyncio.gather(*(node.stop() for node in cluster.nodes))
         shutil.rmtree(folder)
 
 

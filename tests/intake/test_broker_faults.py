@@ -11,6 +11,7 @@ from nats.js.api import StreamConfig
 import service.app
 from service.errors import UnavailableError
 from service.intake.stream import STREAM, SUBJECT
+from service.sandbox import samples
 from service.sandbox.graph import GraphSimulator
 from tests.intake.conftest import Link, NatsServer, stored_users, until_stored
 from tests.service.conftest import (
@@ -21,7 +22,6 @@ from tests.service.conftest import (
     Start,
     new_user,
     run_command,
-    samples,
     until,
 )
 

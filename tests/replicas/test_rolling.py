@@ -63,7 +63,7 @@ class Stream:
                         self.acked.append(user)
             except aiohttp.ClientError as error:
                 self.answers[repr(error)] += 1
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
 
     async def more(self, count: int = 60) -> None:
         """Wait for so many more acknowledgements."""
@@ -78,7 +78,7 @@ class Stream:
 async def test_a_rolling_restart_under_load_refuses_no_webhook(
     replicas: SpawnAll, spawn: Spawn, db: Database
 ) -> None:
-    shared = {"PORT": str(free_port()), "REUSE_PORT": "true", "GRAPH_CALLS_PER_SECOND": "20"}
+    shared = {"PORT": str(free_port()), "REUSE_PORT": "true", "GRAPH_CALLS_PER_SECOND": "500"}
     old = await replicas(2, **shared)
     async with Stream(old[0].client.url).flowing() as stream:
         await stream.more()

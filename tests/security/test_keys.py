@@ -28,7 +28,7 @@ async def _ask(made: Rig, route: tuple[str, str], key: str | None) -> Answer:
     return await made.ask(*route, headers=headers)
 
 
-@pytest.mark.parametrize("route", [INBOX, *OPERATORS], ids=" ".join)
+@pytest.mark.parametrize("route", [INBOX, ("GET", "/users?ids=1"), *OPERATORS], ids=" ".join)
 async def test_no_route_opens_without_a_key(shared_rig: Rig, route: tuple[str, str]) -> None:
     answer = await _ask(shared_rig, route, None)
     assert answer.status == 401

@@ -22,8 +22,7 @@ FORBIDDEN = (
     "CREATE TEMPORARY TABLE mine (x text)",
     "CREATE SCHEMA mine",
     "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-    "CREATE OR REPLACE FUNCTION instagram_notify_table() RETURNS trigger LANGUAGE plpgsql"
-    " AS 'BEGIN RETURN NULL; END'",
+    "CREATE OR REPLACE FUNCTION instagram_notify_table() RETURNS trigger LANGUAGE sql AS 'x'",
     "ALTER TABLE instagram_pauses DISABLE TRIGGER ALL",
     "CREATE ROLE mine",
     "ALTER ROLE postgres PASSWORD 'x'",

@@ -131,8 +131,8 @@ async def _live_through_much(made: Rig) -> list[bytes]:
     )
     wrong = await made.ask("GET", "/status", headers={"Authorization": "Bearer wrongwrongwrong"})
     bad = await made.ask("PUT", f"/connections/{ACCOUNTS[1]}", headers=keys, data=TOKEN.encode())
-    for path in ("/connections", "/status", f"/users/{good}", f"/users/{dead}", "/nowhere"):
-        answers.append((await made.ask("GET", path, headers=keys)).body)
+    paths = ("/connections", "/status", f"/users/{good}", f"/users/{dead}", "/nowhere")
+    answers += [(await made.ask("GET", path, headers=keys)).body for path in paths]
     assert (put.status, wrong.status, bad.status) == (200, 401, 400)
     assert (await identity_of(made, consent))["reason"] == "consent_required"
     return [*answers, put.body, wrong.body, bad.body]

@@ -39,8 +39,8 @@ LOOKALIKES: dict[str, str | None] = {
 def test_what_looks_like_a_signature_is_none(header: str | None) -> None:
     with pytest.raises(SignatureError) as refused:
         verify_signature(BODY, header, SECRETS)
-    right = samples.sign(BODY, SECRETS[0].decode()).removeprefix("sha256=")
-    assert right not in str(refused.value)
+    for secret in SECRETS:
+        assert samples.sign(BODY, secret.decode())[7:] not in str(refused.value)
 
 
 @pytest.mark.parametrize("secret", SECRETS)

@@ -1,0 +1,69 @@
+"""Each competitor's own environment, made when it is first needed and run from there."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.chaos.processes import PROJECT
+from benchmarks.loads import BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from benchmarks.world import Target, World
+
+FOLDER = PROJECT / ".bench"
+_HERE = Path(__file__).parent
+_QUEUE = "benchmarks.competitors.queued.tasks.queue"
+
+
+@asynccontextmanager
+async def inline(world: World) -> AsyncIterator[Target]:
+    """FastAPI, uvicorn, SQLAlchemy and httpx, fetching before the ack."""
+    python = await _python("inline")
+    settings = {"DATABASE_URL": await world.new_database()}
+    async with world.beside("inline", _uvicorn(python, "inline"), settings) as target:
+        yield target
+
+
+@asynccontextmanager
+async def queued(world: World) -> AsyncIterator[Target]:
+    """The same with procrastinate; its worker's work counts as its own."""
+    python = await _python("queued")
+    settings = {"DATABASE_URL": await world.new_database()}
+    worker = [python, "-m", "procrastinate", "--app", _QUEUE, "worker", "--concurrency", "16"]
+    async with AsyncExitStack() as stack:
+        await world.run_once([python, "-m", "benchmarks.competitors.queued.prepare"], settings)
+        serving = world.beside("queued", _uvicorn(python, "queued"), settings, [worker])
+        yield await stack.enter_async_context(serving)
+
+
+def _uvicorn(python: str, name: str) -> list[str]:
+    application = f"benchmarks.competitors.{name}.app:app"
+    quiet = ["--no-access-log", "--log-level", "warning"]
+    return [python, "-m", "uvicorn", application, "--host", "127.0.0.1", *quiet]
+
+
+async def _python(name: str) -> str:
+    """Give the environment's Python; makes it anew if its requirements have changed."""
+    requirements = _HERE / name / "requirements.txt"
+    folder = FOLDER / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
+    python, whole = folder / "bin" / "python", folder / ".whole"
+    if not whole.exists():
+        print(f"Installing what the competitor '{name}' needs ...", flush=True)
+        await _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        install = ("pip", "install", "--quiet", "--python", str(python), "-r", str(requirements))
+        await _uv(*install)
+        whole.touch()
+    return str(python)
+
+
+async def _uv(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "uv", *arguments)
+    if await process.wait():
+        raise BenchmarkError(f"uv {arguments[0]} failed: is the package index reachable?")

@@ -1,0 +1,1 @@
+"""Handing the work to a queue on Postgres."""

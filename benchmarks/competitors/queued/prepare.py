@@ -1,0 +1,20 @@
+"""Makes the tables, the queue's too."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.competitors import store
+from benchmarks.competitors.queued.tasks import queue
+
+
+async def main() -> None:
+    """Make the tables."""
+    await store.create_tables()
+    await store.engine.dispose()
+    async with queue.open_async():
+        await queue.schema_manager.apply_schema_async()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

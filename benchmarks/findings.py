@@ -1,0 +1,130 @@
+"""What a benchmark finds: rows of a table, points of a plot, and the raw figures behind them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from benchmarks.loads import Sample
+
+Compare = Literal["at least", "at most", ""]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: the whole, or just enough to see that a benchmark runs."""
+
+    rounds: int
+    seconds: int
+    users: int
+    growth: tuple[int, ...]
+    accounts: tuple[int, ...]
+    backlog: int
+    patience_s: float
+
+    @property
+    def is_tiny(self) -> bool:
+        """Tell whether the figures mean nothing."""
+        return self.seconds < 2
+
+
+FULL = Scale(
+    rounds=5,
+    seconds=2,
+    users=2000,
+    growth=(1_000, 10_000, 100_000, 1_000_000),
+    accounts=(1, 10, 100, 1000),
+    backlog=100_000,
+    patience_s=25,
+)
+TINY = Scale(
+    rounds=1,
+    seconds=1,
+    users=60,
+    growth=(100, 200),
+    accounts=(1, 3),
+    backlog=50,
+    patience_s=5,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure; `compare` and `goal` are what it should reach."""
+
+    what: str
+    value: float
+    unit: str = ""
+    compare: Compare = ""
+    goal: float = 0.0
+
+    @property
+    def is_met(self) -> bool | None:
+        """Tell whether the goal is reached; None if there is none."""
+        if not self.compare:
+            return None
+        return self.value >= self.goal if self.compare == "at least" else self.value <= self.goal
+
+
+@dataclass
+class Findings:
+    """Everything that one benchmark found."""
+
+    rows: list[Row] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def add(
+        self, what: str, value: float, unit: str = "", compare: Compare = "", goal: float = 0.0
+    ) -> None:
+        """Add a row."""
+        self.rows.append(Row(what, value, unit, compare, goal))
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"rows": [asdict(row) for row in self.rows], "raw": self.raw}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Findings:
+        """Read what `as_json` wrote."""
+        return cls([Row(**row) for row in stored["rows"]], dict(stored["raw"]))
+
+
+Samples = dict[str, "list[Sample]"]
+
+
+async def interleaved(
+    runs: Mapping[str, Callable[[], Awaitable[Sample]]], rounds: int
+) -> Samples:
+    """Run each in turn, round by round, every second round backwards."""
+    found: Samples = {name: [] for name in runs}
+    for number in range(rounds):
+        names = list(runs) if number % 2 == 0 else list(runs)[::-1]
+        for name in names:
+            found[name].append(await runs[name]())
+    return found
+
+
+def ratio(samples: Samples, name: str, to: str) -> float:
+    """The median of the rounds' ratios of requests per second."""
+    pairs = zip(samples[name], samples[to], strict=True)
+    return median(one.per_s / other.per_s for one, other in pairs)
+
+
+def cpu_ratio(samples: Samples, name: str, to: str) -> float:
+    """The same of processor time: how many requests of `name` one of `to` would pay for."""
+    pairs = zip(samples[name], samples[to], strict=True)
+    return median(other.cpu_us / one.cpu_us for one, other in pairs)
+
+
+def middle(samples: Sequence[Sample], figure: str) -> float:
+    """The median of one figure."""
+    return float(median(getattr(sample, figure) for sample in samples))
+
+
+def plain(samples: Samples) -> dict[str, list[dict[str, float]]]:
+    """As plain values."""
+    return {name: [asdict(sample) for sample in found] for name, found in samples.items()}

@@ -1,0 +1,128 @@
+"""Looking up: one, 50 and 200; beside a bare server, raw asyncpg and a competitor."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from benchmarks import payloads
+from benchmarks.competitors.environment import inline
+from benchmarks.findings import (
+    Findings,
+    Sample,
+    Samples,
+    Scale,
+    cpu_ratio,
+    interleaved,
+    middle,
+    plain,
+    ratio,
+)
+from benchmarks.loads import closed_loop, open_loop
+from benchmarks.receiving import BARE
+from service.store import sql
+
+if TYPE_CHECKING:
+    from benchmarks.world import Ours, Target, World
+
+_SIZES = (1, 50, 200)
+
+
+async def run(world: World, scale: Scale) -> Findings:
+    """Measure lookups."""
+    found = Findings()
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(world.service())
+        bare = await stack.enter_async_context(world.beside("bare", BARE))
+        other = await stack.enter_async_context(inline(world))
+        users = payloads.new_users(max(scale.users, max(_SIZES)))
+        await ours.make_known(users)
+        await _make_known_to_the_other(world, other, users)
+        samples = await _closed(world, scale, ours.target, bare, other, users)
+        _tell(found, samples)
+        await _latency(world, scale, ours, found, middle(samples["ours"], "per_s") / 2, users)
+        await _raw(ours, found, users, scale)
+        found.raw = plain(samples)
+    return found
+
+
+async def _closed(
+    world: World, scale: Scale, ours: Target, bare: Target, other: Target, users: list[str]
+) -> Samples:
+    runs = {}
+    for size in _SIZES:
+        file = payloads.write(payloads.lookups(users, size), world.folder / f"lookups-{size}")
+        load = partial(closed_loop, file=file, seconds=scale.seconds, key=world.keys.inbox)
+        suffix = "" if size == 1 else f" {size}"
+        runs[f"ours{suffix}"] = partial(load, ours)
+        if size < max(_SIZES):
+            runs[f"inline{suffix}"] = partial(load, other)
+        if size == 1:
+            runs["bare"] = partial(load, bare)
+    for warm_up in runs.values():
+        await warm_up()
+    return await interleaved(runs, scale.rounds)
+
+
+def _tell(found: Findings, samples: Samples) -> None:
+    def identities(name: str, size: int) -> list[float]:
+        return [sample.per_s * size for sample in samples[name]]
+
+    found.add("Lookups of one", middle(samples["ours"], "per_s"), "/s")
+    of_bare = ratio(samples, "ours", "bare")
+    found.add("Lookups of one, of a bare server's constant", of_bare, "×", "at least", 0.8)
+    found.add("Lookups of one, by processor time", cpu_ratio(samples, "ours", "bare"), "×")
+    found.add("Lookups of one, processor time", middle(samples["ours"], "cpu_us"), "µs")
+    found.add("Lookups of one, a bare server's", middle(samples["bare"], "cpu_us"), "µs")
+    pairs = zip(identities("ours 50", 50), identities("ours", 1), strict=True)
+    times = median(fifty / one for fifty, one in pairs)
+    found.add("Identities a second in lookups of 50", median(identities("ours 50", 50)), "/s")
+    found.add("Times those in lookups of one", times, "×", "at least", 8)
+    found.add("Identities a second in lookups of 200", median(identities("ours 200", 200)), "/s")
+    times = ratio(samples, "ours", "inline")
+    found.add("Times the lookups of one of FastAPI", times, "×", "at least", 2.5)
+    times = ratio(samples, "ours 50", "inline 50")
+    found.add("Times the lookups of 50 of FastAPI", times, "×", "at least", 2.5)
+
+
+async def _latency(
+    world: World, scale: Scale, ours: Ours, found: Findings, per_s: float, users: list[str]
+) -> None:
+    lines = payloads.lookups(users)
+    count = int(per_s * scale.seconds * 3)
+    raw = [payloads.raw_request(line, world.keys.inbox) for line in lines]
+    requests = (raw * (count // len(raw) + 1))[:count]
+    took = await open_loop(ours.target, requests, per_s)
+    for name, value in (("p50", took.p50_ms), ("p99", took.p99_ms), ("p99.9", took.p999_ms)):
+        found.add(f"Lookup of one at {per_s:.0f}/s, {name}", value, "ms")
+
+
+async def _raw(ours: Ours, found: Findings, users: list[str], scale: Scale) -> None:
+    """Send the same statement in a loop, one user at a time and 32 at a time."""
+    connection = await asyncpg.connect(ours.rig.owner_dsn)
+    statement = await connection.prepare(sql.LOOKUP)
+    try:
+        for size in (1, 32):
+            count, ends_at = 0, time.monotonic() + scale.seconds
+            while time.monotonic() < ends_at:
+                at = count % (len(users) - size)
+                await statement.fetch(users[at : at + size], timedelta(days=7), False)  # noqa: FBT003
+                count += size
+            found.add(f"Raw asyncpg, statements of {size}: identities", count / scale.seconds, "/s")
+    finally:
+        await connection.close()
+
+
+async def _make_known_to_the_other(world: World, other: Target, users: list[str]) -> None:
+    """Let the competitor fetch the same users."""
+    lines = payloads.deliveries(users, world.keys.app_secret)
+    await open_loop(other, [payloads.raw_request(line, "") for line in lines], 1000)
+
+
+__all__ = ["Sample", "run"]

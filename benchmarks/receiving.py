@@ -1,0 +1,119 @@
+"""Acknowledging: new senders, known senders, a batch of 50; beside a bare server and competitors."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks import payloads
+from benchmarks.competitors.environment import inline, queued
+from benchmarks.findings import (
+    Findings,
+    Sample,
+    Samples,
+    Scale,
+    cpu_ratio,
+    interleaved,
+    middle,
+    plain,
+    ratio,
+)
+from benchmarks.loads import closed_loop, open_loop
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.world import Ours, Target, World
+
+BARE = [sys.executable, "-m", "benchmarks.bare"]
+_MOST_PER_S = 6000  # so many new senders are at hand for each second
+_BATCH = 50
+
+
+async def run(world: World, scale: Scale) -> Findings:
+    """Measure acknowledgements."""
+    found = Findings()
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(world.service())
+        bare = await stack.enter_async_context(world.beside("bare", BARE))
+        others = [await stack.enter_async_context(each(world)) for each in (inline, queued)]
+        bench = _Bench(world, scale, ours, [ours.target, bare, *others])
+        known = await bench.known()
+        new = await bench.new()
+        batches = await bench.batches()
+        _compare(found, "Acks of new senders", new, 0.85)
+        _compare(found, "Acks of known senders", known, 0.95)
+        _against(found, "acks of new senders", new)
+        _against(found, "acks of known senders", known)
+        per_s = middle(batches["ours"], "per_s") * _BATCH
+        found.add("Acks of 50-item deliveries, participants", per_s, "/s")
+        await bench.latency(found, middle(new["ours"], "per_s") / 2)
+        found.raw = {"new": plain(new), "known": plain(known), "batches": plain(batches)}
+    return found
+
+
+class _Bench:
+    def __init__(self, world: World, scale: Scale, ours: Ours, targets: list[Target]) -> None:
+        self._world = world
+        self._scale = scale
+        self._ours = ours
+        self._targets = targets
+        self._secret = world.keys.app_secret
+
+    async def known(self) -> Samples:
+        """Senders with a fresh identity, whom everybody has seen."""
+        users = payloads.new_users(self._scale.users)
+        await self._ours.make_known(users)
+        file = self._file("known", payloads.deliveries(users, self._secret))
+        runs = {each.name: partial(self._run, each, file) for each in self._targets}
+        for warm_up in runs.values():
+            await warm_up()
+        return await interleaved(runs, self._scale.rounds)
+
+    async def new(self) -> Samples:
+        """Senders whom nobody has seen."""
+        runs = {each.name: partial(self._run_new, each) for each in self._targets}
+        return await interleaved(runs, self._scale.rounds)
+
+    async def batches(self) -> Samples:
+        """Fifty new senders a delivery."""
+        run = partial(self._run_new, self._targets[0], batch=_BATCH)
+        return await interleaved({"ours": run}, self._scale.rounds)
+
+    async def latency(self, found: Findings, per_s: float) -> None:
+        """Answer times at a fixed rate, new senders."""
+        users = payloads.new_users(int(per_s * self._scale.seconds * 3))
+        lines = payloads.deliveries(users, self._secret)
+        requests = [payloads.raw_request(line, "") for line in lines]
+        took = await open_loop(self._ours.target, requests, per_s)
+        for name, value in (("p50", took.p50_ms), ("p99", took.p99_ms), ("p99.9", took.p999_ms)):
+            found.add(f"Ack of a new sender at {per_s:.0f}/s, {name}", value, "ms")
+
+    async def _run_new(self, target: Target, batch: int = 1) -> Sample:
+        count = _MOST_PER_S * self._scale.seconds * (4 if batch > 1 else 1)
+        users = payloads.new_users(count)
+        file = self._file("new", payloads.deliveries(users, self._secret, batch))
+        return await self._run(target, file)
+
+    async def _run(self, target: Target, file: Path) -> Sample:
+        return await closed_loop(target, file, self._scale.seconds)
+
+    def _file(self, name: str, lines: list[str]) -> Path:
+        return payloads.write(lines, self._world.folder / name)
+
+
+def _compare(found: Findings, what: str, samples: Samples, goal: float) -> None:
+    found.add(what, middle(samples["ours"], "per_s"), "/s")
+    found.add(f"{what}, of a bare server's", ratio(samples, "ours", "bare"), "×", "at least", goal)
+    found.add(f"{what}, by processor time", cpu_ratio(samples, "ours", "bare"), "×")
+    found.add(f"{what}, processor time", middle(samples["ours"], "cpu_us"), "µs")
+    found.add(f"{what}, a bare server's", middle(samples["bare"], "cpu_us"), "µs")
+
+
+def _against(found: Findings, what: str, samples: Samples) -> None:
+    times = ratio(samples, "ours", "inline")
+    found.add(f"Times the {what} of FastAPI fetching inline", times, "×", "at least", 3)
+    times = ratio(samples, "ours", "queued")
+    found.add(f"Times the {what} of FastAPI with procrastinate", times, "×")

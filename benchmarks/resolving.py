@@ -1,0 +1,148 @@
+"""Fetching names: how soon, how many, how exactly within the budget, and never twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from benchmarks import payloads
+from benchmarks.findings import Findings, Scale
+from benchmarks.loads import closed_loop
+
+if TYPE_CHECKING:
+    from benchmarks.world import Ours, World
+
+_LATENCY_MS = 50
+_BUDGET = 50
+_UNLIMITED = {"GRAPH_CALLS_PER_SECOND": "100000", "GRAPH_CONCURRENCY": "64"}
+_POLL_S = 0.002
+
+
+async def run(world: World, scale: Scale) -> Findings:
+    """Measure the resolving half."""
+    found = Findings()
+    async with world.service(**_UNLIMITED) as ours:
+        await _names(ours, found, scale)
+        await _backfill(ours, found)
+        await _duplicates(world, ours, found, scale)
+    await _ceiling(world, found, scale)
+    await _drain(world, found, scale)
+    await _budget(world, found, scale)
+    return found
+
+
+async def _names(ours: Ours, found: Findings, scale: Scale) -> None:
+    """One message at a time: from sending the webhook to a lookup that has the name."""
+    await ours.rig.control_graph("latency", ms=_LATENCY_MS)
+    took_ms = []
+    for user in payloads.new_users(5 if scale.is_tiny else 60):
+        began_s = time.perf_counter()
+        await ours.rig.write_as(user)
+        while json.loads((await ours.rig.look_up(user)).body)["state"] != "resolved":
+            await asyncio.sleep(_POLL_S)
+        took_ms.append((time.perf_counter() - began_s) * 1e3)
+    await ours.rig.control_graph("latency", ms=0)
+    what = f"Webhook to name at {_LATENCY_MS} ms Graph latency, p50"
+    found.add(what, median(took_ms), "ms", "at most", _LATENCY_MS + 15)
+    found.raw["names_ms"] = took_ms
+
+
+async def _backfill(ours: Ours, found: Findings) -> None:
+    key = {"Authorization": f"Bearer {ours.rig.keys.operator}"}
+    took_ms = []
+    for _ in range(3):
+        await ours.add_recent(payloads.new_users(50))
+        began_s = time.perf_counter()
+        path = "/messages/backfill?locationId=rig"
+        answer = await ours.rig.ask("POST", path, headers=key)
+        took_ms.append((time.perf_counter() - began_s) * 1e3)
+        report = json.loads(answer.body)
+        found.raw.setdefault("backfills", []).append(report | {"results": []})
+    found.add("Backfill of 50, Graph answering at once", median(took_ms), "ms")
+
+
+async def _duplicates(world: World, ours: Ours, found: Findings, scale: Scale) -> None:
+    """Everybody writes over and over while the calls are in flight."""
+    await ours.rig.control_graph("latency", ms=_LATENCY_MS)
+    before = await _calls(ours)
+    users = payloads.new_users(scale.users // 4)
+    lines = payloads.deliveries(users, world.keys.app_secret)
+    file = payloads.write(lines, world.folder / "duplicates")
+    sample = await closed_loop(ours.target, file, scale.seconds)
+    sent = min(sample.requests, len(users))
+    await ours.until_idle()
+    await ours.rig.control_graph("latency", ms=0)
+    each = (await _calls(ours) - before) / sent
+    found.add("Graph calls a user under duplicates", each, "", "at most", 1)
+    found.raw["duplicates"] = {"deliveries": sample.requests, "users": sent}
+
+
+async def _ceiling(world: World, found: Findings, scale: Scale) -> None:
+    """The simulator called by nothing but aiohttp's client, 64 calls at a time."""
+    token = f"{world.keys.token}0"
+    proof = hmac.digest(world.keys.app_secret.encode(), token.encode(), "sha256").hex()
+    query = {"fields": "name,username,profile_pic", "appsecret_proof": proof}
+    count, ends_at = 0, time.monotonic() + scale.seconds
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+
+        async def call() -> None:
+            nonlocal count
+            while time.monotonic() < ends_at:
+                url = f"{world.graph.url}/v18.0/{payloads.new_users(1)[0]}"
+                async with session.get(url, params=query) as answer:
+                    answer.raise_for_status()
+                    await answer.read()
+                count += 1
+
+        await asyncio.gather(*(call() for _ in range(64)))
+    found.add("Graph calls of a bare aiohttp client", count / scale.seconds, "/s")
+
+
+async def _drain(world: World, found: Findings, scale: Scale) -> None:
+    """A backlog that a dead process left, the budget out of the way."""
+    async with world.service(**_UNLIMITED) as ours:
+        await ours.service.stop()
+        await ours.add_recent(payloads.new_users(scale.backlog))
+        await ours.service.start()
+        await ours.rig.ready()
+        began_s, first = time.monotonic(), await _calls(ours)
+        settled = 0.0
+        while settled < scale.backlog - first and time.monotonic() - began_s < scale.patience_s:
+            await asyncio.sleep(0.1)
+            settled = await _calls(ours) - first
+        took_s = time.monotonic() - began_s
+    found.add("Users resolved, the budget out of the way", settled / took_s, "/s")
+    found.add("Drain of 100,000 users at that rate", 100_000 * took_s / settled, "s")
+    found.raw["drain"] = {"backlog": scale.backlog, "settled": settled, "seconds": took_s}
+
+
+async def _budget(world: World, found: Findings, scale: Scale) -> None:
+    """More users than the budget has room for."""
+    async with world.service(GRAPH_CALLS_PER_SECOND=str(_BUDGET)) as ours:
+        async with ours.rig.session.delete(f"{ours.rig.graph.url}/_simulator/calls"):
+            pass
+        seconds = 2 if scale.is_tiny else 10
+        await ours.rig.write_as(*payloads.new_users(2 * _BUDGET * seconds))
+        await asyncio.sleep(seconds)
+        url = f"{ours.rig.graph.url}/_simulator"
+        async with ours.rig.session.get(f"{url}/budget", params={"rate": _BUDGET}) as answer:
+            over = (await answer.json())["overBudget"]
+        times_s = [_at_s(call) for call in await ours.rig.graph_calls()]
+        used = (len(times_s) - 1) / (_BUDGET * (times_s[-1] - times_s[0]))
+    found.add(f"Budget of {_BUDGET} calls/s used", used, "", "at least", 0.98)
+    found.add("Calls above rate × T + 2, over every window", max(0.0, over), "", "at most", 0)
+
+
+def _at_s(call: dict[str, Any]) -> float:
+    return float(call["atSeconds"] if "atSeconds" in call else call["at_s"])
+
+
+async def _calls(ours: Ours) -> float:
+    return await ours.metric("instagram_graph_calls_total")

@@ -1,0 +1,398 @@
+"""Takes each defence away, one at a time, and shows that a test notices: `make mutants`.
+
+Works on a copy of the project; each mutation runs the one test that is to fail.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[2]
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv", ".sandbox", "__pycache__", ".*_cache", ".hypothesis", "htmlcov"
+)
+FAILED = 1  # pytest's exit code for "tests were run, and some failed"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A defence, the text that is the defence, what an intruder would rather read, and its test."""
+
+    defence: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+HOOKS = "tests/security/test_webhooks.py"
+GRAPH = "tests/security/test_graph_calls.py"
+SECRETS = "tests/security/test_secrets.py"
+INJECTION = "tests/security/test_injection.py"
+KEYS = "tests/security/test_keys.py"
+CONTAINER = "tests/test_container.py"
+CONNECTIONS = "tests/abuse/test_connections.py"
+
+MUTATIONS = (
+    Mutation(
+        "the signature is checked",
+        "service/webhook.py",
+        "    if not good:\n",
+        "    if False:\n",
+        f"{HOOKS}::test_what_looks_like_a_signature_is_none",
+    ),
+    Mutation(
+        "a delivery is refused by it",
+        "service/http/webhook.py",
+        '            verify_signature(body, request.headers.get("X-Hub-Signature-256"),'
+        " self._app_secrets)\n",
+        "",
+        f"{HOOKS}::TestServed::test_unsigned_and_forged_deliveries_change_nothing",
+    ),
+    Mutation(
+        "the signature is compared in constant time",
+        "service/webhook.py",
+        "good |= hmac.compare_digest(expected, given)",
+        "good |= expected == given",
+        f"{HOOKS}::test_secrets_are_compared_in_constant_time",
+    ),
+    Mutation(
+        "the old SHA-1 signature is ignored",
+        "service/webhook.py",
+        "    if not good:\n",
+        '    good |= given == b"sha1=" + hmac.digest(app_secrets[0], body, "sha1").hex().encode()\n'
+        "    if not good:\n",
+        f"{HOOKS}::test_what_looks_like_a_signature_is_none",
+    ),
+    Mutation(
+        "a refusal does not tell the signature",
+        "service/webhook.py",
+        'raise SignatureError("X-Hub-Signature-256 is missing or does not match the body")',
+        'raise SignatureError(f"expected {expected.decode()}")',
+        f"{HOOKS}::test_what_looks_like_a_signature_is_none",
+    ),
+    Mutation(
+        "a replay finds the user fresh",
+        "service/store/sql.py",
+        "c.last_fetched_at + {ttl}::interval) > now())",
+        "c.last_fetched_at + {ttl}::interval) > now() + interval '100 years')",
+        f"{HOOKS}::TestServed::test_a_replay_changes_nothing_and_calls_nobody",
+    ),
+    Mutation(
+        "the challenge is plain text",
+        "service/http/webhook.py",
+        '            content_type="text/plain",\n',
+        '            content_type="text/html",\n',
+        f"{HOOKS}::TestServed::test_only_who_knows_the_verify_token_gets_the_challenge",
+    ),
+    Mutation(
+        "API keys are compared in constant time",
+        "service/http/auth.py",
+        "found |= hmac.compare_digest(given, key)",
+        "found |= given == key",
+        f"{HOOKS}::test_secrets_are_compared_in_constant_time",
+    ),
+    Mutation(
+        "wrong keys are limited",
+        "service/http/auth.py",
+        "if self._wrong.count(address) > WRONG_KEYS_A_MINUTE:",
+        "if self._wrong.count(address) < 0:",
+        f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
+    ),
+    Mutation(
+        "right keys are not",
+        "service/http/auth.py",
+        "        is_operator = _is_among(given, self._operator)\n",
+        '        self._refuse(request.remote or "")\n'
+        "        is_operator = _is_among(given, self._operator)\n",
+        f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
+    ),
+    Mutation(
+        "an inbox key is no operator's",
+        "service/http/auth.py",
+        'if self._role(request) != "operator":',
+        'if self._role(request) == "":',
+        f"{KEYS}::test_an_inbox_key_opens_no_operators_route",
+    ),
+    Mutation(
+        "a route needs a key",
+        "service/http/server.py",
+        "inbox(users.many)",
+        "users.many",
+        f"{KEYS}::test_no_route_opens_without_a_key",
+    ),
+    Mutation(
+        "an operator's route needs an operator's",
+        "service/http/server.py",
+        "operator(operators.erase)",
+        "inbox(operators.erase)",
+        f"{KEYS}::test_an_inbox_key_opens_no_operators_route",
+    ),
+    Mutation(
+        "the token is in no address",
+        "service/graph.py",
+        'params={"fields": PROFILE_FIELDS, ',
+        'params={"access_token": token, "fields": PROFILE_FIELDS, ',
+        f"{GRAPH}::test_the_token_travels_in_the_header_alone",
+    ),
+    Mutation(
+        "calls carry appsecret_proof",
+        "service/graph.py",
+        ', "appsecret_proof": self._proof(token)}',
+        "}",
+        f"{GRAPH}::test_the_token_is_signed_with_the_apps_secret",
+    ),
+    Mutation(
+        "redirects are not followed",
+        "service/graph.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+        f"{GRAPH}::test_no_redirect_is_followed",
+    ),
+    Mutation(
+        "no proxy is read from the environment",
+        "service/graph.py",
+        "trust_env=False",
+        "trust_env=True",
+        f"{GRAPH}::test_what_is_fetched_reads_no_proxy_and_keeps_no_cookie",
+    ),
+    Mutation(
+        "a token that Graph repeats is not kept",
+        "service/graph.py",
+        'body.replace(token.encode(), b"[token]")',
+        "body",
+        f"{GRAPH}::test_a_token_that_graph_repeats_is_not_kept",
+    ),
+    Mutation(
+        "an id is digits",
+        "service/model.py",
+        "return value if value.isascii() and value.isdigit() else None",
+        "return value",
+        f"{GRAPH}::test_what_is_no_id_makes_no_path",
+    ),
+    Mutation(
+        "an id is ASCII",
+        "service/model.py",
+        "value.isascii() and value.isdigit()",
+        "value.isdigit()",
+        f"{GRAPH}::test_what_is_no_id_makes_no_path",
+    ),
+    Mutation(
+        "a token is bound to its account",
+        "service/vault.py",
+        ", ig_account_id.encode()",
+        ', b""',
+        f"{SECRETS}::test_a_sealed_token_opens_for_its_account_alone",
+    ),
+    Mutation(
+        "a token is encrypted",
+        "service/store/connections.py",
+        "self._vault.seal(access_token, ig_account_id)",
+        "access_token",
+        f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
+    ),
+    Mutation(
+        "a token stands in no log",
+        "service/resolver.py",
+        '        outcome = "ok"\n',
+        '        outcome = "ok"\n        log.info("calling", token=token)\n',
+        f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
+    ),
+    Mutation(
+        "an answer repeats nothing that was sent",
+        "service/http/operators.py",
+        'raise bad_request("The body is not JSON.") from None',
+        "raise bad_request(repr(body)) from None",
+        f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
+    ),
+    Mutation(
+        "settings hide their values in `repr`",
+        "service/settings.py",
+        "    meta_verify_token: Secret\n",
+        "    meta_verify_token: str\n",
+        f"{SECRETS}::test_settings_and_vault_show_no_secret",
+    ),
+    Mutation(
+        "settings hide their values in errors",
+        "service/settings.py",
+        "{message.removeprefix('Value error, ')}\"",
+        '{message}" + str(__import__("os").environ)',
+        f"{SECRETS}::test_settings_that_are_wrong_are_named_and_not_shown",
+    ),
+    Mutation(
+        "a traceback in JSON shows no variables",
+        "service/logs.py",
+        "show_locals=False",
+        "show_locals=True",
+        f"{SECRETS}::test_a_traceback_shows_no_local_variable",
+    ),
+    Mutation(
+        "a traceback on a terminal shows none either",
+        "service/logs.py",
+        ", exception_formatter=structlog.dev.plain_traceback",
+        "",
+        f"{SECRETS}::test_a_traceback_shows_no_local_variable",
+    ),
+    Mutation(
+        "SQL is constant",
+        "service/store/identities.py",
+        "await self._database.fetch(sql.LOCATION_EXISTS, location_id)",
+        'await self._database.fetch(f"SELECT EXISTS (SELECT FROM instagram_connections WHERE'
+        " location_id = '{location_id}')\")",
+        f"{INJECTION}::test_no_statement_is_put_together_outside_the_room_of_constants",
+    ),
+    Mutation(
+        "a log line is one line",
+        "service/logs.py",
+        "return [_escape_controls, renderer]",
+        "return [renderer]",
+        f"{INJECTION}::test_a_terminal_is_told_nothing_by_a_log_line",
+    ),
+    Mutation(
+        "a request id is checked before it is given back",
+        "service/http/problems.py",
+        "given if _SAFE_REQUEST_ID.fullmatch(given) else new_request_id()",
+        "given or new_request_id()",
+        f"{INJECTION}::TestServed::test_a_request_id_that_is_none_is_replaced",
+    ),
+    Mutation(
+        "a problem tells nothing of a crash",
+        "service/http/problems.py",
+        '"An unexpected error; see the log."',
+        '__import__("traceback").format_exc()',
+        "tests/security/test_problems.py",
+    ),
+    Mutation(
+        "a problem tells nothing of the database",
+        "service/http/problems.py",
+        "        response = _problem(_unavailable(), request_id)\n",
+        "        response = _problem("
+        "ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)), request_id)\n",
+        "tests/security/test_problems.py",
+    ),
+    Mutation(
+        "what is not HTTP gets a problem",
+        "service/http/connection.py",
+        "if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:",
+        "if True:",
+        "tests/abuse/test_broken_http.py::test_it_is_refused_with_a_problem",
+    ),
+    Mutation(
+        "a head must come in time",
+        "service/http/connection.py",
+        "HEAD_WITHIN_S = 10.0",
+        "HEAD_WITHIN_S = 3600.0",
+        f"{CONNECTIONS}::test_who_is_slow_is_shown_out_while_others_are_served",
+    ),
+    Mutation(
+        "a body must come in time",
+        "service/http/webhook.py",
+        "BODY_WITHIN_S = 10.0",
+        "BODY_WITHIN_S = 3600.0",
+        f"{CONNECTIONS}::test_who_is_slow_is_shown_out_while_others_are_served",
+    ),
+    Mutation(
+        "a head has an end",
+        "service/http/connection.py",
+        "MOST_HEAD_BYTES = 32 * 1024",
+        "MOST_HEAD_BYTES = 1 << 40",
+        f"{CONNECTIONS}::test_a_head_that_never_ends_is_cut_off_by_its_size",
+    ),
+    Mutation(
+        "connections are counted",
+        "service/http/connection.py",
+        "        return self.open >= self._most\n",
+        "        return False\n",
+        f"{CONNECTIONS}::test_connections_beyond_the_bound_are_refused_aloud",
+    ),
+    Mutation(
+        "a body has an end",
+        "service/http/webhook.py",
+        "MOST_BODY_BYTES = 1024 * 1024",
+        "MOST_BODY_BYTES = 64 * 1024 * 1024",
+        "tests/abuse/test_deliveries.py::test_a_body_in_chunks_may_not_have_more",
+    ),
+    Mutation(
+        "a compressed body is not unpacked",
+        "service/http/connection.py",
+        "auto_decompress=False",
+        "auto_decompress=True",
+        "tests/abuse/test_deliveries.py::test_a_compressed_body_is_taken_as_it_came",
+    ),
+    Mutation(
+        "the database role may change rows only",
+        "deploy/least-privilege.sql",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON",
+        "GRANT ALL ON",
+        "tests/security/test_role.py::test_it_may_not",
+    ),
+    Mutation(
+        "packages are pinned by hash",
+        "Dockerfile",
+        " --require-hashes",
+        "",
+        f"{CONTAINER}::test_packages_are_installed_from_the_lock_by_hash_alone",
+    ),
+    Mutation(
+        "the container's user has no privileges",
+        "Dockerfile",
+        "USER 10001:10001",
+        "USER 0:0",
+        f"{CONTAINER}::test_the_service_runs_as_a_numeric_user_without_privileges",
+    ),
+    Mutation(
+        "no second call outside the budget",
+        "service/graph.py",
+        "middlewares=[_send_once]",
+        "middlewares=[]",
+        "tests/test_graph.py",
+    ),
+)
+
+
+def main(only: str = "") -> int:
+    """Run every mutation, print the table, and give 1 if a defence has no test that fails."""
+    chosen = [mutation for mutation in MUTATIONS if only in mutation.defence + mutation.test]
+    table = Table("defence", "file", "test", "without it", title="Mutations")
+    unnoticed = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as name:
+        copy = Path(name, "project")
+        shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
+        copy.parent.chmod(0o711)
+        for mutation in chosen:
+            outcome = _outcome(copy, mutation)
+            unnoticed += outcome != "fails"
+            table.add_row(mutation.defence, mutation.file, mutation.test, outcome)
+            print(f"{outcome}: {mutation.defence}", flush=True)  # noqa: T201
+    Console(width=160).print(table)
+    return 1 if unnoticed else 0
+
+
+def _outcome(copy: Path, mutation: Mutation) -> str:
+    file = copy / mutation.file
+    text = file.read_text()
+    if mutation.old not in text:
+        return "NOT FOUND"
+    file.write_text(text.replace(mutation.old, mutation.new))
+    try:
+        code = _run(copy, mutation.test)
+    finally:
+        file.write_text(text)
+    return {FAILED: "fails", 0: "PASSES"}.get(code, f"pytest ended with {code}")
+
+
+def _run(copy: Path, test: str) -> int:
+    command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test)
+    return subprocess.run(command, check=False, cwd=copy, capture_output=True).returncode  # noqa: S603
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
