@@ -33,7 +33,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=5,
+    rounds=4,
     seconds=2,
     users=2000,
     growth=(1_000, 10_000, 100_000, 1_000_000),
@@ -96,9 +96,7 @@ class Findings:
 Samples = dict[str, "list[Sample]"]
 
 
-async def interleaved(
-    runs: Mapping[str, Callable[[], Awaitable[Sample]]], rounds: int
-) -> Samples:
+async def interleaved(runs: Mapping[str, Callable[[], Awaitable[Sample]]], rounds: int) -> Samples:
     """Run each in turn, round by round, every second round backwards."""
     found: Samples = {name: [] for name in runs}
     for number in range(rounds):

@@ -2,26 +2,163 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
-from benchmarks.world import ACCOUNT
 from service.model import Contact, Profile, Rules
-from service.store.claims import Claim, Claims, Taken
+from service.store.claims import Claim, Claims
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.migration import migrate
+from service.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from benchmarks.world import Ours, World
+    from benchmarks.world import World
 
 _BATCH = 50
-_REPEATS = 40
+_REPEATS = 25
 _LEASE = timedelta(seconds=30)
+_USERS_PER_ACCOUNT_TEST = 100_000
+_FIRST_ACCOUNT, _FIRST_USER = 17841500000000000, 6 * 10**15
+_PROFILE = Profile("jane.doe", "Jane Doe", "https://example.com/a.jpg", '{"name": "Jane Doe"}')
+_FILL_USERS = """
+INSERT INTO instagram_user_cache
+    (ig_user_id, username, name, profile_pic_url, last_fetched_at, expires_at, raw)
+SELECT ($1::bigint + n)::text, 'user.' || n, 'Name ' || n,
+    'https://scontent.cdninstagram.com/v/t51.2885-19/' || n || '_n.jpg?oe=6A5C0E80',
+    now(), now() + interval '7 days', jsonb_build_object('username', 'user.' || n)
+FROM generate_series($2::bigint, $3::bigint - 1) n
+"""
+_FILL_PARTICIPANTS = """
+INSERT INTO instagram_participants (ig_account_id, ig_user_id, due_at, last_message_at)
+SELECT ($1::bigint + n % $5)::text, ($2::bigint + n)::text, NULL,
+    now() - n % 2592000 * interval '1 second'
+FROM generate_series($3::bigint, $4::bigint - 1) n
+"""
+_FILL_CONNECTIONS = """
+INSERT INTO instagram_connections (ig_account_id, location_id, access_token)
+SELECT ($1::bigint + n)::text, 'bench', 'token' FROM generate_series(0, $2::bigint - 1) n
+"""
+
+
+async def run(world: World, scale: Scale) -> Findings:
+    """Measure how costs grow with users and with accounts."""
+    found = Findings()
+    users: dict[str, dict[str, float]] = {}
+    async with _tables(world) as tables:
+        await tables.add_accounts(1)
+        for size in scale.growth:
+            await tables.grow_to(size)
+            users[str(size)] = await tables.measure()
+    accounts: dict[str, dict[str, float]] = {}
+    for count in scale.accounts:
+        async with _tables(world) as tables:
+            await tables.add_accounts(count)
+            await tables.grow_to(min(max(scale.growth), _USERS_PER_ACCOUNT_TEST))
+            accounts[str(count)] = await tables.measure()
+    found.raw = {"users": users, "accounts": accounts}
+    _tell(found, "users", users)
+    _tell(found, "accounts", accounts)
+    return found
+
+
+def _tell(found: Findings, what: str, costs: dict[str, dict[str, float]]) -> None:
+    first, last = next(iter(costs)), list(costs)[-1]
+    for operation, cost in costs[last].items():
+        times = cost / costs[first][operation]
+        found.add(f"{operation}: cost an item with {last} {what} over {first}", times, "×")
+
+
+@dataclass(frozen=True)
+class _Tables:
+    dsn: str
+    database: Database
+    rules: Rules
+    made: dict[str, int]
+
+    async def add_accounts(self, count: int) -> None:
+        """Connect accounts."""
+        await self._execute(_FILL_CONNECTIONS, _FIRST_ACCOUNT, count)
+        self.made["accounts"] = count
+
+    async def grow_to(self, size: int) -> None:
+        """Add users, each with a participant and a fresh identity."""
+        have, accounts = self.made.get("users", 0), self.made["accounts"]
+        await self._execute(_FILL_USERS, _FIRST_USER, have, size)
+        await self._execute(_FILL_PARTICIPANTS, _FIRST_ACCOUNT, _FIRST_USER, have, size, accounts)
+        await self._execute("VACUUM ANALYZE")
+        self.made["users"] = size
+
+    async def measure(self) -> dict[str, float]:
+        """The median cost of an item in µs, by operation, in batches of 50."""
+        took: dict[str, list[float]] = {}
+        for _ in range(_REPEATS):
+            for operation, cost in (await self._round()).items():
+                took.setdefault(operation, []).append(cost)
+        return {operation: median(costs) for operation, costs in took.items()}
+
+    async def _round(self) -> dict[str, float]:
+        identities = Identities(self.database, self.rules)
+        claims = Claims(self.database, self.rules, _LEASE)
+        known = [str(_FIRST_USER + self._any("users")) for _ in range(_BATCH)]
+        contacts = [self._contact(user) for user in payloads.new_users(_BATCH)]
+        took: dict[str, float] = {}
+
+        async def timed(operation: str, work: Callable[[], Awaitable[object]]) -> object:
+            began_s = time.perf_counter()
+            result = await work()
+            took[operation] = (time.perf_counter() - began_s) / _BATCH * 1e6
+            return result
+
+        await timed("journal", lambda: Journal(self.database, self.rules).write(contacts))
+        await timed("look up", lambda: identities.look_up(known))
+        await timed("find due", lambda: identities.find_due(_BATCH, _BATCH, timedelta(0)))
+        taken = await timed(
+            "claim", lambda: asyncio.gather(*(claims.take(*contact.key) for contact in contacts))
+        )
+        held = [claim for claim in taken if isinstance(claim, Claim)]  # type: ignore[attr-defined]
+        if len(held) != _BATCH:
+            raise RuntimeError(f"{len(held)} of {_BATCH} users were claimed")
+        await timed(
+            "settle",
+            lambda: asyncio.gather(*(claims.resolve(claim, _PROFILE) for claim in held)),
+        )
+        return took
+
+    def _contact(self, user: str) -> Contact:
+        now = datetime.now(UTC)
+        account = str(_FIRST_ACCOUNT + self._any("accounts"))
+        return Contact(account, user, now, now, wrote=True)
+
+    def _any(self, what: str) -> int:
+        return random.randrange(self.made[what])  # noqa: S311 - spreads, guards nothing
+
+    async def _execute(self, statement: str, *arguments: object) -> None:
+        """Run a statement without the triggers, which would tell of a million users."""
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            await connection.execute(statement, *arguments)
+        finally:
+            await connection.close()
+
+
+@asynccontextmanager
+async def _tables(world: World) -> AsyncIterator[_Tables]:
+    dsn = await world.new_database()
+    await migrate(dsn, Vault((world.keys.encryption,)))
+    async with Database.connect(dsn) as database:
+        yield _Tables(dsn, database, Rules(), {})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
+import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, sc
 from benchmarks.loads import BenchmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from benchmarks.chaos.processes import GraphProcess, PostgresProcess
 
@@ -51,10 +51,28 @@ class Target:
     name: str
     url: str
     pids: tuple[int, ...]
+    is_frozen_between: bool = False
+    dsn: str = ""
 
     def cpu_s(self) -> float:
         """How much processor time it has used so far."""
         return sum(_cpu_s(pid) for pid in self.pids)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let it run inside the block only: a queue's worker would go on under others' loads."""
+        if not self.is_frozen_between:
+            yield
+            return
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.pids:
+            os.kill(pid, number)
 
     def memory_mb(self) -> float:
         """How much memory it holds (resident)."""
@@ -75,8 +93,9 @@ class World:
     @asynccontextmanager
     async def service(self, name: str = "ours", **settings: str) -> AsyncIterator[Ours]:
         """Run our service on a database of its own, with logging at info and metrics on."""
-        ours = rig(self.folder, self.postgres, self.graph, self.keys, **settings)
-        async with ours as made:
+        async with rig(
+            self.folder, self.postgres, self.graph, self.keys, services=1, **settings
+        ) as made:
             await made.start_services()
             yield Ours(made, name)
 
@@ -100,7 +119,14 @@ class World:
             except TimeoutError:
                 said = (self.folder / f"{name}.log").read_text()[-2000:]
                 raise BenchmarkError(f"{name} does not listen: {said}") from None
-            yield Target(name, f"http://{HOST}:{port}", tuple(each.pid for each in processes))
+            pids = tuple(each.pid for each in processes)
+            yield Target(
+                name,
+                f"http://{HOST}:{port}",
+                pids,
+                is_frozen_between=True,
+                dsn=settings.get("DATABASE_URL", ""),
+            )
         finally:
             for process in processes:
                 if process.returncode is None:
@@ -157,12 +183,25 @@ class Ours:
             users,
         )
 
-    async def status(self) -> dict[str, object]:
-        """Read /status."""
-        key = {"Authorization": f"Bearer {self.rig.keys.operator}"}
-        answer = await self.rig.ask("GET", "/status", headers=key)
-        found: dict[str, object] = json.loads(answer.body)
-        return found
+    @property
+    def current(self) -> Target:
+        """The process that runs now, which may not be the first."""
+        return Target(self.target.name, self.service.url, (self.service.pid,))
+
+    async def add_recent(self, users: Sequence[str]) -> None:
+        """Write participants who have just written and have not been fetched."""
+        await self.rig.fetch(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id)"
+            " SELECT $1, u FROM unnest($2::text[]) u",
+            ACCOUNT,
+            users,
+        )
+
+    async def until_idle(self) -> None:
+        """Wait until nobody is queued or in flight."""
+        names = ("instagram_queue_depth", "instagram_in_flight")
+        while any([await self.metric(name) for name in names]):  # noqa: ASYNC110 - not our event
+            await asyncio.sleep(0.05)
 
     async def metric(self, name: str) -> float:
         """Read one figure from /metrics, the sum over its labels."""

@@ -57,11 +57,18 @@ def migrate() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where its data is kept.")
 @click.option("--fresh", is_flag=True, help="Begin with an empty database.")
 @click.option("--once", is_flag=True, help="Send the samples, print the names, stop.")
-def sandbox(port: int | None, data_dir: Path | None, *, fresh: bool, once: bool) -> None:
+@click.option("--replicas", type=click.IntRange(1, 16), default=1, help="Services on one port.")
+@click.option("--nats", is_flag=True, help="Take webhooks in through NATS JetStream.")
+def sandbox(
+    port: int | None, data_dir: Path | None, replicas: int, *, fresh: bool, once: bool, nats: bool
+) -> None:
     """Run everything on this machine: PostgreSQL, a Graph simulator, sample messages."""
     from service.sandbox.run import run_sandbox
 
-    sys.exit(asyncio.run(run_sandbox(port=port, data_dir=data_dir, fresh=fresh, once=once)))
+    work = run_sandbox(
+        port=port, data_dir=data_dir, fresh=fresh, once=once, replicas=replicas, nats=nats
+    )
+    sys.exit(asyncio.run(work))
 
 
 @main.command()

@@ -63,16 +63,21 @@ async def _run(seconds: int, random: Random, rate: float, services: int, only: s
 async def _break(made: Rig, stream: Stream, random: Random, seconds: int, only: str) -> int:
     began_at = time.monotonic()
     tallies = {fault.name: Tally(fault) for fault in FAULTS if only in fault.name}
+    diary: list[tuple[float, str]] = []
     async with stream.running() as ledger:
         await stream.first_new_ack_after(0, RECOVERED_WITHIN_S)
         for fault in _deck(random, only):
             if time.monotonic() > began_at + seconds and _is_enough(tallies, seconds, only):
                 break
+            diary.append((time.monotonic(), fault.name))
             await _inject(made, stream, random, tallies[fault.name])
             await asyncio.sleep(random.uniform(0.2, 1.5))
     lasted_s = time.monotonic() - began_at
     await stream.settle(RECOVERED_WITHIN_S)
     verdict = await judge(made, ledger, budget=BUDGET, settle_s=SETTLED_WITHIN_S)
+    if verdict.over_budget > 0:
+        before = [name for at, name in diary if at <= verdict.over_budget_at_s]
+        verdict.faults.append(f"the budget was passed after: {', '.join(before[-2:])}")
     verdict.faults += [f"no recovery from {t.fault.name}" for t in tallies.values() if t.never]
     show(list(tallies.values()), ledger, verdict, lasted_s)
     return 1 if verdict.faults else 0

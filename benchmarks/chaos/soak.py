@@ -114,12 +114,13 @@ class Traffic:
 
 @click.command()
 @click.option("--seconds", default=FULL_RUN_S, show_default=True, help="How long.")
-def main(seconds: int) -> None:
+@click.option("--rate", type=float, help="Deliveries a second [default: half of what goes].")
+def main(seconds: int, rate: float | None) -> None:
     """Hold half of the machine's ack rate, and fail if memory keeps growing."""
-    sys.exit(asyncio.run(_soak(seconds)))
+    sys.exit(asyncio.run(_soak(seconds, rate)))
 
 
-async def _soak(seconds: int) -> int:
+async def _soak(seconds: int, rate: float | None) -> int:
     with scratch_folder() as name:
         folder = Path(name)
         async with (
@@ -128,10 +129,10 @@ async def _soak(seconds: int) -> int:
         ):
             await made.start_services()
             traffic = Traffic(made, Random(1))  # noqa: S311 - makes up traffic
-            rate = await traffic.flat_out(MEASURE_S)
-            samples = await _hold(made, traffic, rate / 2, seconds)
+            most = await traffic.flat_out(MEASURE_S)
+            samples = await _hold(made, traffic, rate or most / 2, seconds)
             faults = [*_faults(traffic, samples), *complaints(made)]
-            _show(rate, traffic, samples, faults)
+            _show(most, rate or most / 2, traffic, samples, faults)
     return 1 if faults else 0
 
 
@@ -167,7 +168,9 @@ def _faults(traffic: Traffic, samples: list[Sample]) -> list[str]:
     return faults
 
 
-def _show(rate: float, traffic: Traffic, samples: list[Sample], faults: list[str]) -> None:
+def _show(
+    most: float, rate: float, traffic: Traffic, samples: list[Sample], faults: list[str]
+) -> None:
     table = Table("s", "resident MiB", "acked", "p50 ms", "p99 ms", "under way", title="Soak")
     for sample in samples[:: max(1, len(samples) // 20)]:
         table.add_row(
@@ -181,7 +184,7 @@ def _show(rate: float, traffic: Traffic, samples: list[Sample], faults: list[str
     console = Console(width=100)
     console.print(table)
     console.print(
-        f"flat out {rate:.0f} acks/s with this client on this machine; held half of it; "
+        f"flat out {most:.0f} acks/s with this client on this machine; held {rate:.0f}/s; "
         f"answers {dict(traffic.answers)}; left out {traffic.left_out}"
     )
     for fault in faults:

@@ -47,6 +47,7 @@ class Verdict:
     calls: int = 0
     repeated: int = 0
     over_budget: float = 0.0
+    over_budget_at_s: float = 0.0
     lost: list[Participant] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -71,8 +72,9 @@ async def judge(
     )
     verdict.calls = len(calls)
     verdict.repeated = _repeated(calls)
-    most_over = most_over_budget(_seen_in_time(rig, calls), budget)
-    verdict.over_budget = most_over - budget * jitter_s
+    times_s = list(_seen_in_time(rig, calls))
+    verdict.over_budget = most_over_budget(times_s, budget) - budget * jitter_s
+    verdict.over_budget_at_s = _first_over(times_s, budget, verdict.over_budget)
     verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *complaints(rig)]
     return verdict
 
@@ -94,6 +96,18 @@ def _seen_in_time(rig: Rig, calls: Iterable[dict[str, Any]]) -> Iterator[float]:
         at_s = float(call["atS"])
         if not any(thawed <= at_s < thawed + _CATCHING_UP_S for thawed in rig.graph_thawed_at):
             yield at_s
+
+
+def _first_over(times_s: list[float], budget: float, most: float) -> float:
+    """Find when the worst window ended."""
+    low, high = 0, len(times_s)
+    while low < high:
+        middle = (low + high) // 2
+        if most_over_budget(times_s[: middle + 1], budget) >= most:
+            high = middle
+        else:
+            low = middle + 1
+    return times_s[min(low, len(times_s) - 1)] if times_s else 0.0
 
 
 def _repeated(calls: Iterable[dict[str, Any]]) -> int:

@@ -9,16 +9,29 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from benchmarks.chaos.processes import PROJECT
 from benchmarks.loads import BenchmarkError
+from benchmarks.world import ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from benchmarks.world import Target, World
 
 FOLDER = PROJECT / ".bench"
-_HERE = Path(__file__).parent
+REQUIREMENTS = Path(__file__).parent
+_INSERT_USERS = """
+INSERT INTO users (ig_user_id, username, name, profile_pic_url, fetched_at)
+SELECT u, 'user.' || u, 'Some Name', 'https://scontent.cdninstagram.com/v/t51.2885-19/' || u
+    || '_n.jpg?stp=dst-jpg_s206x206&oe=6A5C0E80', now()
+FROM unnest($1::text[]) u
+"""
+_INSERT_PARTICIPANTS = """
+INSERT INTO participants (ig_account_id, ig_user_id, last_message_at)
+SELECT $2, u, now() FROM unnest($1::text[]) u
+"""
 _QUEUE = "benchmarks.competitors.queued.tasks.queue"
 
 
@@ -43,6 +56,18 @@ async def queued(world: World) -> AsyncIterator[Target]:
         yield await stack.enter_async_context(serving)
 
 
+async def make_known(target: Target, users: Sequence[str]) -> None:
+    """Write participants with a fresh profile into a competitor's tables, if it has any."""
+    if not target.dsn:
+        return
+    connection = await asyncpg.connect(target.dsn)
+    try:
+        await connection.execute(_INSERT_USERS, users)
+        await connection.execute(_INSERT_PARTICIPANTS, users, ACCOUNT)
+    finally:
+        await connection.close()
+
+
 def _uvicorn(python: str, name: str) -> list[str]:
     application = f"benchmarks.competitors.{name}.app:app"
     quiet = ["--no-access-log", "--log-level", "warning"]
@@ -51,7 +76,7 @@ def _uvicorn(python: str, name: str) -> list[str]:
 
 async def _python(name: str) -> str:
     """Give the environment's Python; makes it anew if its requirements have changed."""
-    requirements = _HERE / name / "requirements.txt"
+    requirements = REQUIREMENTS / name / "requirements.txt"
     folder = FOLDER / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     python, whole = folder / "bin" / "python", folder / ".whole"
     if not whole.exists():

@@ -121,17 +121,17 @@ LOADED = web.AppKey("loaded", Loaded)
 
 
 def _straight(
-    loaded: Loaded, otherwise: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    loaded: Loaded, otherwise: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Take the loaded routes to their handlers, past aiohttp's router and chain of middlewares.
 
     That costs 10 µs a request, a tenth of an acknowledgement or a lookup. The routes are in the
     router too: what is in any way unusual takes that way, to the same handlers.
     """
 
-    def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         path = request.raw_path
-        if "Expect" in request.headers:
+        if not isinstance(request, web.Request) or "Expect" in request.headers:
             return otherwise(request)
         if path == _WEBHOOK and request.method == "POST":
             return envelope(request, loaded.receive)

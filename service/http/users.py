@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -64,7 +63,10 @@ class UserRoutes:
         found = await self._identities.look_up(ig_user_ids)
         await self._schedule([cached for cached in found if self._wants_fetch(cached)])
         identities = [identity(cached, cached.read_at, self._rules) for cached in found]
-        for state, count in Counter([answered.state for answered in identities]).items():
+        counts: dict[str, int] = {}
+        for answered in identities:
+            counts[answered.state] = counts.get(answered.state, 0) + 1
+        for state, count in counts.items():
             self._lookups[state].inc(count)
         return identities
 

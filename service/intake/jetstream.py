@@ -69,9 +69,11 @@ class JetStreamIntake:
         """
         try:
             async with asyncio.timeout(SETTLED_WITHIN_S):
-                last = (await self._broker.state()).last_seq
-                while (await self._broker.state()).first_seq <= last:  # noqa: ASYNC110 - not our event
+                state = await self._broker.state()
+                last = state.last_seq
+                while state.messages and state.first_seq <= last:
                     await asyncio.sleep(_LOOK_AGAIN_S)
+                    state = await self._broker.state()
         except TimeoutError:
             raise UnavailableError("participants still wait in the broker") from None
         return True

@@ -79,6 +79,27 @@ class ServiceProcess:
                 self._process.kill()
             raise
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    async def wait_until_serving(self) -> None:
+        """Return when its own log says so: at a shared port another one might answer.
+
+        Raises SandboxError after 30 s or if the service ends.
+        """
+        try:
+            async with asyncio.timeout(_READY_S):
+                while b'"serving"' not in self._log.read_bytes():
+                    if self._process.returncode is not None:
+                        raise SandboxError(self._ended(self._process.returncode))
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise SandboxError(
+                f"The service was not ready within {_READY_S} s.\n{self._last_words()}"
+            ) from None
+
     async def wait_until_ready(self, url: str) -> None:
         """Return when /readyz says yes; raises SandboxError after 30 s or if the service ends."""
         async with aiohttp.ClientSession() as session:

@@ -14,6 +14,7 @@ from service.sandbox.problems import RefusedError
 
 MARKER, LOCK = "sandbox.txt", "sandbox.lock"
 POSTGRES, KEYS, LOG, ENVIRONMENT = "postgres", "keys.json", "service.log", "environment"
+NATS = "nats"
 
 _MARKED = "The sandbox keeps its data here. `sandbox --fresh` deletes everything in this folder.\n"
 

@@ -19,9 +19,10 @@ from service.sandbox.environment import (
     first,
     pasteable,
 )
-from service.sandbox.folder import ENVIRONMENT, LOG, POSTGRES, sandbox_folder, write_private
+from service.sandbox.folder import ENVIRONMENT, LOG, NATS, POSTGRES, sandbox_folder, write_private
 from service.sandbox.front_door import FrontDoor
 from service.sandbox.graph import GraphSimulator
+from service.sandbox.nats import NatsServer
 from service.sandbox.postgres import EmbeddedPostgres, PostgresUnavailableError
 from service.sandbox.problems import RefusedError, SandboxError
 from service.sandbox.report import Report
@@ -31,15 +32,32 @@ _ALL_WELL, _FAILED, _INTERRUPTED = 0, 1, 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def run_sandbox(*, port: int | None, data_dir: Path | None, fresh: bool, once: bool) -> int:
+async def run_sandbox(
+    *,
+    port: int | None,
+    data_dir: Path | None,
+    fresh: bool,
+    once: bool,
+    replicas: int = 1,
+    nats: bool = False,
+) -> int:
     """Start everything, send the samples, show what became of them, stay up until a signal.
 
+    Several replicas share one port; with `nats` a broker of the sandbox's own takes the intake.
     Gives the exit code: 0 if every sample sender got what it should, 1 if not or if something
     failed, 2 if what was asked for is refused, 130 if a signal came before the result. Nothing
     that was started outlives this. Call it in the main thread.
     """
     report = Report()
-    sandbox = _Sandbox(report, port=port, data_dir=data_dir or DATA_DIR, fresh=fresh, once=once)
+    sandbox = _Sandbox(
+        report,
+        port=port,
+        data_dir=data_dir or DATA_DIR,
+        fresh=fresh,
+        once=once,
+        replicas=replicas,
+        nats=nats,
+    )
     received: list[signal.Signals] = []
     try:
         with _cancelled_by_signals(received):
@@ -56,9 +74,18 @@ async def run_sandbox(*, port: int | None, data_dir: Path | None, fresh: bool, o
 
 class _Sandbox:
     def __init__(
-        self, report: Report, *, port: int | None, data_dir: Path, fresh: bool, once: bool
+        self,
+        report: Report,
+        *,
+        port: int | None,
+        data_dir: Path,
+        fresh: bool,
+        once: bool,
+        replicas: int,
+        nats: bool,
     ) -> None:
         self.exit_code = _INTERRUPTED
+        self._replicas, self._nats = replicas, nats
         self._report = report
         self._port, self._data_dir, self._fresh, self._once = port, data_dir, fresh, once
 
@@ -74,13 +101,13 @@ class _Sandbox:
             folder = stack.enter_context(sandbox_folder(self._data_dir, fresh=self._fresh))
             address = choose_address(given, self._port)
             settings = await self._build_world(stack, given, folder, address)
-            service = await self._start_service(stack, given, settings, folder, address)
+            replicas = await self._start_replicas(stack, given, settings, folder, address)
             well = given.real_graph or await self._try_samples(address, settings)
             self._describe(given, folder, address, settings)
             self.exit_code = _ALL_WELL if well else _FAILED
             if not self._once:
                 self._report.line("\nThe sandbox stays up until Ctrl-C.")
-                await service.wait_until_ended()
+                await self._watch(replicas)
 
     async def _build_world(
         self, stack: AsyncExitStack, given: Given, folder: Path, address: Address
@@ -94,7 +121,22 @@ class _Sandbox:
         else:
             graph = await self._simulated_graph(stack, given, first(keys["META_APP_SECRETS"]))
         where = {"HOST": address.host, "PORT": str(address.port)}
-        return {"DATABASE_URL": database, **keys, **graph, **where}
+        return {
+            "DATABASE_URL": database,
+            **keys,
+            **graph,
+            **where,
+            **await self._sharing(stack, folder),
+        }
+
+    async def _sharing(self, stack: AsyncExitStack, folder: Path) -> dict[str, str]:
+        """Start the broker if one is wanted; gives what several replicas need."""
+        shared = {"REUSE_PORT": "true"} if self._replicas > 1 else {}
+        if not self._nats:
+            return shared
+        broker = await stack.enter_async_context(NatsServer(folder / NATS))
+        self._report.line(f"NATS JetStream is up at {broker.url}.")
+        return {**shared, "INTAKE_URL": broker.url}
 
     def _database(self, stack: AsyncExitStack, given: Given, folder: Path) -> str:
         url = given.database_url(folder)
@@ -117,22 +159,45 @@ class _Sandbox:
         self._report.line(f"The Graph simulator is up at {graph.url}.")
         return {"GRAPH_BASE_URL": graph.url, "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url}
 
-    async def _start_service(
+    async def _start_replicas(
         self,
         stack: AsyncExitStack,
         given: Given,
         settings: dict[str, str],
         folder: Path,
         address: Address,
-    ) -> ServiceProcess:
+    ) -> list[ServiceProcess]:
+        """Start the service once or several times, the first alone: it makes the tables."""
         self._report.line(f"Starting the service at {address.url} ...")
         began_s = time.monotonic()
         module = ("service", "serve") if given.real_graph else ("service.sandbox.serve",)
-        child = ServiceProcess(child_environment(settings), folder / LOG, module)
-        service = await stack.enter_async_context(child)
-        await service.wait_until_ready(address.url)
+        environment = child_environment(settings)
+        started: list[ServiceProcess] = []
+        for number in range(1, self._replicas + 1):
+            log = folder / (LOG if number == 1 else f"service-{number}.log")
+            replica = await stack.enter_async_context(ServiceProcess(environment, log, module))
+            await replica.wait_until_serving()
+            started.append(replica)
+        await started[0].wait_until_ready(address.url)
         self._report.line(f"The service is ready ({_since(began_s)}).")
-        return service
+        if self._replicas > 1:
+            pids = ", ".join(str(replica.pid) for replica in started)
+            self._report.line(f"{self._replicas} replicas share the port: processes {pids}.")
+        return started
+
+    async def _watch(self, replicas: list[ServiceProcess]) -> None:
+        """Tell of each replica that ends; raises SandboxError with the last."""
+        watches = {asyncio.create_task(replica.wait_until_ended()) for replica in replicas}
+        try:
+            while watches:
+                ended, watches = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+                for watch in ended:
+                    if not watches:
+                        watch.result()
+                    self._report.line(f"{watch.exception()}\nThe other {len(watches)} go on.")
+        finally:
+            for watch in watches:
+                watch.cancel()
 
     async def _try_samples(self, address: Address, settings: dict[str, str]) -> bool:
         """Send the sample deliveries and tell whether every sender got what it should."""

@@ -1,5 +1,6 @@
 """What every intake promises; test_direct.py and test_jetstream.py run all of it."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -90,6 +91,13 @@ async def test_what_is_settled_is_in_the_tables(intake: Intake, db: asyncpg.Conn
         await intake.accept([one])
     await intake.settle()
     assert {c.ig_user_id for c in contacts} == await stored_users(db)
+
+
+async def test_where_nothing_was_ever_accepted_there_is_nothing_to_wait_for(
+    intake: Intake,
+) -> None:
+    async with asyncio.timeout(5):
+        await intake.settle()
 
 
 async def test_a_participant_known_durable_is_accepted_without_its_store(

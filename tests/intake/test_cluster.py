@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from signal import SIGSTOP
 
 import asyncpg
@@ -23,14 +23,7 @@ START_WITHIN_S = 30
 @asynccontextmanager
 async def running(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake]:
     """Give an intake that journals in the background, once the cluster has elected its leaders."""
-    async with asyncio.timeout(START_WITHIN_S):
-        while True:
-            begun = jetstream_intake(url, arrivals)
-            try:
-                intake = await begun.__aenter__()
-                break
-            except UnavailableError:
-                await asyncio.sleep(0.2)
+    begun, intake = await _begin(url, arrivals)
     task = asyncio.create_task(intake.run())
     try:
         yield intake
@@ -38,6 +31,18 @@ async def running(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake
         task.cancel()
         await asyncio.wait([task])
         await begun.__aexit__(None, None, None)
+
+
+async def _begin(
+    url: str, arrivals: Arrivals
+) -> tuple[AbstractAsyncContextManager[JetStreamIntake], JetStreamIntake]:
+    async with asyncio.timeout(START_WITHIN_S):
+        while True:
+            begun = jetstream_intake(url, arrivals)
+            try:
+                return begun, await begun.__aenter__()
+            except UnavailableError:
+                await asyncio.sleep(0.2)
 
 
 class Sender:

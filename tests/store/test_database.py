@@ -1,24 +1,16 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from service.errors import UnavailableError, UnstorableError
 from service.sandbox.postgres import EmbeddedPostgres
-from service.store.database import Database, Listener
+from service.store.database import Database
 
-from .tables import HOUR, PATIENCE_S, USER, Tables, user_id
+from .tables import PATIENCE_S, Tables
 
-CHANNELS = (
-    "instagram_identities",
-    "instagram_gone",
-    "instagram_connections",
-    "instagram_pauses",
-)
 OURS = "application_name = 'instagram-identity' AND datname = current_database()"
 TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"  # noqa: S608
 
@@ -157,32 +149,36 @@ async def test_broken_connections_are_nobodys_business(database: Database, table
     assert await asyncio.gather(*(one(database) for _ in range(30))) == [1] * 30
 
 
-async def test_a_deadlock_is_tried_again(
-    database: Database, tables: Tables, other_session: asyncpg.Connection
+@pytest.fixture
+async def unlucky(tables: Tables) -> Tables:
+    """A function that fails its first callers as PostgreSQL does the victim of a deadlock."""
+    await tables.execute("""
+        CREATE SEQUENCE tries;
+        CREATE FUNCTION fail_first(callers integer, state text) RETURNS integer
+        LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('tries') <= callers THEN
+                RAISE EXCEPTION 'unlucky' USING ERRCODE = state;
+            END IF;
+            RETURN 1;
+        END $$;
+    """)
+    return tables
+
+
+@pytest.mark.parametrize("state", ["40P01", "40001"])
+async def test_a_deadlock_is_tried_again(database: Database, unlucky: Tables, state: str) -> None:
+    rows = await database.fetch("SELECT fail_first(1, $1)", state)
+    assert rows[0][0] == 1
+    assert await unlucky.value("SELECT last_value FROM tries") == 2
+
+
+async def test_a_deadlock_after_a_deadlock_is_left_to_the_caller(
+    database: Database, unlucky: Tables
 ) -> None:
-    for n in (1, 2):
-        await tables.cache(user_id(n))
-    touch = "UPDATE instagram_user_cache SET name = 'theirs' WHERE ig_user_id = $1"
-    both = """
-        WITH first AS (SELECT FROM instagram_user_cache WHERE ig_user_id = $1 FOR UPDATE),
-        gate AS (SELECT pg_advisory_xact_lock(1) FROM first)
-        UPDATE instagram_user_cache SET name = 'ours'
-        WHERE ig_user_id = $2 AND (SELECT count(*) FROM gate) = 1 RETURNING name
-    """
-    await other_session.execute("SET deadlock_timeout = '60s'")  # so that we are the victim
-    async with other_session.transaction():
-        await other_session.execute(touch, user_id(2))
-        async with tables.session.transaction():
-            await tables.value("SELECT pg_advisory_xact_lock(1)")
-            ours = asyncio.create_task(
-                database.fetch(both, user_id(1), user_id(2), timeout_s=PATIENCE_S)
-            )
-            await tables.until_blocked()
-            theirs = asyncio.create_task(other_session.execute(touch, user_id(1)))
-            await tables.until_blocked(2)
-        await theirs
-    assert [row["name"] for row in await ours] == ["ours"]
-    assert await tables.deadlocks() == 1
+    with pytest.raises(UnavailableError, match="DeadlockDetectedError 40P01"):
+        await database.fetch("SELECT fail_first(9, '40P01')")
+    assert await unlucky.value("SELECT last_value FROM tries") == 2
+    assert await one(database) == 1
 
 
 async def test_who_gives_up_leaks_no_connection(database: Database, tables: Tables) -> None:
@@ -260,166 +256,3 @@ async def insert_and(database: Database, then: str | Exception) -> None:
         if isinstance(then, Exception):
             raise then
         await connection.execute(then)
-
-
-# Notices
-
-
-class Ear:
-    """Notes what a listener hears."""
-
-    def __init__(self, dsn: str) -> None:
-        self.heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        self.connections: asyncio.Queue[None] = asyncio.Queue()
-        self.is_connected = False
-        self.listener = Listener(
-            dsn,
-            {channel: partial(self._hear, channel) for channel in CHANNELS},
-            self._connected,
-            self._disconnected,
-        )
-
-    def _hear(self, channel: str, payload: str) -> None:
-        self.heard.put_nowait((channel, payload))
-
-    async def _connected(self) -> None:
-        self.is_connected = True
-        self.connections.put_nowait(None)
-
-    def _disconnected(self) -> None:
-        self.is_connected = False
-
-    async def until_connected(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            await self.connections.get()
-
-    async def next(self) -> tuple[str, str]:
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.heard.get()
-
-
-@pytest.fixture
-async def ear(database_url: str) -> AsyncIterator[Ear]:
-    ear = Ear(database_url)
-    running = asyncio.create_task(ear.listener.run())
-    await ear.until_connected()
-    yield ear
-    running.cancel()
-    await asyncio.wait([running])
-    assert not ear.is_connected
-
-
-async def test_every_change_of_an_identity_by_hand_is_heard(ear: Ear, tables: Tables) -> None:
-    await tables.cache(USER)
-    assert await ear.next() == ("instagram_identities", f"{USER} 0")
-    await tables.execute(
-        "UPDATE instagram_user_cache SET last_fetched_at = to_timestamp(1000),"
-        " expires_at = to_timestamp(2000.9)"
-    )
-    assert await ear.next() == ("instagram_identities", f"{USER} 2000")
-    await tables.execute("UPDATE instagram_user_cache SET expires_at = 'infinity'")
-    assert await ear.next() == ("instagram_identities", f"{USER} 0")
-    await tables.execute("DELETE FROM instagram_user_cache")
-    assert await ear.next() == ("instagram_identities", f"{USER} 0")
-    await tables.execute("TRUNCATE instagram_user_cache")
-    assert await ear.next() == ("instagram_identities", "*")
-
-
-async def test_whoever_is_deleted_by_hand_is_heard(ear: Ear, tables: Tables) -> None:
-    await tables.participate(USER)
-    await tables.execute("UPDATE instagram_participants SET due_at = now()")
-    await tables.execute("DELETE FROM instagram_participants")
-    assert await ear.next() == ("instagram_gone", USER)
-    await tables.execute("TRUNCATE instagram_participants")
-    assert await ear.next() == ("instagram_gone", "*")
-
-
-@pytest.mark.parametrize("table", ["instagram_user_cache", "instagram_participants"])
-async def test_a_thousand_changes_at_once_fit_into_the_notices(
-    ear: Ear, tables: Tables, table: str
-) -> None:
-    users = {f"{n:032}" for n in range(1000)}
-    columns = "(ig_user_id)" if table == "instagram_user_cache" else "(ig_account_id, ig_user_id)"
-    values = "u" if table == "instagram_user_cache" else "'1', u"
-    await tables.execute(
-        f"INSERT INTO {table} {columns} SELECT {values} FROM unnest($1::text[]) u",  # noqa: S608
-        list(users),
-    )
-    await tables.execute(f"DELETE FROM {table}")  # noqa: S608
-    heard: list[str] = []
-    expected = 2000 if table == "instagram_user_cache" else 1000
-    while len(heard) < expected:
-        heard += [line.split()[0] for line in (await ear.next())[1].splitlines()]
-    assert set(heard) == users
-
-
-@pytest.mark.parametrize("table", ["instagram_connections", "instagram_pauses"])
-async def test_every_change_of_a_connection_or_pause_by_hand_is_heard(
-    ear: Ear, tables: Tables, table: str
-) -> None:
-    if table == "instagram_connections":
-        await tables.connect()
-    else:
-        await tables.insert(table, scope="app", reason="outage", until=HOUR)
-    assert await ear.next() == (table, "")
-    changes = {
-        "instagram_connections": "UPDATE instagram_connections SET location_id = 'loc_2'",
-        "instagram_pauses": "UPDATE instagram_pauses SET reason = 'throttled'",
-    }
-    for statement in (changes[table], f"DELETE FROM {table}", f"TRUNCATE {table}"):  # noqa: S608
-        await tables.execute(statement)
-        assert await ear.next() == (table, "")
-
-
-async def test_a_statement_that_changes_nothing_is_no_news(ear: Ear, tables: Tables) -> None:
-    for table in ("user_cache", "participants", "connections", "pauses"):
-        await tables.execute(f"DELETE FROM instagram_{table}")  # noqa: S608
-    await tables.connect()
-    assert await ear.next() == ("instagram_connections", "")
-    assert ear.heard.empty()
-
-
-async def test_a_cut_connection_is_made_anew_and_said_so(ear: Ear, tables: Tables) -> None:
-    for _ in range(3):
-        assert ear.is_connected
-        await tables.execute(TERMINATE)
-        await ear.until_connected()
-    await tables.cache(USER)
-    assert await ear.next() == ("instagram_identities", f"{USER} 0")
-
-
-async def test_a_listener_tries_on_while_what_it_is_to_read_is_away(database_url: str) -> None:
-    ear = Ear(database_url)
-    tries = 0
-
-    async def connected() -> None:
-        nonlocal tries
-        tries += 1
-        if tries < 3:
-            raise UnavailableError("away")
-        ear.connections.put_nowait(None)
-
-    ear.listener._on_connected = connected
-    running = asyncio.create_task(ear.listener.run())
-    await ear.until_connected()
-    running.cancel()
-    await asyncio.wait([running])
-    assert tries == 3
-
-
-async def test_a_listener_hears_again_after_a_restart(
-    server: EmbeddedPostgres, fragile: Database
-) -> None:
-    ear = Ear(server.dsn())
-    running = asyncio.create_task(ear.listener.run())
-    await ear.until_connected()
-    server.kill()
-    async with asyncio.timeout(PATIENCE_S):
-        while ear.is_connected:  # noqa: ASYNC110 - a callback of a Protocol
-            await asyncio.sleep(0.005)
-    server.start()
-    await ear.until_connected()
-    await fragile.fetch("SELECT pg_notify('instagram_gone', 'x')")
-    assert await ear.next() == ("instagram_gone", "x")
-    running.cancel()
-    await asyncio.wait([running])

@@ -1,0 +1,183 @@
+"""What more replicas and a broker give: acks, publishes, and a budget shared by four processes.
+
+`python -m benchmarks.scaling` prints the figures of docs/scaling.md; they depend on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmarks import payloads
+from benchmarks.chaos.processes import HOST, free_port, spawn
+from benchmarks.chaos.rig import machinery, rig, scratch_folder
+from benchmarks.loads import closed_loop
+from benchmarks.world import ACCOUNT, Target
+from service.budget import Budget, PauseBoard
+from service.intake.broker import Broker
+from service.sandbox.graph_calls import most_over_budget
+from service.store.database import Database
+from service.store.pauses import Pauses
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from benchmarks.chaos.rig import Rig
+
+PROCESSES, WORKERS = 4, 4
+RATES_PER_S = (1, 10, 50, 200)
+CALLS_TIMED_S = {1: 40, 10: 20, 50: 15, 200: 15}
+PUBLISHERS = 500
+_PAYLOAD = b"[" + b"x" * 170 + b"]"  # a contact's size
+_MOST_PER_S = 6000
+
+
+@click.group(invoke_without_command=True)
+@click.option("--seconds", default=8, show_default=True, help="How long each load lasts.")
+@click.pass_context
+def main(context: click.Context, seconds: int) -> None:
+    """Measure all of it."""
+    if context.invoked_subcommand is None:
+        asyncio.run(_all(seconds))
+
+
+@main.command(hidden=True)
+@click.argument("dsn")
+@click.argument("rate", type=float)
+@click.argument("seconds", type=float)
+def callers(dsn: str, rate: float, seconds: float) -> None:
+    """Take places in the budget for some seconds and print when each came."""
+    print(json.dumps(asyncio.run(_call(dsn, rate, seconds))))
+
+
+async def _all(seconds: int) -> None:
+    with scratch_folder() as name:
+        folder = Path(name)
+        async with machinery(folder) as (postgres, graph, keys):
+            for rate in RATES_PER_S:
+                async with rig(folder, postgres, graph, keys) as made:
+                    await _measure_budget(made.role_dsn, rate)
+            for replicas in (1, 2):
+                async with rig(folder, postgres, graph, keys, services=replicas) as made:
+                    await made.start_services()
+                    per_s = await _acks_per_s(made, folder, seconds)
+                    print(f"acks, {replicas} on PostgreSQL: {per_s:.0f}/s", flush=True)
+            for always in (False, True):
+                async with _nats(always=always) as url:
+                    await _measure_publishing(url, seconds, always=always)
+            async with (
+                _nats(always=False) as url,
+                rig(folder, postgres, graph, keys, services=1, INTAKE_URL=url) as made,
+            ):
+                await made.start_services()
+                per_s = await _acks_per_s(made, folder, seconds)
+                print(f"acks, 1 through JetStream: {per_s:.0f}/s", flush=True)
+
+
+async def _measure_budget(dsn: str, rate: float) -> None:
+    """Let four processes want more than there is, and hold what they got against the budget."""
+    seconds = CALLS_TIMED_S[int(rate)]
+    arguments = ("-m", "benchmarks.scaling", "callers", dsn, str(rate), str(seconds))
+    running = [await spawn(*arguments, stdout=asyncio.subprocess.PIPE) for _ in range(PROCESSES)]
+    outputs = await asyncio.gather(*(process.communicate() for process in running))
+    times = sorted(at_s for out, _ in outputs for at_s in json.loads(out))
+    got = (len(times) - 1) / (times[-1] - times[0])
+    print(
+        f"budget {rate:g}/s over {PROCESSES} processes: {len(times)} calls, {got:.3f}/s "
+        f"({100 * got / rate - 100:+.2f} %), most over rate x T + 2 in any window: "
+        f"{max(0.0, most_over_budget(times, rate)):.2f}",
+        flush=True,
+    )
+
+
+async def _call(dsn: str, rate: float, seconds: float) -> list[float]:
+    times: list[float] = []
+    end_s = time.monotonic() + seconds
+
+    async def work(budget: Budget) -> None:
+        while time.monotonic() < end_s:
+            if await budget.wait_for_place(ACCOUNT) is not None:
+                times.append(time.monotonic())
+
+    async with Database.connect(dsn) as database:
+        budget = Budget(Pauses(database), PauseBoard(), rate, lambda *_: None)
+        await asyncio.gather(*(work(budget) for _ in range(WORKERS)))
+    return times
+
+
+async def _acks_per_s(made: Rig, folder: Path, seconds: int) -> float:
+    """Send new senders to every replica at once; the sum of what they acknowledge."""
+    runs = []
+    for service in made.services:
+        users = payloads.new_users(_MOST_PER_S * seconds // len(made.services))
+        lines = payloads.deliveries(users, made.keys.app_secret)
+        file = payloads.write(lines, folder / f"new-{service.port}")
+        runs.append(closed_loop(Target("ours", service.url, (service.pid,)), file, seconds))
+    return sum(sample.per_s for sample in await asyncio.gather(*runs))
+
+
+async def _measure_publishing(url: str, seconds: int, *, always: bool) -> None:
+    """Publish as many at a time as a busy replica would."""
+    broker, count, end_s = Broker(url), 0, time.monotonic() + seconds
+    await broker.prepare()
+
+    async def publish() -> None:
+        nonlocal count
+        while time.monotonic() < end_s:
+            await broker.publish(_PAYLOAD)
+            count += 1
+
+    await asyncio.gather(*(publish() for _ in range(PUBLISHERS)))
+    await broker.close()
+    synced = "each an fsync" if always else "fsync every 2 min"
+    print(f"JetStream publishes, one node, {synced}: {count / seconds:.0f}/s", flush=True)
+
+
+@asynccontextmanager
+async def _nats(*, always: bool) -> AsyncIterator[str]:
+    """Run one node on loopback, killed when the block ends."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="nats-") as store:
+        config = Path(store) / "nats.conf"
+        sync = "sync_interval: always" if always else ""
+        config.write_text(
+            f"listen: {HOST}:{port}\njetstream {{ store_dir: {json.dumps(store)}\n{sync} }}\n"
+        )
+        server = Path(sys.executable).with_name("nats-server")
+        process = await asyncio.create_subprocess_exec(
+            server,
+            "-c",
+            config,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            await _until_it_listens(port)
+            yield f"nats://{HOST}:{port}"
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def _until_it_listens(port: int) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
+
+
+if __name__ == "__main__":
+    main()

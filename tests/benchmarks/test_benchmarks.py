@@ -1,0 +1,50 @@
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+
+from benchmarks import footprint, growth, lookups, receiving, report, resolving
+from benchmarks.competitors import environment
+from benchmarks.findings import TINY, Findings, Row
+from benchmarks.world import World, world
+
+PLACES = [receiving, lookups, resolving, footprint, growth]
+
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[World]:
+    async with world() as made:
+        yield made
+
+
+@needs_wrk
+@pytest.mark.parametrize("benchmark", PLACES, ids=lambda each: each.__name__.rpartition(".")[2])
+async def test_a_benchmark_runs_at_a_tiny_size(
+    benchmark: object, made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "COMPETITORS", ())
+    monkeypatch.setattr(lookups, "COMPETITORS", ())
+    found: Findings = await benchmark.run(made, TINY)  # type: ignore[attr-defined]
+    assert found.rows
+    assert all(row.value >= 0 for row in found.rows)
+    assert Findings.from_json(found.as_json()) == found
+
+
+def test_a_row_tells_whether_its_goal_is_reached() -> None:
+    assert Row("acks", 3.1, "×", "at least", 3).is_met
+    assert not Row("memory", 91, "MB", "at most", 90).is_met
+    assert Row("acks", 4000, "/s").is_met is None
+
+
+def test_the_table_shows_goals_and_what_was_missed() -> None:
+    rows = [Row("acks", 2, "×", "at least", 3), Row("rate", 4321.5, "/s")]
+    shown = report.table({"receiving": Findings(rows)})
+    assert "| acks | 2 × | ≥ 3 × | missed |" in shown
+    assert "| rate | 4,322 /s |  |  |" in shown
+
+
+def test_each_competitor_names_what_it_needs() -> None:
+    for name in ("inline", "queued"):
+        assert (environment.REQUIREMENTS / name / "requirements.txt").read_text()
