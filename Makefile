@@ -68,7 +68,7 @@ format: .venv/.installed-dev  ## Lay the code out, and mend what the linter can 
 	exec .venv/bin/python -m ruff format
 
 .PHONY: bench
-bench: .venv/.installed-dev  ## Run the benchmarks
+bench: .venv/.installed-bench  ## Run the benchmarks
 	@exec .venv/bin/python -m benchmarks $(ARGS)
 
 .PHONY: chaos
@@ -97,11 +97,12 @@ lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--
 	compile --output-file requirements/serve.txt
 	compile --output-file requirements/sandbox.txt --group sandbox -c requirements/serve.txt
 	compile --output-file requirements/dev.txt --group dev -c requirements/sandbox.txt
+	compile --output-file requirements/bench.txt --group bench -c requirements/dev.txt
 
 .PHONY: clean
 clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
 	@rm -f .venv/bin/python
-	rm -rf .venv .sandbox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .sandbox .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -168,7 +169,7 @@ clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
 	: > .venv/.unfinished
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-cache-dir \
 	    --no-deps --require-hashes -r $<
-	touch $@ $(if $(filter dev,$*),.venv/.installed-sandbox)
+	touch $@ $(if $(filter dev bench,$*),.venv/.installed-sandbox) $(if $(filter bench,$*),.venv/.installed-dev)
 	rm .venv/.unfinished
 
 .PHONY: FORCE

@@ -20,8 +20,8 @@ FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02  # aiolimiter undershoots with a burst of one at high rates
 _RETELL_PACE_S = 20.0
-_GOOD_FOR_S = 0.02  # a place is good for half an interval, or for what a busy loop may take
-_MOST_FORFEITS = 3  # a machine that is always late has to get on all the same
+_GOOD_FOR_S = 0.005  # a place is good for half an interval, or for what a busy loop may take
+_MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
 _LEAST_WAIT_S = 0.005
 
 

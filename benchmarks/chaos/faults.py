@@ -130,6 +130,7 @@ async def clock_of_service(rig: Rig, random: Random) -> AsyncIterator[None]:
 async def clock_of_postgres(rig: Rig, _: Random) -> AsyncIterator[None]:
     """Make every stored time an hour older, as if the database's clock had jumped forward."""
     await rig.fetch(_OLDER)
+    rig.clock_jumped_at.append(time.monotonic())
     yield
 
 

@@ -80,6 +80,7 @@ class Rig:
         self.keys = keys
         self.calls_of_the_dead: list[dict[str, Any]] = []
         self.graph_thawed_at: list[float] = []
+        self.clock_jumped_at: list[float] = []
         self._database = database
 
     @property

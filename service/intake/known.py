@@ -17,6 +17,7 @@ _STORED_WITHIN = timedelta(hours=1)
 
 
 class _Entry(msgspec.Struct, gc=False):
+    ig_account_id: str
     last_message_at: datetime
     fresh_until: datetime | None
     is_scheduled: bool
@@ -30,7 +31,8 @@ class Known:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._by_user: OrderedDict[str, dict[str, _Entry]] = OrderedDict()
+        # most users write to one account: a tuple of one takes a quarter of a dict's memory
+        self._by_user: OrderedDict[str, tuple[_Entry, ...]] = OrderedDict()
         self._evictions = 0
         self.is_trusted = False
 
@@ -61,17 +63,18 @@ class Known:
         """Remember what was committed since the mark was taken."""
         if mark != self._evictions:
             return
-        entries = self._by_user.setdefault(written.ig_user_id, {})
-        entries[written.ig_account_id] = _Entry(
-            written.last_message_at, written.fresh_until, written.is_scheduled
-        )
+        account = written.ig_account_id
+        entry = _Entry(account, written.last_message_at, written.fresh_until, written.is_scheduled)
+        entries = self._by_user.get(written.ig_user_id, ())
+        others = tuple(other for other in entries if other.ig_account_id != account)
+        self._by_user[written.ig_user_id] = (entry, *others)
         self._by_user.move_to_end(written.ig_user_id)
         if len(self._by_user) > self._capacity:
             self._by_user.popitem(last=False)
 
     def update(self, ig_user_id: str, fresh_until: datetime | None) -> None:
         """Note that a user's identity has changed."""
-        for entry in self._by_user.get(ig_user_id, {}).values():
+        for entry in self._by_user.get(ig_user_id, ()):
             entry.fresh_until, entry.is_scheduled = fresh_until, False
 
     def evict(self, ig_user_id: str) -> None:
@@ -90,10 +93,16 @@ class Known:
             self.update(ig_user_id, None)
 
     def _find(self, contact: Contact) -> _Entry | None:
-        entry = self._by_user.get(contact.ig_user_id, {}).get(contact.ig_account_id)
+        entry = self._stored(contact)
         if entry is None or contact.last_at - entry.last_message_at > _STORED_WITHIN:
             return None
         if entry.last_message_at - contact.first_at > _STORED_WITHIN:
             return None
         self._by_user.move_to_end(contact.ig_user_id)
         return entry
+
+    def _stored(self, contact: Contact) -> _Entry | None:
+        for entry in self._by_user.get(contact.ig_user_id, ()):
+            if entry.ig_account_id == contact.ig_account_id:
+                return entry
+        return None

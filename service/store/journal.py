@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -58,5 +59,10 @@ class Journal:
             self._rules.max_failures,
             self._rules.retry_waits,
         )
-        by_key = {(row["ig_account_id"], row["ig_user_id"]): Journalled(**row) for row in written}
+        by_key = {(row["ig_account_id"], row["ig_user_id"]): _journalled(*row) for row in written}
         return [by_key[contact.key] for contact in contacts]
+
+
+def _journalled(ig_account_id: str, *rest: Any) -> Journalled:  # noqa: ANN401 - a row's columns
+    """Read a row, whose columns stand in the order of the fields; one text serves all its users."""
+    return Journalled(sys.intern(ig_account_id), *rest)
