@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -24,7 +24,7 @@ from service.store.migration import migrate
 from service.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from benchmarks.world import World
 
@@ -57,22 +57,33 @@ SELECT ($1::bigint + n)::text, 'bench', 'token' FROM generate_series(0, $2::bigi
 async def run(world: World, scale: Scale) -> Findings:
     """Measure how costs grow with users and with accounts."""
     found = Findings()
-    users: dict[str, dict[str, float]] = {}
-    async with _tables(world) as tables:
-        await tables.add_accounts(1)
-        for size in scale.growth:
-            await tables.grow_to(size)
-            users[str(size)] = await tables.measure()
-    accounts: dict[str, dict[str, float]] = {}
-    for count in scale.accounts:
-        async with _tables(world) as tables:
-            await tables.add_accounts(count)
-            await tables.grow_to(min(max(scale.growth), _USERS_PER_ACCOUNT_TEST))
-            accounts[str(count)] = await tables.measure()
+    users = await _compare(world, {str(size): (size, 1) for size in scale.growth})
+    size = min(max(scale.growth), _USERS_PER_ACCOUNT_TEST)
+    accounts = await _compare(world, {str(count): (size, count) for count in scale.accounts})
     found.raw = {"users": users, "accounts": accounts}
     _tell(found, "users", users)
     _tell(found, "accounts", accounts)
     return found
+
+
+async def _compare(
+    world: World, sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, dict[str, float]]:
+    """The median cost of an item in µs, by size and operation; sizes take turns, batch by batch."""
+    took: dict[str, dict[str, list[float]]] = {name: {} for name in sizes}
+    async with AsyncExitStack() as stack:
+        tables = {}
+        for name, (users, accounts) in sizes.items():
+            tables[name] = await stack.enter_async_context(_tables(world))
+            await tables[name].fill(users, accounts)
+        for _ in range(_REPEATS):
+            for name, each in tables.items():
+                for operation, cost in (await each.measure()).items():
+                    took[name].setdefault(operation, []).append(cost)
+    return {
+        name: {operation: median(costs) for operation, costs in each.items()}
+        for name, each in took.items()
+    }
 
 
 def _tell(found: Findings, what: str, costs: dict[str, dict[str, float]]) -> None:
@@ -89,28 +100,16 @@ class _Tables:
     rules: Rules
     made: dict[str, int]
 
-    async def add_accounts(self, count: int) -> None:
-        """Connect accounts."""
-        await self._execute(_FILL_CONNECTIONS, _FIRST_ACCOUNT, count)
-        self.made["accounts"] = count
-
-    async def grow_to(self, size: int) -> None:
-        """Add users, each with a participant and a fresh identity."""
-        have, accounts = self.made.get("users", 0), self.made["accounts"]
-        await self._execute(_FILL_USERS, _FIRST_USER, have, size)
-        await self._execute(_FILL_PARTICIPANTS, _FIRST_ACCOUNT, _FIRST_USER, have, size, accounts)
+    async def fill(self, users: int, accounts: int) -> None:
+        """Connect accounts, and add users with a participant and a fresh identity each."""
+        await self._execute(_FILL_CONNECTIONS, _FIRST_ACCOUNT, accounts)
+        await self._execute(_FILL_USERS, _FIRST_USER, 0, users)
+        await self._execute(_FILL_PARTICIPANTS, _FIRST_ACCOUNT, _FIRST_USER, 0, users, accounts)
         await self._execute("VACUUM ANALYZE")
-        self.made["users"] = size
+        self.made.update(users=users, accounts=accounts)
 
     async def measure(self) -> dict[str, float]:
-        """The median cost of an item in µs, by operation, in batches of 50."""
-        took: dict[str, list[float]] = {}
-        for _ in range(_REPEATS):
-            for operation, cost in (await self._round()).items():
-                took.setdefault(operation, []).append(cost)
-        return {operation: median(costs) for operation, costs in took.items()}
-
-    async def _round(self) -> dict[str, float]:
+        """The cost of an item in µs, by operation, in one batch of 50."""
         identities = Identities(self.database, self.rules)
         claims = Claims(self.database, self.rules, _LEASE)
         known = [str(_FIRST_USER + self._any("users")) for _ in range(_BATCH)]

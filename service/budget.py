@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiolimiter import AsyncLimiter
 
 from service.model import APP_SCOPE, account_scope
@@ -51,7 +52,14 @@ class PauseBoard:
 
     def is_paused(self, ig_account_id: str) -> bool:
         """Tell whether calls for an account are paused, with the app's or by itself."""
-        return self.app_pause_s() > 0 or self.is_account_paused(ig_account_id)
+        return self.reason(ig_account_id) is not None
+
+    def reason(self, ig_account_id: str) -> str | None:
+        """Say why calls for an account are paused, with the app's or by itself; None if not."""
+        for scope in (APP_SCOPE, account_scope(ig_account_id)) if self._by_scope else ():
+            if self._left_s(scope) > 0:
+                return self._by_scope[scope][0]
+        return None
 
     def paused_accounts(self) -> list[str]:
         """The accounts that are paused by themselves."""
@@ -121,13 +129,12 @@ class Budget:
                 return await self._take(place, ig_account_id, is_probe=is_probe)
             forfeits += 1
 
-    async def _take(
-        self, place: Reservation, ig_account_id: str, *, is_probe: bool
-    ) -> Reservation | None:
+    async def _take(self, place: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
         """Take a place that has come; a pause that was made meanwhile forfeits it."""
         await self._limiter.acquire()
-        is_paused = self._board.is_paused(ig_account_id)
-        return None if is_paused and not (is_probe or place.is_probe) else place
+        if is_probe or place.is_probe:
+            return place
+        return msgspec.structs.replace(place, paused_by=self._board.reason(ig_account_id))
 
     def note_usage(self, ig_account_id: str, usage: Usage) -> None:
         """Keep what an answer's headers say until `act_on_usage`."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
-from service.logs import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,7 +85,7 @@ class Replica:
         for ig_account_id in self._board.paused_accounts():
             if dropped := self._queue.drop_account(ig_account_id):
                 log.info(
-                    f"{TAG} account paused: its queue is left to the sweeper",
+                    "account paused: its queue is left to the sweeper",
                     ig_account_id=ig_account_id,
                     users=dropped,
                 )

@@ -114,7 +114,7 @@ class Resolver:
         for task in late:
             task.cancel()
         if late:
-            log.warning(f"{TAG} abandoned calls in flight", workers=len(late))
+            log.warning("abandoned calls in flight", workers=len(late))
             await asyncio.wait(late)
 
     async def _work(self) -> None:
@@ -124,7 +124,7 @@ class Resolver:
             except QueueClosed:
                 return
             except UnavailableError as error:
-                log.warning(f"{TAG} put off: PostgreSQL is away", error=str(error))
+                log.warning("workers wait: PostgreSQL is away", error=str(error))
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _resolve_next(self) -> None:
@@ -158,7 +158,7 @@ class Resolver:
             await self._claims.pause_unconnected(hint.ig_account_id)
             _report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
         else:
-            log.debug(f"{TAG} nothing to do", ig_user_id=hint.ig_user_id, outcome=taken.verdict)
+            log.debug("nothing to do", ig_user_id=hint.ig_user_id, verdict=taken.verdict)
         return None
 
     async def _place(self, claim: Claim) -> Reservation | None:

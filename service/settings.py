@@ -97,7 +97,11 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 class _Environment(BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", hide_input_in_errors=True, frozen=True
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        frozen=True,
     )
 
     log_format: Literal["json", "console"] | None = None

@@ -46,7 +46,8 @@ class Sweeper:
             except UnavailableError as error:
                 found = 0
                 log.warning("sweep put off", error=str(error))
-            await self._rest(INTERVAL_S if found < self._low_water else FULL_INTERVAL_S)
+            is_more = found >= min(A_ACCOUNT, self._low_water)
+            await self._rest(FULL_INTERVAL_S if is_more else INTERVAL_S)
 
     async def sweep(self) -> int:
         """Offer what is overdue; returns how many hints were taken in."""

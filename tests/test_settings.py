@@ -60,7 +60,6 @@ WRONG = [
     ("TOKEN_ENCRYPTION_KEYS", KEY[:-4]),
     ("TOKEN_ENCRYPTION_KEYS", f"{KEY},hünter2"),
     ("GRAPH_BASE_URL", "ftp://hunter2.example"),
-    ("GRAPH_BASE_URL", ""),
     ("GRAPH_BASE_URL", "https://"),
     ("INSTAGRAM_GRAPH_BASE_URL", "graph.hunter2.example"),
     ("INSTAGRAM_GRAPH_BASE_URL", "https://a.example/?access_token=hunter2"),

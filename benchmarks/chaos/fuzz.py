@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.chaos.rig import Rig
     from service.model import Profile
 
-EXAMPLES = 2000
+EXAMPLES = 500
 ANSWERED_WITHIN_S = 10
 ANSWERS_TO_SIGNED = {200, 400, 413, 503}
 STATUSES = (200, 400, 403, 404, 429, 500, 503)

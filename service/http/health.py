@@ -75,7 +75,7 @@ class Status:
             "pauses": [_shown(pause) for pause in pauses],
             "identities": self._counts,
             "postgres": postgres,
-            "intake": self._intake.describe(),
+            "intake": describe_intake(self._intake, postgres),
         }
 
     async def ping(self) -> str:
@@ -115,11 +115,12 @@ class HealthRoutes:
 
     async def ready(self, _: web.Request) -> web.Response:
         """Answer 200 from start to drain; the body tells the state of Postgres and the intake."""
+        postgres = await self._status.ping()
         return json_response(
             {
                 "status": "draining" if self.is_draining else "ready",
-                "postgres": await self._status.ping(),
-                "intake": self._intake.describe(),
+                "postgres": postgres,
+                "intake": describe_intake(self._intake, postgres),
             },
             status=503 if self.is_draining else 200,
         )
@@ -130,6 +131,11 @@ class HealthRoutes:
             body=self._metrics.render(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+
+def describe_intake(intake: Intake, postgres: str) -> dict[str, str]:
+    """Say what the intake is and how it does: without a broker, as PostgreSQL does."""
+    return {"state": postgres, **intake.describe()}
 
 
 def _shown(pause: Pause) -> dict[str, object]:

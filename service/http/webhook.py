@@ -15,7 +15,6 @@ from aiohttp import web
 from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
-from service.logs import TAG
 from service.webhook import parse_delivery, verify_signature
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ class WebhookRoutes:
         """Return the challenge to whoever knows the verify token, as plain text."""
         query = request.query
         given = query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
-        is_known = hmac.compare_digest(given, self._verify_token)
-        if not is_known or query.get("hub.mode", "subscribe") != "subscribe":
+        if not hmac.compare_digest(given, self._verify_token):
             raise ProblemError(HTTPStatus.FORBIDDEN, "The verify token does not match.")
         return web.Response(
             text=query.get("hub.challenge", ""),
@@ -98,7 +96,7 @@ class WebhookRoutes:
         try:
             await self._intake.accept(delivery.contacts)
         except UnavailableError as error:
-            log.warning(f"{TAG} not acknowledged", users=len(delivery.contacts), error=str(error))
+            log.warning("not acknowledged", users=len(delivery.contacts), error=str(error))
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The delivery could not be made durable in time; send it again.",
@@ -109,7 +107,7 @@ class WebhookRoutes:
         self._skipped.inc(delivery.skipped.total())
         is_malformed = any(reason.startswith("malformed") for reason in delivery.skipped)
         tell = log.warning if is_malformed else log.info
-        tell(f"{TAG} items without a participant", skipped=delivery.skipped, request_id=request_id)
+        tell("items without a participant", skipped=delivery.skipped, request_id=request_id)
 
 
 async def read_body(request: web.Request) -> bytes:

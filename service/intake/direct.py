@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
-from service.logs import TAG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,7 @@ class DirectIntake:
         except (UnavailableError, TimeoutError) as error:
             if not self._arrivals.are_durable(unknown):
                 raise UnavailableError("participants not committed in time") from error
-            log.warning(f"{TAG} accepted from memory: PostgreSQL is away", users=len(unknown))
+            log.warning("accepted from memory: PostgreSQL is away", users=len(unknown))
 
     async def settle(self) -> bool:
         """Tell that what is accepted is committed."""
@@ -46,4 +45,4 @@ class DirectIntake:
 
     def describe(self) -> dict[str, str]:
         """Say what it is."""
-        return {"kind": "postgres", "state": "ok"}
+        return {"kind": "postgres"}

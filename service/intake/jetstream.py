@@ -18,7 +18,6 @@ import structlog
 from service.errors import UnavailableError, UnstorableError
 from service.intake.broker import BROKER_FAILURES, Broker
 from service.intake.stream import ACK_WAIT_S, BrokerMismatchError
-from service.logs import TAG
 from service.model import Contact
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class JetStreamIntake:
             try:
                 await self._store([contact], held)
             except UnstorableError as error:
-                log.error(f"{TAG} dropped: can't be stored", error=str(error))
+                log.error("dropped: can't be stored", error=str(error))
                 end = one.message.term
         await end()
 
@@ -170,9 +169,9 @@ class JetStreamIntake:
     def _tell(self, error: str | None) -> None:
         """Log when messages begin to wait for PostgreSQL, and when they no longer do."""
         if error is not None and self._is_journalling:
-            log.warning(f"{TAG} waits in the broker: PostgreSQL is away", error=error)
+            log.warning("waits in the broker: PostgreSQL is away", error=error)
         elif error is None and not self._is_journalling:
-            log.info(f"{TAG} waits in the broker no longer")
+            log.info("waits in the broker no longer")
         self._is_journalling = error is None
 
 
@@ -212,7 +211,7 @@ def _contacts(message: Msg) -> list[Contact] | None:
     try:
         return msgspec.json.decode(message.data, type=list[Contact])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        log.error(f"{TAG} dropped: not a message of ours", error=type(error).__name__)
+        log.error("dropped: not a message of ours", error=type(error).__name__)
         return None
 
 

@@ -56,9 +56,9 @@ async def test_it_is_said_and_heals_without_a_restart(shared_rig: Rig, fault: Fa
             )
     _is_refused(refused)
     _is_refused(looked_up)
-    assert remembered.status == 200
     assert (alive.status, ready.status) == (200, 200)
     if fault.name != "postgres full":  # then a connection may be had for a moment
+        assert remembered.status == 200
         assert msgspec.json.decode(ready.body)["postgres"] == "unavailable"
 
     async def is_acknowledged() -> bool:

@@ -32,6 +32,10 @@ async def test_nobody_acknowledged_is_lost(shared_rig: Rig, fault: Fault) -> Non
         healed_at = max(ledger.acked.values())
         assert await stream.first_new_ack_after(healed_at, WITHIN_S)
     await stream.settle(WITHIN_S)
+    # what a dead process had claimed falls due when its lease ends: now
+    await shared_rig.fetch(
+        "UPDATE instagram_participants SET due_at = now() WHERE lease IS NOT NULL"
+    )
     verdict = await judge(shared_rig, ledger, budget=BUDGET, settle_s=WITHIN_S, jitter_s=JITTER_S)
     assert verdict.faults == []
     assert verdict.standings["named"] == len(ledger.acked)

@@ -69,10 +69,12 @@ async def routes(monkeypatch: pytest.MonkeyPatch, start: Start) -> set[str]:
     served: list[web.Application] = []
 
     def noting(
-        application: web.Application, host: str, port: int, shutdown_timeout_s: float
+        application: web.Application,
+        *where: Any,  # noqa: ANN401 - passed on
+        **how: Any,  # noqa: ANN401 - passed on
     ) -> AbstractAsyncContextManager[int]:
         served.append(application)
-        return serve(application, host, port, shutdown_timeout_s)
+        return serve(application, *where, **how)
 
     monkeypatch.setattr(app, "serve", noting)
     await start()

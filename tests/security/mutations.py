@@ -137,6 +137,20 @@ MUTATIONS = (
         f"{KEYS}::test_an_inbox_key_opens_no_operators_route",
     ),
     Mutation(
+        "a grant is signed",
+        "service/grants.py",
+        'if match is None or not self._is_ours(grant, match["signed"]):',
+        "if match is None:",
+        "tests/http/test_grants.py",
+    ),
+    Mutation(
+        "a grant ends",
+        "service/grants.py",
+        "return until if self._clock() < until else None",
+        "return until",
+        "tests/http/test_grants.py",
+    ),
+    Mutation(
         "the token is in no address",
         "service/graph.py",
         'params={"fields": PROFILE_FIELDS, ',
