@@ -75,9 +75,7 @@ async def _break(made: Rig, stream: Stream, random: Random, seconds: int, only: 
             await asyncio.sleep(random.uniform(0.2, 1.5))
     lasted_s = time.monotonic() - began_at
     await stream.settle(RECOVERED_WITHIN_S)
-    verdict = await judge(
-        made, ledger, budget=BUDGET, settle_s=SETTLED_WITHIN_S, jitter_s=JITTER_S
-    )
+    verdict = await judge(made, ledger, budget=BUDGET, settle_s=SETTLED_WITHIN_S, jitter_s=JITTER_S)
     if verdict.over_budget > 0:
         before = [name for at, name in diary if at <= verdict.over_budget_at_s]
         verdict.faults.append(f"the budget was passed after: {', '.join(before[-2:])}")

@@ -35,7 +35,7 @@ class Tally:
 def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: float) -> None:
     """Print what was broken, what came of it, and the verdict."""
     console = Console(width=110)
-    console.print(_faults(tallies, len(verdict.lost)))
+    console.print(_faults(tallies, len(verdict.lost), verdict.repeated))
     console.print(
         f"{lasted_s:.0f} s; {ledger.sent} deliveries, {ledger.resent} sent again; "
         f"answers {dict(ledger.answers)}; lookups {dict(ledger.lookups)}; "
@@ -51,7 +51,7 @@ def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: f
     console.print("Nothing was lost." if not verdict.faults else "The run has failed.")
 
 
-def _faults(tallies: Sequence[Tally], lost: int) -> Table:
+def _faults(tallies: Sequence[Tally], lost: int, repeated: int) -> Table:
     table = Table("fault", "times", "acked", "recovery p50", "max", "never", title="Chaos")
     for tally in tallies:
         seconds = tally.recoveries_s
@@ -65,5 +65,9 @@ def _faults(tallies: Sequence[Tally], lost: int) -> Table:
         )
     total = sum(tally.times for tally in tallies)
     table.add_section()
-    table.add_row(f"lost: {lost}", str(total), str(sum(tally.acked for tally in tallies)))
+    table.add_row(
+        f"lost: {lost}; repeated: {repeated}",
+        str(total),
+        str(sum(tally.acked for tally in tallies)),
+    )
     return table
