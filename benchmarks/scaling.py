@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks import payloads
-from benchmarks.chaos.processes import HOST, free_port, spawn
+from benchmarks.chaos.processes import HOST, spawn
 from benchmarks.chaos.rig import machinery, rig, scratch_folder
 from benchmarks.loads import closed_loop
 from benchmarks.world import ACCOUNT, Target
 from service.budget import Budget, PauseBoard
 from service.intake.broker import Broker
 from service.sandbox.graph_calls import most_over_budget
+from service.sandbox.ports import free_port
 from service.store.database import Database
 from service.store.pauses import Pauses
 

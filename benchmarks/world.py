@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from benchmarks.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service, free_port
+from benchmarks.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service
 from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
 from benchmarks.loads import BenchmarkError
+from service.sandbox.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from random import SystemRandom
 from typing import IO, TYPE_CHECKING, Self
+
+from service.sandbox.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,6 @@ PROJECT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
-_PORTS = range(20_000, 32_000)  # below the ephemeral ones, which a client may be given any moment
 _POLL_S = 0.02
 
 # Asks Linux to kill the process when its parent dies (prctl 1 is PR_SET_PDEATHSIG).
@@ -37,15 +36,6 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 
 class BrokenError(Exception):
     """A process did what it must not: it ended by itself, or did not become ready."""
-
-
-def free_port() -> int:
-    """Find a port that nobody has, and that the kernel gives no client of its own accord."""
-    while True:
-        port = SystemRandom().choice(_PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 async def spawn(

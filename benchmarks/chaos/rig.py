@@ -20,9 +20,9 @@ from benchmarks.chaos.processes import (
     GraphProcess,
     PostgresProcess,
     Service,
-    free_port,
 )
 from service.sandbox import samples
+from service.sandbox.ports import free_port
 from service.store.migration import migrate
 from service.vault import Vault
 

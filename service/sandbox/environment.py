@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from service.sandbox.folder import POSTGRES, stored_keys
+from service.sandbox.ports import free_port
 from service.sandbox.problems import RefusedError
 from service.settings import Settings
 
@@ -168,7 +169,7 @@ def _on_this_machine(url: str) -> bool:
 
 
 def _asked(host: str, port: int) -> int:
-    free = _bound(host, port)
+    free = _bound(host, port or free_port(host))
     if free is None:
         raise RefusedError(
             f"Port {port} at {host} is taken or not allowed. Stop what listens there, name another "
@@ -178,7 +179,7 @@ def _asked(host: str, port: int) -> int:
 
 
 def _bound(host: str, port: int) -> int | None:
-    """Give the port if it can be bound (any free one for 0), else None."""
+    """Give the port if it can be bound, else None."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from service.sandbox.ports import free_port
 from service.sandbox.problems import SandboxError
 
 SERVER = Path(sys.executable).with_name("nats-server")
@@ -29,7 +29,7 @@ class NatsServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
 
     @property
     def url(self) -> str:
@@ -90,8 +90,3 @@ class NatsServer:
             return False
         writer.close()
         return True
-
-
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as probe:
-        return int(probe.getsockname()[1])

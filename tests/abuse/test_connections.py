@@ -16,7 +16,7 @@ from tests.faults.rigs import Machines
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 IDLE = 10_000
-MOST_KIB_AN_IDLE_CONNECTION = 24
+MOST_KIB_AN_IDLE_CONNECTION = 40  # 9 as it runs for real; asyncio in its debug mode takes 25
 MOST_OPEN = connection.most_connections()
 ATTACKS = {
     "nothing": b"",

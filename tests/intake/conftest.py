@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -23,6 +22,7 @@ from service.intake.stream import STREAM
 from service.metrics import Metrics
 from service.model import Contact, Rules
 from service.queue import TurnQueue
+from service.sandbox.ports import free_port
 from service.store.database import Database
 from service.store.journal import Journal
 from tests.service.conftest import (
@@ -50,11 +50,6 @@ HOST = "127.0.0.1"
 def contact(user: str = "", account: str = ACCOUNT) -> Contact:
     now = datetime.now(UTC)
     return Contact(account, user or new_user(), now, now, wrote=True)
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class NatsServer:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from service.sandbox import samples
-from tests.intake.conftest import free_port
+from service.sandbox.ports import free_port
 from tests.replicas.conftest import SpawnAll
 from tests.service.conftest import (
     ACCOUNT,
