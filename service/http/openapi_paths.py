@@ -64,7 +64,7 @@ def _webhook() -> Json:
         _ANYBODY,
         {"200": text("The challenge, unchanged."), "403": problem("Forbidden")},
         parameters=[
-            query("hub.mode", {"const": "subscribe"}, "Always `subscribe`."),
+            query("hub.mode", TEXT, "Meta sends `subscribe`."),
             query("hub.verify_token", TEXT, "META_VERIFY_TOKEN.", required=True),
             query("hub.challenge", TEXT, "What is to be returned."),
         ],

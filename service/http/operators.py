@@ -42,7 +42,7 @@ class ConnectionBody(msgspec.Struct, rename="camel"):
     location_id: LocationId
     access_token: AccessToken
     login: Login = "facebook"
-    alias_ids: Annotated[list[str | int], msgspec.Meta(max_length=20)] = []
+    alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
 
 
 class OperatorRoutes:
