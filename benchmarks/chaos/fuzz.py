@@ -201,7 +201,7 @@ async def _judge(made: Rig, tried: Tried) -> None:
 
 
 def _schemathesis(seconds: float) -> bool:
-    """Run the colleagues' tests of every route in the OpenAPI document, if they are there."""
+    """Run the tests of every route in the OpenAPI document, if they are there."""
     if not SCHEMATHESIS.exists():
         print("schemathesis: no tests here")
         return True
