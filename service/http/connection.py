@@ -190,13 +190,23 @@ class Connection(web.RequestHandler):
         self.force_close()
 
 
-class _Refusal(asyncio.Protocol):
-    """A connection too many: a 503, and out."""
+class _Entrance(asyncio.Protocol):
+    """Lets a client in, or gives it a 503 and shows it out.
 
-    def __init__(self, doorway: Doorway) -> None:
+    Decides when the connection is made, not before: asyncio accepts many at once, and none of them
+    is counted until then.
+    """
+
+    def __init__(self, doorway: Doorway, let_in: Callable[[], Connection]) -> None:
         self._doorway = doorway
+        self._let_in = let_in
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not self._doorway.is_full:
+            connection = self._let_in()
+            transport.set_protocol(connection)
+            connection.connection_made(transport)
+            return
         self._doorway.tell("too many connections: refused", _address(transport))
         if isinstance(transport, asyncio.WriteTransport):
             transport.write(_raw_problem(HTTPStatus.SERVICE_UNAVAILABLE))
@@ -222,9 +232,7 @@ async def listen(
     if server.request_factory is not None:
         server.request_factory = _ending_heads(server.request_factory)
 
-    def connect() -> asyncio.Protocol:
-        if doorway.is_full:
-            return _Refusal(doorway)
+    def let_in() -> Connection:
         return Connection(
             doorway,
             leaving or Leaving(),
@@ -240,7 +248,11 @@ async def listen(
         )
 
     return await loop.create_server(
-        connect, host, port, backlog=BACKLOG, reuse_port=reuse_port or None
+        lambda: _Entrance(doorway, let_in),
+        host,
+        port,
+        backlog=BACKLOG,
+        reuse_port=reuse_port or None,
     )
 
 

@@ -1,13 +1,15 @@
 """Slow, idle and many: what a client may hold open, and that others are served meanwhile."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from benchmarks.chaos.processes import Service
-from benchmarks.chaos.rig import Rig, new_user, rig
+from benchmarks.chaos.rig import Rig, message_from, new_user, rig
 from service.http import connection
+from service.sandbox import samples
 from tests.abuse.wires import Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines
 
@@ -124,3 +126,45 @@ async def _open_and_use(service: Service, count: int) -> list[Wire]:
             assert (await wire.response())[0] == 200
         wires += some
     return wires
+
+
+async def test_connections_beyond_the_bound_are_refused_aloud(
+    machines: Machines,
+) -> None:
+    # the bound follows the limit of open files, which a child inherits from its launcher
+    launcher = ("-c", _WITH_FEW_FILES, "-m", "service")
+    async with rig(*machines) as made:
+        service = made.services[0]
+        await service.start(launcher=launcher)
+        await made.ready()
+        wires = [await Wire.to(service) for _ in range(120)]
+        turned_away = [wire for wire in wires if await _is_turned_away(wire)]
+        assert 0 < len(turned_away) < len(wires)
+        lines = [line for line in service.log.read_text().splitlines() if "too many conn" in line]
+        assert 1 <= len(lines) <= 3
+        assert json.loads(lines[0])["level"] == "warning"
+        for wire in wires:
+            await wire.close()
+        body = message_from(new_user())
+        fresh = await Wire.to(service)
+        signed = samples.signed_headers(body, made.keys.app_secret)
+        await fresh.send(post(body, *(f"{name}: {value}" for name, value in signed.items())))
+        assert (await fresh.response())[0] == 200
+        await fresh.close()
+
+
+_WITH_FEW_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (356, 356))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+async def _is_turned_away(wire: Wire) -> bool:
+    wire.writer.write(head("GET", "/healthz"))
+    try:
+        refusal = await wire.response()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return True  # a reset may overtake the answer
+    assert refusal[0] in (200, 503)
+    return refusal[0] == 503
