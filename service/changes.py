@@ -15,6 +15,7 @@ import structlog
 
 from service.errors import UnavailableError
 from service.model import identity, ig_id
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -52,10 +53,7 @@ class Subscription:
 
     async def next(self, at_most_s: float) -> bytes:
         """Wait for events, give a heartbeat if none came in time, nothing once it is over."""
-        try:
-            async with asyncio.timeout(at_most_s):
-                await self._ready.wait()
-        except TimeoutError:
+        if not await wait_at_most(self._ready, at_most_s):
             return HEARTBEAT
         events = b"".join(self._events)
         self._events.clear()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from service.model import display_name
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ class Fetching:
             )
             if not is_open or left_s <= 0:
                 return found
-            await _wait(changed, min(left_s, _LOOK_AGAIN_S))
+            await wait_at_most(changed, min(left_s, _LOOK_AGAIN_S))
 
 
 def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
@@ -139,11 +140,3 @@ def _result(cached: CachedIdentity, since: datetime) -> BackfillResult:
         display_name=display_name(cached.ig_user_id, cached.username, cached.name),
         reason=cached.last_reason if outcome == "failed" else reason,
     )
-
-
-async def _wait(event: asyncio.Event, at_most_s: float) -> None:
-    try:
-        async with asyncio.timeout(at_most_s):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,22 +96,14 @@ class Replica:
     async def run(self) -> None:
         """Read again when a notice says so, and from time to time, until cancelled."""
         while True:
-            await self._wait()
+            await wait_at_most(self._reread, REREAD_S)
+            self._reread.clear()
             try:
                 await self.read()
             except UnavailableError as error:
                 log.warning("pauses not read", error=str(error))
                 await asyncio.sleep(1)
                 self._reread.set()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(REREAD_S):
-                await self._reread.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._reread.clear()
 
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from service.queue import TurnQueue
@@ -41,26 +42,18 @@ class Sweeper:
         """Sweep until cancelled; while Postgres is away, try on."""
         while True:
             self._wake.clear()
+            is_more = False
             try:
-                found = await self.sweep()
+                is_more = await self.sweep()
             except UnavailableError as error:
-                found = 0
                 log.warning("sweep put off", error=str(error))
-            is_more = found >= min(A_ACCOUNT, self._low_water)
-            await self._rest(FULL_INTERVAL_S if is_more else INTERVAL_S)
+            await wait_at_most(self._wake, FULL_INTERVAL_S if is_more else INTERVAL_S)
 
-    async def sweep(self) -> int:
-        """Offer what is overdue; returns how many hints were taken in."""
+    async def sweep(self) -> bool:
+        """Offer what is overdue; tells whether there is likely more than was looked at."""
         if self._queue.depth >= self._low_water:
-            return 0
+            return True
         due = await self._identities.find_due(A_ACCOUNT, self._low_water, OVERDUE)
-        return sum(
-            self._queue.offer(user.ig_account_id, user.ig_user_id, is_live=False) for user in due
-        )
-
-    async def _rest(self, at_most_s: float) -> None:
-        try:
-            async with asyncio.timeout(at_most_s):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        for user in due:
+            self._queue.offer(user.ig_account_id, user.ig_user_id, is_live=False)
+        return len(due) >= min(A_ACCOUNT, self._low_water)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from service.grants import LONGEST_S
-from service.http.problems import bad_request, json_response
-from service.http.webhook import read_body
+from service.http.bodies import decode_body, read_body
+from service.http.problems import json_response
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -30,17 +30,7 @@ class GrantRoutes:
 
     async def issue(self, request: web.Request) -> web.Response:
         """Answer with a new grant; an empty body asks for ten minutes."""
-        body = _grant_body(await read_body(request))
+        body = decode_body(await read_body(request) or b"{}", GrantBody)
         response = json_response(self._grants.issue(body.expires_in))
         response.headers["Cache-Control"] = "no-store"
         return response
-
-
-def _grant_body(body: bytes) -> GrantBody:
-    try:
-        return msgspec.json.decode(body or b"{}", type=GrantBody)
-    except msgspec.ValidationError as error:
-        # msgspec names the place and the expected type, never the value
-        raise bad_request(f"The body does not fit: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_request("The body is not JSON.") from None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from aiohttp import web
 
+from service.http.bodies import decode_body, read_body
 from service.http.problems import ProblemError, bad_request, json_response
 from service.http.users import user_id
-from service.http.webhook import read_body
 from service.model import Login, identity, ig_id
 from service.store.connections import TakenError
 
@@ -94,7 +94,7 @@ class OperatorRoutes:
     async def put_connection(self, request: web.Request) -> web.Response:
         """Create or replace a connection."""
         account = _account_id(request)
-        body = _connection_body(await read_body(request))
+        body = decode_body(await read_body(request), ConnectionBody)
         aliases = [ig_id(alias) for alias in body.alias_ids]
         if None in aliases:
             raise bad_request("aliasIds: each is 1 to 32 digits.")
@@ -150,13 +150,3 @@ def _account_id(request: web.Request) -> str:
     if found is None:
         raise bad_request("igAccountId is 1 to 32 digits.")
     return found
-
-
-def _connection_body(body: bytes) -> ConnectionBody:
-    try:
-        return msgspec.json.decode(body, type=ConnectionBody)
-    except msgspec.ValidationError as error:
-        # msgspec names the place and the expected type, never the value
-        raise bad_request(f"The body does not fit: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise bad_request("The body is not JSON.") from None

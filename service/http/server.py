@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
+from service.http.bodies import MOST_BODY_BYTES
 from service.http.connection import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
 from service.http.openapi import document_route
 from service.http.problems import envelope
-from service.http.webhook import MOST_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
+from service.http.bodies import read_body
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
 from service.webhook import parse_delivery, verify_signature
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from service.intake import Intake
     from service.metrics import Metrics
     from service.webhook import Delivery
-
-MOST_BODY_BYTES = 1024 * 1024
-BODY_WITHIN_S = 10.0
 
 log = structlog.get_logger()
 
@@ -108,30 +105,3 @@ class WebhookRoutes:
         is_malformed = any(reason.startswith("malformed") for reason in delivery.skipped)
         tell = log.warning if is_malformed else log.info
         tell("items without a participant", skipped=delivery.skipped, request_id=request_id)
-
-
-async def read_body(request: web.Request) -> bytes:
-    """Read a whole body as received, within 1 MiB and 10 seconds."""
-    if (request.content_length or 0) > MOST_BODY_BYTES:
-        raise _too_large()
-    try:
-        if request.content.is_eof():  # it came with its head: a timer would cost 6 µs
-            return _bounded(request.content.read_nowait(), request.client_max_size)
-        async with asyncio.timeout(BODY_WITHIN_S):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
-    except (web.RequestPayloadError, ConnectionError):
-        raise bad_request("The body is malformed, or broke off.") from None
-    except TimeoutError:
-        raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
-
-
-def _bounded(body: bytes, most_bytes: int) -> bytes:
-    if len(body) > most_bytes:
-        raise _too_large()
-    return body
-
-
-def _too_large() -> ProblemError:
-    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is over 1 MiB.")

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from service.errors import UnavailableError, UnstorableError
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -193,7 +194,7 @@ class Listener:
                 await self._on_connected()
             while not lost.is_set():
                 yield
-                await _wait(lost, _HEARTBEAT_S)
+                await wait_at_most(lost, _HEARTBEAT_S)
                 async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                     await connection.execute("SELECT 1")
         finally:
@@ -213,14 +214,6 @@ _SESSION = {
     "statement_timeout": "30s",
     "synchronous_commit": "on",  # an ack rests on it, whatever the server's default
 }
-
-
-async def _wait(event: asyncio.Event, at_most_s: float) -> None:
-    try:
-        async with asyncio.timeout(at_most_s):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 async def _drop(connection: Session) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user, rig
-from service.http.webhook import MOST_BODY_BYTES
+from service.http.bodies import MOST_BODY_BYTES
 from service.sandbox import samples
 from tests.abuse.test_connections import resident_kib
 from tests.abuse.wires import Wire, chunked, head, is_problem, responses

@@ -12,9 +12,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from service.errors import UnavailableError
+from service.http.bodies import read_body
 from service.http.connection import listen
 from service.http.problems import REQUEST_ID, ProblemError, bad_request, envelope, json_response
-from service.http.webhook import read_body
 
 SECRET = "hunter2"
 MOST_BYTES = 1024

@@ -222,7 +222,7 @@ MUTATIONS = (
     ),
     Mutation(
         "an answer repeats nothing that was sent",
-        "service/http/operators.py",
+        "service/http/bodies.py",
         'raise bad_request("The body is not JSON.") from None',
         "raise bad_request(repr(body)) from None",
         f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
@@ -308,7 +308,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a body must come in time",
-        "service/http/webhook.py",
+        "service/http/bodies.py",
         "BODY_WITHIN_S = 10.0",
         "BODY_WITHIN_S = 3600.0",
         f"{CONNECTIONS}::test_who_is_slow_is_shown_out_while_others_are_served",
@@ -329,7 +329,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a body has an end",
-        "service/http/webhook.py",
+        "service/http/bodies.py",
         "MOST_BODY_BYTES = 1024 * 1024",
         "MOST_BODY_BYTES = 64 * 1024 * 1024",
         "tests/abuse/test_deliveries.py::test_a_body_in_chunks_may_not_have_more",

@@ -1,0 +1,14 @@
+"""Waiting, always with an end."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+async def wait_at_most(event: asyncio.Event, at_most_s: float) -> bool:
+    """Wait for an event; false if it has not come in time."""
+    try:
+        async with asyncio.timeout(at_most_s):
+            return await event.wait()
+    except TimeoutError:
+        return False
