@@ -206,7 +206,7 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
     settings = parts.settings
     half_s = settings.shutdown_timeout_seconds / 2
     sweeper = Sweeper(parts.identities, parts.queue, settings.queue_capacity)
-    fetching = Fetching(parts.identities, parts.queue)
+    fetching = Fetching(parts.identities, parts.queue, parts.rules)
     resolver = _resolver(parts, session)
     replica = _replica(parts, fetching, sweeper)
     await _patiently(replica.read)

@@ -125,6 +125,7 @@ class Budget:
             if place.wait_s is None:
                 continue
             is_late = now() > asked_at + wait_s + self._good_for_s
+            is_probe = is_probe or place.is_probe  # also where this place is forfeited
             if not is_late or forfeits == _MOST_FORFEITS:
                 return await self._take(place, ig_account_id, is_probe=is_probe)
             forfeits += 1
@@ -132,7 +133,7 @@ class Budget:
     async def _take(self, place: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
         """Take a place that has come; a pause that was made meanwhile forfeits it."""
         await self._limiter.acquire()
-        if is_probe or place.is_probe:
+        if is_probe:
             return place
         return msgspec.structs.replace(place, paused_by=self._board.reason(ig_account_id))
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.model import display_name
+from service.model import display_name, is_fresh
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from service.model import CachedIdentity
+    from service.model import CachedIdentity, Rules
     from service.queue import TurnQueue
-    from service.store.identities import Identities
+    from service.store.identities import Forced, Identities
 
 BACKFILL_LIMIT = 50
 BACKFILL_WAIT_S = 30.0
@@ -52,9 +52,10 @@ class Backfill(msgspec.Struct, frozen=True, rename="camel"):
 class Fetching:
     """Makes users due, queues them behind live messages and waits for their outcome."""
 
-    def __init__(self, identities: Identities, queue: TurnQueue) -> None:
+    def __init__(self, identities: Identities, queue: TurnQueue, rules: Rules) -> None:
         self._identities = identities
         self._queue = queue
+        self._rules = rules
         self._changed = asyncio.Event()
 
     def note_change(self) -> None:
@@ -65,18 +66,29 @@ class Fetching:
     async def refresh(self, ig_user_id: str) -> CachedIdentity | None:
         """Forget a user's failures and fetch anew, within 10 s; None if nobody is known."""
         await self._identities.clear_failures(ig_user_id)
-        found = await self._force_and_wait([ig_user_id], REFRESH_WAIT_S)
-        return found[0][0] if found else None
+        forced = await self._force([ig_user_id], anew=True)
+        if not forced.known:
+            return None
+
+        def outcome(cached: CachedIdentity) -> Outcome | None:
+            return _outcome(cached, forced.forced_at)
+
+        return (await self._settled([ig_user_id], forced, outcome, REFRESH_WAIT_S))[0]
 
     async def backfill(self, location_id: str, days: int, *, include_failed: bool) -> Backfill:
         """Fetch the most recent users of a location that lack a fresh identity, within 30 s."""
         candidates = await self._identities.find_candidates(
             location_id, timedelta(days=days), BACKFILL_LIMIT, include_failed=include_failed
         )
-        found = await self._force_and_wait(
-            candidates.ig_user_ids, BACKFILL_WAIT_S, candidates.read_at
-        )
-        results = [_result(cached, since) for cached, since in found]
+        forced = await self._force(candidates.ig_user_ids, anew=False)
+
+        def outcome(cached: CachedIdentity) -> Outcome | None:
+            is_resolved = is_fresh(cached, cached.read_at, self._rules)  # none was when it was read
+            return "resolved" if is_resolved else _outcome(cached, forced.forced_at)
+
+        known = [user for user in candidates.ig_user_ids if user in forced.known]
+        found = await self._settled(known, forced, outcome, BACKFILL_WAIT_S)
+        results = [_result(cached, outcome(cached) or "queued") for cached in found]
         counts = {o: sum(r.outcome == o for r in results) for o in ("resolved", "failed", "queued")}
         return Backfill(
             location_id=location_id,
@@ -88,35 +100,28 @@ class Fetching:
             **counts,
         )
 
-    async def _force_and_wait(
-        self, ig_user_ids: Sequence[str], wait_s: float, since: datetime | None = None
-    ) -> list[tuple[CachedIdentity, datetime]]:
-        """Make users due and wait until each is settled or blocked, or the time is up.
-
-        Whoever was fetched from `since` on is settled already.
-        """
-        if not ig_user_ids:
-            return []
-        forced = await self._identities.force(ig_user_ids, since)
+    async def _force(self, ig_user_ids: Sequence[str], *, anew: bool) -> Forced:
+        forced = await self._identities.force(ig_user_ids, anew=anew)
         for hint in forced.hints:
             self._queue.offer(hint.ig_account_id, hint.ig_user_id, is_live=False)
-        known = [ig_user_id for ig_user_id in ig_user_ids if ig_user_id in forced.known]
-        callable_users = {hint.ig_user_id for hint in forced.hints}
-        found = await self._settled(known, callable_users, forced.forced_at, wait_s)
-        return [(cached, forced.forced_at) for cached in found]
+        return forced
 
     async def _settled(
-        self, ig_user_ids: list[str], callable_users: set[str], since: datetime, wait_s: float
+        self,
+        ig_user_ids: Sequence[str],
+        forced: Forced,
+        outcome: Callable[[CachedIdentity], Outcome | None],
+        wait_s: float,
     ) -> list[CachedIdentity]:
-        deadline = asyncio.get_running_loop().time() + wait_s
+        """Wait until each user has an outcome or is blocked, or the time is up."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + wait_s
+        callable_users = {hint.ig_user_id for hint in forced.hints}
         while True:
             changed = self._changed
             found = await self._identities.watch(ig_user_ids)
-            left_s = deadline - asyncio.get_running_loop().time()
-            is_open = any(
-                cached.ig_user_id in callable_users and _outcome(cached, since) is None
-                for cached in found
-            )
+            is_open = any(c.ig_user_id in callable_users and outcome(c) is None for c in found)
+            left_s = deadline - now()
             if not is_open or left_s <= 0:
                 return found
             await wait_at_most(changed, min(left_s, _LOOK_AGAIN_S))
@@ -131,12 +136,11 @@ def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
     return "queued" if cached.pause is not None or not cached.is_participant else None
 
 
-def _result(cached: CachedIdentity, since: datetime) -> BackfillResult:
-    outcome = _outcome(cached, since) or "queued"
-    reason = None if outcome == "resolved" else cached.pause or cached.last_reason
+def _result(cached: CachedIdentity, outcome: Outcome) -> BackfillResult:
+    reasons = {"resolved": None, "failed": cached.last_reason}
     return BackfillResult(
         ig_user_id=cached.ig_user_id,
         outcome=outcome,
         display_name=display_name(cached.ig_user_id, cached.username, cached.name),
-        reason=cached.last_reason if outcome == "failed" else reason,
+        reason=reasons.get(outcome, cached.pause or cached.last_reason),
     )

@@ -172,6 +172,16 @@ def test_a_place_that_comes_late_is_forfeited_for_the_next() -> None:
     in_jumping_time(main())
 
 
+def test_a_probe_whose_place_comes_late_stays_the_probe() -> None:
+    async def main() -> None:
+        setting = Setting(place(0.0, is_probe=True))
+        setting.pauses.stalls_s = [3.0]
+        assert await setting.budget.wait_for_place(ACCOUNT) == place(0.0, is_probe=True)
+        assert [is_probe for _, _, is_probe in setting.pauses.asked] == [False, True]
+
+    in_jumping_time(main())
+
+
 def test_where_every_place_comes_late_a_worker_gives_up() -> None:
     async def main() -> None:
         setting = Setting(place(0.0))

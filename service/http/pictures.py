@@ -80,7 +80,7 @@ class PictureRoutes:
         if shown.stale or fetched_at is None or expired_at < fetched_at + EARLIEST_PICTURE_EXPIRY:
             return
         try:
-            forced = await self._identities.force([shown.ig_user_id])
+            forced = await self._identities.force([shown.ig_user_id], anew=True)
         except UnavailableError as error:
             log.warning("refresh not queued", users=1, error=str(error))
             return

@@ -47,7 +47,6 @@ class Candidates(msgspec.Struct, frozen=True):
 
     total: int
     ig_user_ids: list[str]
-    read_at: datetime | None = None
 
 
 class Identities:
@@ -89,18 +88,17 @@ class Identities:
         """Forget how often a user has failed."""
         await self._database.fetch(sql.CLEAR_FAILURES, ig_user_id)
 
-    async def force(self, ig_user_ids: Sequence[str], since: datetime | None = None) -> Forced:
-        """Make users due now, fresh or stopped ones too; a call in flight goes on.
-
-        With `since` those who have been fetched from then on are left as they are.
-        """
-        rows = await self._database.fetch(sql.FORCE, sorted(set(ig_user_ids)), since)
+    async def force(self, ig_user_ids: Sequence[str], *, anew: bool) -> Forced:
+        """Make users due now, stopped ones too, with `anew` fresh ones; calls in flight go on."""
+        rows = await self._database.fetch(
+            sql.FORCE, sorted(set(ig_user_ids)), anew, self._rules.max_failures
+        )
         hints: dict[str, DueUser] = {}
         for row in rows:
             if row["blocked"] is None:
                 hints.setdefault(row["ig_user_id"], _due(row))
         forced_at = rows[0]["forced_at"] if rows else FOREVER
-        return Forced(since or forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
+        return Forced(forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
 
     async def has_location(self, location_id: str) -> bool:
         """Tell whether any account belongs to the location."""
@@ -124,8 +122,7 @@ class Identities:
             timeout_s=SLOW_STATEMENT_S,
         )
         total = rows[0]["candidates"] if rows else 0
-        read_at = rows[0]["read_at"] if rows else None
-        return Candidates(total, [row["ig_user_id"] for row in rows], read_at)
+        return Candidates(total, [row["ig_user_id"] for row in rows])
 
     async def erase(self, ig_user_id: str) -> None:
         """Delete everything held about a user; a claim in flight can't settle any more."""

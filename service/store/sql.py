@@ -448,18 +448,18 @@ RETURNING p.ig_account_id, p.ig_user_id, p.due_at <= now() AS is_due
 CLEAR_FAILURES = """
 UPDATE instagram_user_cache SET fail_count = 0 WHERE ig_user_id = $1 AND fail_count > 0
 """
-# Takes every participant of the users; a claim that is on keeps its lease, and whoever was fetched
-# from $2 on is left alone.
+# Takes every participant of the users; a claim that is on keeps its lease. Fresh users are fetched
+# only with $2: the claim looks again, so that a call which settles meanwhile is not made twice.
 FORCE = f"""
 WITH held AS (
     SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
     WHERE p.ig_user_id = ANY ($1::text[])
     ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
 ), forced AS (
-    UPDATE instagram_participants p SET due_at = now(), forced = true FROM held h
+    UPDATE instagram_participants p SET due_at = now(),
+        forced = p.forced OR $2::boolean OR COALESCE(c.fail_count >= $3, false)
+    FROM held h LEFT JOIN instagram_user_cache c USING (ig_user_id)
     WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id AND NOT {_LEASED}
-        AND NOT EXISTS (SELECT FROM instagram_user_cache c
-            WHERE c.ig_user_id = h.ig_user_id AND c.last_fetched_at >= $2::timestamptz)
 )
 SELECT h.ig_account_id, h.ig_user_id, {_BLOCKED} AS blocked, now() AS forced_at
 FROM held h JOIN instagram_participants p USING (ig_account_id, ig_user_id)
@@ -486,7 +486,7 @@ WITH accounts AS (
 ), users AS (
     SELECT ig_user_id, max(last_message_at) AS last_message_at FROM found GROUP BY ig_user_id
 )
-SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates, now() AS read_at
+SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
 FROM users ORDER BY last_message_at DESC, ig_user_id LIMIT $8
 """
 ERASE = (

@@ -12,7 +12,8 @@ from service.http.bodies import MOST_BODY_BYTES
 from service.sandbox import samples
 from tests.abuse.test_connections import resident_kib
 from tests.abuse.wires import Wire, chunked, head, is_problem, responses
-from tests.faults.rigs import Machines, eventually
+from tests.faults.rigs import Machines
+from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -139,7 +140,7 @@ async def test_a_flood_past_the_queue_is_acknowledged_and_named_later(machines: 
         assert json.loads(status.body)["queue"]["depth"] <= 20
         assert await made.metric("instagram_queue_turned_away_total") > 0
         await made.control_graph("settings", held=False)
-        await eventually(lambda: _all_named(made, users), within_s=90)
+        await until(lambda: _all_named(made, users), within_s=90)
 
 
 async def _all_named(made: Rig, users: list[str]) -> bool:

@@ -1,7 +1,6 @@
 """The real processes for tests that break or press them: PostgreSQL, Graph and the service."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest_asyncio
 
 from benchmarks.chaos.processes import GraphProcess, PostgresProcess
 from benchmarks.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
+from tests.until import until
 
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
 
@@ -31,13 +31,6 @@ async def shared_rig(machines: Machines) -> AsyncIterator[Rig]:
         yield made
 
 
-async def eventually(check: Callable[[], Awaitable[bool]], within_s: float = 30) -> None:
-    """Return once the check holds; raises TimeoutError."""
-    async with asyncio.timeout(within_s):
-        while not await check():  # noqa: ASYNC110 - another process's event
-            await asyncio.sleep(0.05)
-
-
 async def identity_of(rig: Rig, user: str) -> dict[str, Any]:
     """Look a user up."""
     answer = await rig.look_up(user)
@@ -53,4 +46,4 @@ async def named(rig: Rig, *users: str) -> None:
         states = [(await identity_of(rig, user))["state"] for user in users]
         return set(states) == {"resolved"}
 
-    await eventually(all_resolved)
+    await until(all_resolved)

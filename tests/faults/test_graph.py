@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.chaos.faults import FAULTS, Fault
 from benchmarks.chaos.rig import Rig, new_user
-from tests.faults.rigs import eventually, identity_of, named
+from tests.faults.rigs import identity_of, named
+from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,7 +47,7 @@ async def test_a_user_whom_graph_does_not_tell_has_the_reason(
     async def all_have_one() -> bool:
         return None not in (await found()).values()
 
-    await eventually(all_have_one)
+    await until(all_have_one)
     assert await found() == troubles
     await _is_well(shared_rig)
 
@@ -61,7 +62,7 @@ async def test_an_outage_pauses_all_calls_and_its_users_keep_their_tries(shared_
             rows = await shared_rig.fetch("SELECT reason FROM instagram_pauses")
             return [row["reason"] for row in rows] == ["outage"]
 
-        await eventually(is_paused)
+        await until(is_paused)
         assert (await shared_rig.write_as(new_user())).status == 200
     finally:
         await shared_rig.control_graph("answer", answer=None)
@@ -91,7 +92,7 @@ async def _has_name_or_reason(rig: Rig, users: Sequence[str]) -> None:
         found = [await identity_of(rig, user) for user in users]
         return all(identity["state"] == "resolved" or identity["reason"] for identity in found)
 
-    await eventually(all_have)
+    await until(all_have)
 
 
 async def _is_well(rig: Rig) -> None:

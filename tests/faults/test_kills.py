@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.chaos.rig import Rig, new_user
-from tests.faults.rigs import eventually, named
+from tests.faults.rigs import named
+from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -15,7 +16,7 @@ async def _with_calls_under_way(rig: Rig, users: list[str]) -> None:
     async def is_asked() -> bool:
         return len(await rig.graph_calls(users[0])) > 0
 
-    await eventually(is_asked)
+    await until(is_asked)
 
 
 async def test_a_kill_in_the_middle_of_calls_costs_nobody_a_name(shared_rig: Rig) -> None:
@@ -41,7 +42,7 @@ async def test_a_stop_waits_for_the_calls_under_way(shared_rig: Rig) -> None:
     async def is_asked() -> bool:
         return len(await shared_rig.graph_calls(users[0])) > 0
 
-    await eventually(is_asked)
+    await until(is_asked)
     assert await service.stop() == 0
     await shared_rig.control_graph("latency", ms=0)
     asked = {call["igUserId"] for call in await shared_rig.graph_calls()} & set(users)

@@ -35,8 +35,8 @@ from tests.service.conftest import (
     settings,
     spawn,
     start,
-    until,
 )
+from tests.until import until
 
 __all__ = ["_quiet_logs", "db", "environment", "graph", "settings", "spawn", "start"]
 
@@ -85,6 +85,17 @@ class NatsServer:
     def send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
+
+    async def freeze(self) -> None:
+        """Stop every thread of it, and return once they stand."""
+        self.send(signal.SIGSTOP)
+        assert self._process is not None
+        states = list(Path(f"/proc/{self._process.pid}/task").glob("*/stat"))
+
+        async def stands() -> bool:
+            return all(state.read_text().rpartition(") ")[2].startswith("T") for state in states)
+
+        await until(stands)
 
     async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         self.send(signal.SIGCONT)

@@ -13,7 +13,8 @@ from service.intake.known import Known
 from service.queue import TurnQueue
 from service.store.journal import Journalled
 from tests.intake.conftest import contact, stored_users, until_stored
-from tests.service.conftest import OTHER_ACCOUNT, fetch_row, new_user, until
+from tests.service.conftest import OTHER_ACCOUNT, fetch_row, new_user
+from tests.until import until
 
 
 async def test_what_is_accepted_becomes_a_participant(

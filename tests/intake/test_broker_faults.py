@@ -22,8 +22,8 @@ from tests.service.conftest import (
     Start,
     new_user,
     run_command,
-    until,
 )
+from tests.until import until
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from signal import SIGSTOP
 
 import asyncpg
 import nats
@@ -15,7 +14,7 @@ from service.intake.arrivals import Arrivals
 from service.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.intake.stream import STREAM
 from tests.intake.conftest import Cluster, NatsServer, contact, until_stored
-from tests.service.conftest import until
+from tests.until import until
 
 START_WITHIN_S = 30
 
@@ -97,7 +96,7 @@ async def test_nothing_acknowledged_is_lost_with_a_node(
         if how == "killed":
             await node.stop()
         else:
-            node.send(SIGSTOP)
+            await node.freeze()
         await sender.more()
         await node.stop()
         await node.start()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from signal import SIGCONT, SIGSTOP, SIGTERM
+from signal import SIGCONT, SIGTERM
 
 import asyncpg
 import msgspec
@@ -25,7 +25,8 @@ from service.store.database import Database
 from service.store.journal import Journal
 from tests.intake.conftest import Link, NatsServer, contact, stored_users, until_stored
 from tests.intake.suite import *  # noqa: F403 - the suite that every intake passes
-from tests.service.conftest import new_user, until
+from tests.service.conftest import new_user
+from tests.until import until
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ async def test_acks_and_journalling_resume_when_the_broker_is_back(
 async def test_a_frozen_broker_refuses_within_three_seconds_and_heals(
     intake: Intake, broker: NatsServer, db: asyncpg.Connection
 ) -> None:
-    broker.send(SIGSTOP)
+    await broker.freeze()
     async with asyncio.timeout(3):
         with pytest.raises(UnavailableError):
             await intake.accept([contact()])

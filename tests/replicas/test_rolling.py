@@ -21,8 +21,8 @@ from tests.service.conftest import (
     ServiceProcess,
     Spawn,
     new_user,
-    until,
 )
+from tests.until import until
 
 
 @dataclass

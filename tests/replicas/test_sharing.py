@@ -6,7 +6,8 @@ from itertools import cycle
 
 from service.sandbox.graph import GraphSimulator
 from tests.replicas.conftest import SpawnAll
-from tests.service.conftest import ACCOUNT, LOCATION, TOKEN, Client, Database, new_user, until
+from tests.service.conftest import ACCOUNT, LOCATION, TOKEN, Client, Database, new_user
+from tests.until import until
 
 BUDGET = 25
 JITTER_S = 0.1  # calls are timed where they arrive: a busy machine moves them by so much

@@ -9,7 +9,8 @@ from benchmarks.chaos.rig import ACCOUNTS, Rig, new_user, rig
 from service.errors import SealError
 from service.settings import Settings
 from service.vault import Vault
-from tests.faults.rigs import Machines, eventually, identity_of, named
+from tests.faults.rigs import Machines, identity_of, named
+from tests.until import until
 
 KEYS = (
     "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=",
@@ -122,7 +123,7 @@ async def _live_through_much(made: Rig) -> list[bytes]:
     answers = [(await made.write_as(good, consent)).body]
     await named(made, good)
     answers.append((await made.write_as(dead)).body)
-    await eventually(lambda: _is_invalid(made))
+    await until(lambda: _is_invalid(made))
     put = await made.ask(
         "PUT",
         f"/connections/{ACCOUNTS[0]}",

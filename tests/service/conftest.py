@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import aiohttp
 import asyncpg
@@ -25,6 +25,7 @@ from service.app import Running, service
 from service.sandbox import samples
 from service.sandbox.graph import GraphSimulator
 from service.settings import Settings
+from tests.until import until
 
 PROJECT = Path(__file__).parents[2]
 API = "/api/social/instagram"
@@ -38,7 +39,6 @@ SECRETS = (TOKEN, OTHER_TOKEN, APP_SECRET, VERIFY_TOKEN, INBOX_KEY, OPERATOR_KEY
 
 Database = asyncpg.Connection
 Json = Any
-Found = TypeVar("Found")
 
 _user_numbers = itertools.count(1)
 
@@ -58,14 +58,6 @@ class Spawn(Protocol):
 def new_user() -> str:
     """Give an id that no other user of this run has."""
     return f"12544591546{next(_user_numbers):07d}"
-
-
-async def until(condition: Callable[[], Awaitable[Found]], within_s: float = 20) -> Found:
-    """Ask again and again until the answer is true, and give it."""
-    async with asyncio.timeout(within_s):
-        while not (found := await condition()):  # noqa: ASYNC110 - not our event
-            await asyncio.sleep(0.01)
-        return found
 
 
 async def fetch_row(db: Database, query: str, *args: object) -> asyncpg.Record:

@@ -17,8 +17,8 @@ from tests.service.conftest import (
     Start,
     fetch_row,
     new_user,
-    until,
 )
+from tests.until import until
 
 FAILURE = "SELECT fail_count, last_error FROM instagram_user_cache WHERE ig_user_id = $1"
 DUE_IN = "SELECT due_at - now() FROM instagram_participants WHERE ig_user_id = $1"

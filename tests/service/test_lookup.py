@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from service.sandbox.graph import GraphSimulator
-from tests.service.conftest import ACCOUNT, Client, Database, new_user, until
+from tests.service.conftest import ACCOUNT, Client, Database, new_user
+from tests.until import until
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 EXPIRE = "UPDATE instagram_user_cache SET expires_at = now() - interval '1 s'"

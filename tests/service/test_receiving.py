@@ -29,8 +29,8 @@ from tests.service.conftest import (
     Start,
     fetch_row,
     new_user,
-    until,
 )
+from tests.until import until
 
 MIB = 1024 * 1024
 PARTICIPANTS = "SELECT ig_account_id, ig_user_id FROM instagram_participants"

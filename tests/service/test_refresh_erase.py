@@ -13,8 +13,8 @@ from tests.service.conftest import (
     Database,
     Start,
     new_user,
-    until,
 )
+from tests.until import until
 
 MISSING = "999999999999"
 

@@ -17,8 +17,8 @@ from tests.service.conftest import (
     Start,
     fetch_row,
     new_user,
-    until,
 )
+from tests.until import until
 
 CACHED = "SELECT * FROM instagram_user_cache WHERE ig_user_id = $1"
 

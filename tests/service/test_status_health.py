@@ -7,7 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import service.http.health
 from service.sandbox.graph import GraphSimulator
-from tests.service.conftest import ACCOUNT, SECRETS, Client, Database, Start, new_user, until
+from tests.service.conftest import ACCOUNT, SECRETS, Client, Database, Start, new_user
+from tests.until import until
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 

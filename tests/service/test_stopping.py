@@ -27,8 +27,8 @@ from tests.service.conftest import (
     Start,
     new_user,
     run_command,
-    until,
 )
+from tests.until import until
 
 TAG = "[Instagram Messaging Profile]"
 FIELDS = {"ig_user_id", "ig_account_id", "outcome", "duration_ms"}

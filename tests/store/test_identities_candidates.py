@@ -1,8 +1,8 @@
 """Whom a backfill may fetch."""
 
-import msgspec
 import pytest
 
+from service.store.claims import Claim, Claims, Refusal
 from service.store.identities import Candidates, Identities
 
 from .tables import (
@@ -30,10 +30,9 @@ async def _connected(tables: Tables) -> None:
 async def find(
     identities: Identities, at_most: int = 50, days: int = 7, *, include_failed: bool = False
 ) -> Candidates:
-    found = await identities.find_candidates(
+    return await identities.find_candidates(
         "loc_1", days * DAY, at_most, include_failed=include_failed
     )
-    return msgspec.structs.replace(found, read_at=None)
 
 
 @pytest.mark.parametrize("include_failed", [False, True])
@@ -153,13 +152,22 @@ async def test_a_user_in_flight_is_a_candidate_still(
     assert await find(identities) == Candidates(1, [USER])
 
 
-async def test_a_candidate_who_was_fetched_meanwhile_is_not_forced(
-    identities: Identities, tables: Tables
+async def test_a_candidate_who_was_fetched_meanwhile_is_not_fetched_again(
+    identities: Identities, claims: Claims, tables: Tables
 ) -> None:
     await tables.participate()
-    found = await identities.find_candidates("loc_1", 7 * DAY, 50, include_failed=False)
+    found = await find(identities)
     await tables.cache(last_fetched_at=NOW)
     await tables.execute("UPDATE instagram_participants SET due_at = NULL")
-    forced = await identities.force(found.ig_user_ids, found.read_at)
-    assert forced.known == {USER}
-    assert await tables.value("SELECT forced FROM instagram_participants") is False
+    await identities.force(found.ig_user_ids, anew=False)
+    assert await claims.take(ACCOUNT, USER) == Refusal("fresh")
+
+
+async def test_a_candidate_who_is_stopped_may_be_claimed(
+    identities: Identities, claims: Claims, tables: Tables
+) -> None:
+    await tables.participate(due_at=None)
+    await tables.cache(fail_count=5, last_failed_at=-HOUR)
+    found = await find(identities, include_failed=True)
+    await identities.force(found.ig_user_ids, anew=False)
+    assert isinstance(await claims.take(ACCOUNT, USER), Claim)

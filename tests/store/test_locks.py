@@ -70,7 +70,7 @@ def fail(database: Database) -> Awaitable[object]:
 
 
 def force(database: Database) -> Awaitable[object]:
-    return Identities(database, Rules()).force(USERS[::-1])
+    return Identities(database, Rules()).force(USERS[::-1], anew=True)
 
 
 def schedule_stale(database: Database) -> Awaitable[object]:
