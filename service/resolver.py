@@ -51,6 +51,7 @@ _LEVELS = {
     "token_invalid": "error",
     "token_unreadable": "error",
     "budget": "info",
+    "stopping": "info",
 }
 
 log = structlog.get_logger()
@@ -96,6 +97,7 @@ class Resolver:
         # turns until the last moment.
         self._turnstile = asyncio.Semaphore(min(workers, max(2, math.ceil(calls_per_second))))
         self._tasks: list[asyncio.Task[None]] = []
+        self._waits: set[asyncio.Timeout] = set()  # for a place; the stop ends them
 
     async def run(self) -> None:
         """Work until the queue closes; an error that nobody expects ends the pool."""
@@ -105,8 +107,13 @@ class Resolver:
             ]
 
     async def drain(self, timeout_s: float) -> None:
-        """Finish the calls in flight, then give up the rest aloud; their claims lapse."""
+        """Finish the calls in flight, then give up the rest aloud; their claims lapse.
+
+        Who only waits for a place in the budget gives its claim back at once.
+        """
         self._queue.close()
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
         running = [task for task in self._tasks if not task.done()]
         if not running:
             return
@@ -172,8 +179,21 @@ class Resolver:
             return None
 
     async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
-        with self._metrics.budget_wait_seconds.time():
-            place = await self._budget.wait_for_place(claim.ig_account_id, is_probe=is_probe)
+        """Wait for the budget; raises PutOffError if the call may not be made, or at the stop."""
+        if self._queue.is_closed:
+            raise PutOffError("stopping")
+        wait = asyncio.timeout(None)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                with self._metrics.budget_wait_seconds.time():
+                    place = await self._budget.wait_for_place(
+                        claim.ig_account_id, is_probe=is_probe
+                    )
+        except TimeoutError:
+            raise PutOffError("stopping") from None
+        finally:
+            self._waits.discard(wait)
         if place is None:
             raise PutOffError("budget")
         if place.paused_by is not None:

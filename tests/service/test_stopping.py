@@ -77,6 +77,26 @@ async def test_a_stop_finishes_the_calls_in_flight(
     assert await db.fetchval(fetched) == 5
 
 
+async def test_a_stop_waits_for_no_place_in_the_budget_and_gives_the_claim_back(
+    spawn: Spawn, graph: GraphSimulator, db: Database
+) -> None:
+    process = await spawn(GRAPH_CALLS_PER_SECOND="0.1", SHUTDOWN_TIMEOUT_SECONDS="60")
+    await process.client.connect()
+    first, second = new_user(), new_user()
+    await process.client.write(first)
+    await process.client.until_state(first, "resolved")
+    await process.client.write(second)
+    claimed = "SELECT count(*) FROM instagram_participants WHERE lease IS NOT NULL"
+    await until(lambda: db.fetchval(claimed))
+    assert await process.stop() == 0
+    assert [call.ig_user_id for call in graph.calls] == [first]
+    assert await db.fetchval(claimed) == 0
+    due = "SELECT ig_user_id FROM instagram_participants WHERE due_at <= now()"
+    assert await db.fetchval(due) == second
+    (put_off,) = [line for line in process.lines() if line.get("reason") == "stopping"]
+    assert put_off["ig_user_id"] == second
+
+
 async def test_a_stop_abandons_aloud_what_does_not_end(spawn: Spawn, graph: GraphSimulator) -> None:
     process = await spawn(GRAPH_TIMEOUT_SECONDS="30", SHUTDOWN_TIMEOUT_SECONDS="0.4")
     await process.client.connect()
