@@ -27,6 +27,7 @@ from service.sandbox.graph_calls import most_over_budget
 from service.sandbox.ports import free_port
 from service.store.database import Database
 from service.store.pauses import Pauses
+from service.store.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,7 +110,8 @@ async def _call(dsn: str, rate: float, seconds: float) -> list[float]:
                 times.append(time.monotonic())
 
     async with Database.connect(dsn) as database:
-        budget = Budget(Pauses(database), PauseBoard(), rate, lambda *_: None)
+        places = Places(database, 1 / rate)
+        budget = Budget(places, Pauses(database), PauseBoard(), lambda *_: None)
         await asyncio.gather(*(work(budget) for _ in range(WORKERS)))
     return times
 

@@ -47,6 +47,7 @@ from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.migration import migrate
 from service.store.pauses import Pauses
+from service.store.places import Places
 from service.sweeper import Sweeper
 from service.vault import Vault
 
@@ -243,7 +244,8 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
 
 def _resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
     settings = parts.settings
-    budget = Budget(parts.pauses, parts.board, settings.graph_calls_per_second, parts.queue.hold)
+    places = Places(parts.database, 1 / settings.graph_calls_per_second)
+    budget = Budget(places, parts.pauses, parts.board, parts.queue.hold)
     graph = GraphClient(
         session,
         {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url},

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.graph import Usage
-    from service.store.pauses import Pause, Pauses, Reservation
+    from service.store.pauses import Pause, Pauses
+    from service.store.places import Places, Reservation
 
 SLOW_FROM_PERCENT = 75.0
 FULL_PERCENT = 100.0
@@ -79,16 +80,17 @@ class Budget:
 
     def __init__(
         self,
+        places: Places,
         pauses: Pauses,
         board: PauseBoard,
-        calls_per_second: float,
         on_slow: Callable[[str, float], None],
     ) -> None:
+        self._places = places
         self._pauses = pauses
         self._board = board
-        self._interval_s = 1 / calls_per_second
+        self._interval_s = places.interval_s
         self._on_slow = on_slow
-        burst = max(1.0, calls_per_second * _BURST_S)
+        burst = max(1.0, _BURST_S / self._interval_s)
         self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
         self._limiter = AsyncLimiter(burst, burst * self._interval_s)
         self._usage: dict[str, Usage] = {}
@@ -112,20 +114,19 @@ class Budget:
         now = asyncio.get_running_loop().time
         deadline, forfeits = now() + self.patience_s, 0
         while True:
-            asked_at = now()
-            place = await self._pauses.reserve(ig_account_id, self._interval_s, is_probe=is_probe)
+            place = await self._places.reserve(ig_account_id, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
-            wait_s = place.wait_s
-            if wait_s is None:
-                wait_s = max(place.full_for_s or 0.0, _LEAST_WAIT_S)
-            if now() + wait_s > deadline:
+            until_s = place.at_s
+            if until_s is None:
+                until_s = now() + max(place.full_for_s or 0.0, _LEAST_WAIT_S)
+            if until_s > deadline:
                 return None
-            await asyncio.sleep(max(wait_s, 0.0))
-            if place.wait_s is None:
+            await asyncio.sleep(max(0.0, until_s - now()))
+            if place.at_s is None:
                 continue
-            is_late = now() > asked_at + wait_s + self._good_for_s
             is_probe = is_probe or place.is_probe  # also where this place is forfeited
+            is_late = now() > place.at_s + self._good_for_s
             if not is_late or forfeits == _MOST_FORFEITS:
                 return await self._take(place, ig_account_id, is_probe=is_probe)
             forfeits += 1

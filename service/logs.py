@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 TAG = "[Instagram Messaging Profile]"
+_TELL_EVERY_S = 10.0
+
+_log = structlog.get_logger()
 
 
 def configure_logs(log_format: str | None, log_level: str) -> None:
@@ -79,6 +83,31 @@ def _let_go() -> None:
         sys.stdout.flush()
     except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+
+
+class SparingLog:
+    """Warns of an event at once, and of its repetitions together ten seconds later, counted.
+
+    For what strangers or a flood can make happen as often as they like; the fields of a line that
+    counts are the last repetition's.
+    """
+
+    def __init__(self) -> None:
+        self._repeated: dict[str, tuple[int, dict[str, object]]] = {}
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write a line, or count what would have been one."""
+        if event in self._repeated:
+            self._repeated[event] = (self._repeated[event][0] + 1, fields)
+            return
+        _log.warning(event, **fields, count=1)
+        self._repeated[event] = (0, fields)
+        asyncio.get_running_loop().call_later(_TELL_EVERY_S, self._tell_repetitions, event)
+
+    def _tell_repetitions(self, event: str) -> None:
+        count, fields = self._repeated.pop(event)
+        if count:
+            _log.warning(event, **fields, count=count)
 
 
 class _LineWriter:

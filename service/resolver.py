@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from service.model import Profile
     from service.queue import Hint, TurnQueue
     from service.store.claims import Claims
-    from service.store.pauses import Reservation
+    from service.store.places import Reservation
     from service.vault import Vault
 
 SECOND_TRY_S = (0.8, 1.2)

@@ -32,6 +32,7 @@ from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.journal import Journal
 from service.store.pauses import Pauses
+from service.store.places import Places
 from service.vault import Vault
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Gate:
     """Lets calls of one account through: 2 a second, inside the budget, never into a pause."""
 
     def __init__(
-        self, ig_account_id: str, pauses: Pauses, checkup: Checkup, rate: float, meter: Meter
+        self, ig_account_id: str, places: Places, pauses: Pauses, checkup: Checkup, meter: Meter
     ) -> None:
         self._ig_account_id = ig_account_id
         self._pauses = pauses
@@ -68,7 +69,7 @@ class Gate:
         self._board = PauseBoard()
         self._next_at = 0.0
         self._is_probe = False
-        self._budget = Budget(pauses, self._board, rate, self._slow_down)
+        self._budget = Budget(places, pauses, self._board, self._slow_down)
 
     async def allow(self) -> None:
         """Return when a call may be made; raises PausedError if that is not soon."""
@@ -126,7 +127,7 @@ class MetaImport:
         rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
         self.recorder = Recorder(Journal(database, rules), {})
         self._vault = Vault(secret_values(settings.token_encryption_keys))
-        self._rate = settings.graph_calls_per_second
+        self._places = Places(database, 1 / settings.graph_calls_per_second)
         self._database = database
         self._checkup = Checkup(database, rules)
         self._pauses = Pauses(database)
@@ -166,7 +167,7 @@ class MetaImport:
         return False
 
     async def _read(self, connection: CheckedConnection, account: Account) -> None:
-        gate = Gate(account.ig_account_id, self._pauses, self._checkup, self._rate, self._meter)
+        gate = Gate(account.ig_account_id, self._places, self._pauses, self._checkup, self._meter)
         conversations = Conversations(
             self._meta,
             account,

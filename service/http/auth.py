@@ -10,10 +10,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import structlog
 from aiohttp import web
 
 from service.http.problems import ProblemError
+from service.logs import SparingLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +27,6 @@ GRANT_UNTIL = web.RequestKey("grant_until", datetime)
 _WINDOW_S = 60.0
 _MOST_ADDRESSES = 10_000
 _SCHEME = "bearer "
-
-log = structlog.get_logger()
 
 
 class Keyring:
@@ -45,6 +43,7 @@ class Keyring:
         self._operator = [_digest(key) for key in operator_keys]
         self._on_wrong = on_wrong
         self._wrong = _WrongKeys(clock)
+        self._log = SparingLog()
 
     def for_inbox(self, handler: Handler) -> Handler:
         """Guard a handler: inbox and operator keys."""
@@ -92,7 +91,7 @@ class Keyring:
         """Count a wrong key; raises 429 once an address has sent too many in a minute."""
         self._on_wrong()
         if self._wrong.count(address) > WRONG_KEYS_A_MINUTE:
-            log.warning("too many wrong keys", address=address)
+            self._log.warning("too many wrong keys", address=address)
             raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "Too many wrong keys from this address; wait a minute.",

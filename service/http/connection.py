@@ -11,12 +11,12 @@ import resource
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from service.http.leaving import Leaving
 from service.http.problems import new_request_id, problem_body, problem_response
+from service.logs import SparingLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,6 @@ MOST_HEADERS = 100
 MOST_LINE_BYTES = 8190
 BACKLOG = 1024
 _SPARE_FILES = 256  # for Postgres, Graph, the broker and the log
-_TELL_EVERY_S = 10.0
 
 _NOTES = {
     HTTPStatus.BAD_REQUEST: "The request is not valid HTTP.",
@@ -44,19 +43,16 @@ _NOTES = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "An unexpected error; see the log.",
 }
 
-log = structlog.get_logger()
-
 
 class Doorway:
     """Counts the open connections of one listening port and tells of those that misbehave.
 
-    Beyond `most` a client gets a 503 and is shown out. What clients do wrong costs at most one
-    log line in ten seconds for each kind, with how often it happened.
+    Beyond `most` a client gets a 503 and is shown out.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._told: dict[str, int] = {}
+        self._log = SparingLog()
         self.open = 0
 
     @property
@@ -65,17 +61,8 @@ class Doorway:
         return self.open >= self._most
 
     def tell(self, event: str, address: str | None) -> None:
-        """Log an event at once, and its repetitions together a while later."""
-        if event in self._told:
-            self._told[event] += 1
-            return
-        log.warning(event, address=address, open_connections=self.open, count=1)
-        self._told[event] = 0
-        asyncio.get_running_loop().call_later(_TELL_EVERY_S, self._tell_again, event)
-
-    def _tell_again(self, event: str) -> None:
-        if count := self._told.pop(event):
-            log.warning(event, open_connections=self.open, count=count)
+        """Log what a client did wrong."""
+        self._log.warning(event, address=address, open_connections=self.open)
 
 
 class Connection(web.RequestHandler):

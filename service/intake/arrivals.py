@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import structlog
-
-from service.logs import TAG
+from service.logs import TAG, SparingLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.store.journal import Journal
 
-log = structlog.get_logger()
-
 
 class Arrivals:
     """Journals contacts and puts who is due on the queue; every intake ends here."""
@@ -29,6 +25,7 @@ class Arrivals:
         self._known = known
         self._queue = queue
         self._metrics = metrics
+        self._log = SparingLog()
 
     def sift(self, contacts: Sequence[Contact]) -> list[Contact]:
         """Give the contacts that need a statement; the others' users are queued if due."""
@@ -58,7 +55,7 @@ class Arrivals:
     def _offer(self, ig_account_id: str, ig_user_id: str) -> None:
         if self._queue.is_full:
             self._metrics.turned_away.inc()
-            log.warning(
+            self._log.warning(
                 f"{TAG} queue full: left to the sweeper",
                 ig_user_id=ig_user_id,
                 ig_account_id=ig_account_id,

@@ -285,45 +285,82 @@ WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
 
 # The budget and the pauses
 
-# $5: the caller is the probe already, and asks for its second try. A pause that has run out becomes
-# a probe only with a place: what finds the budget full leaves the probe to the next.
+# $1: the interval between places; $2: how far ahead one may be. A place is a time of the server's
+# clock, so the answer says what that clock reads.
+
+# $4: how long a probe may take; $5: the caller is the probe already, and asks for its second try.
+# A pause that has run out becomes a probe only with a place: what finds the budget full leaves the
+# probe to the next.
 RESERVE = """
 WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND COALESCE(x.probing_until > now(), false))
             AS is_paused
-    FROM instagram_pauses x WHERE x.scope IN ('app', $1)
+    FROM instagram_pauses x WHERE x.scope IN ('app', $3)
 ), over AS (
     SELECT x.scope FROM instagram_pauses x
-    WHERE x.scope IN ('app', $1) AND x.until <= now()
+    WHERE x.scope IN ('app', $3) AND x.until <= now()
         AND ($5::boolean OR COALESCE(x.probing_until <= now(), true))
         AND NOT EXISTS (SELECT FROM here WHERE is_paused)
     ORDER BY x.scope FOR UPDATE
 ), slot AS (
     INSERT INTO instagram_budget AS b (scope, next_at)
-    SELECT 'app', now() + $2::interval
+    SELECT 'app', now() + $1::interval
     WHERE NOT EXISTS (SELECT FROM here WHERE is_paused)
         AND (SELECT count(*) FROM here) = (SELECT count(*) FROM over)
     ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
-        GREATEST(b.next_at, now()), now() + $3::interval) + $2::interval
+        GREATEST(b.next_at, now()), now() + $2::interval) + $1::interval
         / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
-    WHERE b.next_at <= now() + $3::interval
-        OR b.next_at > now() + 2 * $3::interval + $2::interval * 1000
-    RETURNING b.next_at - $2::interval
+    WHERE b.next_at <= now() + $2::interval
+        OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
+    RETURNING b.next_at - $1::interval
         / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS at
 ), probe AS (
     UPDATE instagram_pauses x SET probing_until = now() + $4::interval
     FROM over o WHERE x.scope = o.scope AND EXISTS (SELECT FROM slot)
     RETURNING x.scope
 )
-SELECT EXTRACT(epoch FROM s.at - clock_timestamp())::float8 AS wait_s,
+SELECT EXTRACT(epoch FROM s.at)::float8 AS at_s,
+    EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s,
     h.reason AS paused_by, h.scope AS paused_scope, EXISTS (SELECT FROM probe) AS is_probe,
-    (SELECT EXTRACT(epoch FROM b.next_at - now() - $3::interval)::float8
+    (SELECT EXTRACT(epoch FROM b.next_at - now() - $2::interval)::float8
         FROM instagram_budget b WHERE b.scope = 'app') AS full_for_s
 FROM (SELECT) AS one
 LEFT JOIN slot s ON true
 LEFT JOIN LATERAL (
     SELECT reason, scope FROM here WHERE is_paused ORDER BY until DESC LIMIT 1) AS h ON true
+"""
+# The same for many at once, as long as neither the app nor the account has a pause, run out or not.
+RESERVE_TOGETHER = """
+WITH asked AS (
+    SELECT a.nth, NOT EXISTS (
+        SELECT FROM instagram_pauses x WHERE x.scope IN ('app', a.scope)) AS is_plain
+    FROM unnest($3::text[]) WITH ORDINALITY AS a (scope, nth)
+), budget AS (
+    SELECT CASE WHEN b.next_at <= now() + $2::interval
+            OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
+            THEN LEAST(GREATEST(b.next_at, now()), now() + $2::interval) END AS first_at,
+        $1::interval / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS step,
+        b.next_at
+    FROM instagram_budget b WHERE b.scope = 'app' FOR UPDATE
+), placed AS (
+    SELECT p.nth, b.first_at + b.step * (row_number() OVER (ORDER BY p.nth) - 1) AS at
+    FROM asked p, budget b WHERE p.is_plain
+), given AS (
+    SELECT nth, at FROM placed WHERE at <= now() + $2::interval
+), taken AS (
+    UPDATE instagram_budget b SET next_at = g.last_at + g.step
+    FROM (SELECT max(at) AS last_at, max(step) AS step FROM given, budget) AS g
+    WHERE b.scope = 'app' AND g.last_at IS NOT NULL
+    RETURNING b.next_at
+)
+SELECT a.is_plain AND b.next_at IS NOT NULL AS is_plain,
+    EXTRACT(epoch FROM g.at)::float8 AS at_s,
+    EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s,
+    NULL AS paused_by, NULL AS paused_scope, false AS is_probe,
+    EXTRACT(epoch FROM COALESCE(t.next_at, b.next_at) - now() - $2::interval)::float8 AS full_for_s
+FROM asked a LEFT JOIN given g USING (nth) LEFT JOIN budget b ON true LEFT JOIN taken t ON true
+ORDER BY a.nth
 """
 
 PACE = """

@@ -10,6 +10,7 @@ from service.model import Rules
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.pauses import Pauses
+from service.store.places import Places
 
 from .world import ACCOUNT, LOCATION, World, ago, user
 
@@ -86,7 +87,9 @@ def meter() -> Meter:
 
 async def test_calls_of_an_account_keep_their_distance(database_url: str, meter: Meter) -> None:
     async with Database.connect(database_url, pool_size=2) as database:
-        gate = Gate(ACCOUNT, Pauses(database), Checkup(database, Rules()), 1000, meter)
+        gate = Gate(
+            ACCOUNT, Places(database, 0.001), Pauses(database), Checkup(database, Rules()), meter
+        )
         loop, starts = asyncio.get_running_loop(), []
         for _ in range(3):
             await gate.allow()
@@ -99,7 +102,7 @@ async def test_a_long_pause_ends_the_account(database_url: str, meter: Meter) ->
     async with Database.connect(database_url, pool_size=2) as database:
         pauses = Pauses(database)
         await pauses.pause(f"account:{ACCOUNT}", "throttled", 3600)
-        gate = Gate(ACCOUNT, pauses, Checkup(database, Rules()), 1000, meter)
+        gate = Gate(ACCOUNT, Places(database, 0.001), pauses, Checkup(database, Rules()), meter)
         with pytest.raises(PausedError, match="throttled"):
             await gate.allow()
 

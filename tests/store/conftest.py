@@ -15,6 +15,7 @@ from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.pauses import Pauses
+from service.store.places import Places
 from service.vault import Vault
 
 from .tables import Tables
@@ -98,6 +99,11 @@ def connections(database: Database, vault: Vault) -> Connections:
 @pytest.fixture
 def pauses(database: Database) -> Pauses:
     return Pauses(database)
+
+
+@pytest.fixture
+def places(database: Database) -> Places:
+    return Places(database, interval_s=0.02)
 
 
 def new_key(number: int) -> str:

@@ -1,0 +1,116 @@
+"""Places for Graph calls, in one row of PostgreSQL for every replica."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.coalescer import Coalescer
+from service.model import account_scope
+from service.store import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from service.store.database import Database
+
+PROBE = timedelta(seconds=15)
+_MOST_AHEAD_S = 1.0
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """An answer to the wish for one call.
+
+    `at_s` is when the call may be made, in seconds of the event loop's clock; if null, `paused_by`
+    tells why it may not, or else the budget is full and may be asked again in `full_for_s` seconds.
+    """
+
+    at_s: float | None
+    paused_by: str | None
+    paused_scope: str | None
+    is_probe: bool
+    full_for_s: float | None
+
+
+class ServerClock:
+    """The server's clock as the event loop's (Cristian 1989, Probabilistic clock synchronization).
+
+    A reading tells between which bounds their difference lies: it was made somewhere between the
+    question and the answer. The estimate moves no further than a reading demands, so quick round
+    trips sharpen it, slow ones do it no harm, and it follows a clock that was set.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+
+    def read(self, server_s: float, asked_at_s: float, told_at_s: float) -> None:
+        """Take a reading, between two times of the event loop."""
+        least, most = server_s - told_at_s, server_s - asked_at_s
+        guess = (least + most) / 2 if self._ahead_s is None else self._ahead_s
+        self._ahead_s = min(max(guess, least), most)
+
+    def in_loop_s(self, server_s: float) -> float:
+        """Give a time of the server's as the loop's."""
+        if self._ahead_s is None:
+            raise ValueError("the server's clock has not been read")
+        return server_s - self._ahead_s
+
+
+class Places:
+    """Takes places `interval_s` apart, over all replicas; one statement for who asks together.
+
+    A generic cell rate algorithm (ITU-T I.371) without burst, which never reserves more than a
+    second or one interval ahead. A pause that has run out lets one call through as a probe.
+    """
+
+    def __init__(self, database: Database, interval_s: float) -> None:
+        self.interval_s = interval_s
+        self._database = database
+        self._spacing = (
+            timedelta(seconds=interval_s),
+            timedelta(seconds=max(_MOST_AHEAD_S, interval_s)),
+        )
+        self._clock = ServerClock()
+        self._together = Coalescer(self._reserve_together)
+
+    async def reserve(self, ig_account_id: str, *, is_probe: bool = False) -> Reservation:
+        """Take the next place, unless the account or the app is paused.
+
+        `is_probe` asks for the second try of a probe's call.
+        """
+        found = None if is_probe else await self._together.submit(ig_account_id)
+        return found or await self._reserve_apart(ig_account_id, is_probe=is_probe)
+
+    async def _reserve_together(self, ig_account_ids: Sequence[str]) -> list[Reservation | None]:
+        """Take a place for each account that has never been paused; None for the others."""
+        scopes = [account_scope(ig_account_id) for ig_account_id in ig_account_ids]
+        rows = await self._read(sql.RESERVE_TOGETHER, scopes)
+        return [self._reservation(row) if row["is_plain"] else None for row in rows]
+
+    async def _reserve_apart(self, ig_account_id: str, *, is_probe: bool) -> Reservation:
+        """Take a place where there are pauses to obey, or to end with a probe."""
+        scope = account_scope(ig_account_id)
+        (row,) = await self._read(sql.RESERVE, scope, PROBE, is_probe)
+        return self._reservation(row)
+
+    async def _read(self, statement: str, *args: object) -> list[asyncpg.Record]:
+        now = asyncio.get_running_loop().time
+        asked_at_s = now()
+        rows = await self._database.fetch(statement, *self._spacing, *args)
+        self._clock.read(rows[0]["clock_s"], asked_at_s, now())
+        return rows
+
+    def _reservation(self, row: asyncpg.Record) -> Reservation:
+        at_s = row["at_s"]
+        return Reservation(
+            at_s=None if at_s is None else self._clock.in_loop_s(at_s),
+            paused_by=row["paused_by"],
+            paused_scope=row["paused_scope"],
+            is_probe=row["is_probe"],
+            full_for_s=row["full_for_s"],
+        )
