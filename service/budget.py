@@ -123,9 +123,9 @@ class Budget:
             if until_s > deadline:
                 return None
             await asyncio.sleep(max(0.0, until_s - now()))
+            is_probe = is_probe or place.is_probe  # also where this place is not to be used
             if place.at_s is None:
                 continue
-            is_probe = is_probe or place.is_probe  # also where this place is forfeited
             is_late = now() > place.at_s + self._good_for_s
             if not is_late or forfeits == _MOST_FORFEITS:
                 return await self._take(place, ig_account_id, is_probe=is_probe)

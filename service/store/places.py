@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
 from service.coalescer import Coalescer
 from service.model import account_scope
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 PROBE = timedelta(seconds=15)
 _MOST_AHEAD_S = 1.0
+_A_STEP_S = 0.05  # clocks that are only corrected drift less from question to question
+
+log = structlog.get_logger()
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -48,11 +52,12 @@ class ServerClock:
     def __init__(self) -> None:
         self._ahead_s: float | None = None
 
-    def read(self, server_s: float, asked_at_s: float, told_at_s: float) -> None:
-        """Take a reading, between two times of the event loop."""
+    def read(self, server_s: float, asked_at_s: float, told_at_s: float) -> bool:
+        """Take a reading, between two times of the event loop; tells whether the clock was set."""
         least, most = server_s - told_at_s, server_s - asked_at_s
         guess = (least + most) / 2 if self._ahead_s is None else self._ahead_s
         self._ahead_s = min(max(guess, least), most)
+        return abs(self._ahead_s - guess) > _A_STEP_S
 
     def in_loop_s(self, server_s: float) -> float:
         """Give a time of the server's as the loop's."""
@@ -65,17 +70,17 @@ class Places:
     """Takes places `interval_s` apart, over all replicas; one statement for who asks together.
 
     A generic cell rate algorithm (ITU-T I.371) without burst, which never reserves more than a
-    second or one interval ahead. A pause that has run out lets one call through as a probe.
+    second or one interval ahead. A pause that has run out lets one call through as a probe. After
+    the server's clock was set nothing is taken until the places of before it have passed.
     """
 
     def __init__(self, database: Database, interval_s: float) -> None:
         self.interval_s = interval_s
         self._database = database
-        self._spacing = (
-            timedelta(seconds=interval_s),
-            timedelta(seconds=max(_MOST_AHEAD_S, interval_s)),
-        )
+        self._most_ahead_s = max(_MOST_AHEAD_S, interval_s)
+        self._spacing = timedelta(seconds=interval_s), timedelta(seconds=self._most_ahead_s)
         self._clock = ServerClock()
+        self._not_before_s = 0.0
         self._together = Coalescer(self._reserve_together)
 
     async def reserve(self, ig_account_id: str, *, is_probe: bool = False) -> Reservation:
@@ -102,15 +107,20 @@ class Places:
         now = asyncio.get_running_loop().time
         asked_at_s = now()
         rows = await self._database.fetch(statement, *self._spacing, *args)
-        self._clock.read(rows[0]["clock_s"], asked_at_s, now())
+        if self._clock.read(rows[0]["clock_s"], asked_at_s, now()):
+            self._not_before_s = now() + self._most_ahead_s
+            log.warning("the clock of PostgreSQL was set: no calls for a moment")
         return rows
 
     def _reservation(self, row: asyncpg.Record) -> Reservation:
-        at_s = row["at_s"]
+        at_s, full_for_s = row["at_s"], row["full_for_s"]
+        too_early_s = self._not_before_s - asyncio.get_running_loop().time()
+        if too_early_s > 0:
+            at_s, full_for_s = None, too_early_s
         return Reservation(
             at_s=None if at_s is None else self._clock.in_loop_s(at_s),
             paused_by=row["paused_by"],
             paused_scope=row["paused_scope"],
             is_probe=row["is_probe"],
-            full_for_s=row["full_for_s"],
+            full_for_s=full_for_s,
         )

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given as drawn
@@ -275,9 +276,30 @@ def test_the_clocks_estimate_is_within_every_round_trip(
     assert abs(clock.in_loop_s(now_s + ahead_s) - now_s) <= quickest_s + 1e-5
 
 
-@drawn(st.floats(-1e6, 1e6))
+@drawn(st.floats(0.1, 1e6) | st.floats(-1e6, -0.1))
 def test_a_clock_that_is_set_is_followed_at_once(step_s: float) -> None:
     clock = ServerClock()
-    clock.read(500.0, 100.0, 100.001)
-    clock.read(501.0 + step_s, 101.0, 101.01)
+    assert not clock.read(500.0, 100.0, 100.001)
+    assert clock.read(501.0 + step_s, 101.0, 101.01)
     assert clock.in_loop_s(501.0 + step_s) == pytest.approx(101.0, abs=0.011)
+
+
+async def test_after_the_clock_was_set_nothing_is_taken_for_as_long_as_places_lie_ahead(
+    database: Database,
+) -> None:
+    readings = iter([0.0, 0.0, 3600.0, 3600.0])
+
+    class SteppingDatabase:
+        """PostgreSQL, whose clock somebody sets an hour ahead."""
+
+        async def fetch(self, *query: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - passed on
+            step_s, rows = next(readings), await database.fetch(*query)
+            return [{**row, "clock_s": row["clock_s"] + step_s} for row in rows]
+
+    places = Places(cast("Database", SteppingDatabase()), INTERVAL_S)
+    assert (await places.reserve(ACCOUNT)).at_s is not None  # two readings: the first place ever
+    for _ in range(2):
+        place = await places.reserve(ACCOUNT)
+        assert place.at_s is None
+        assert place.full_for_s is not None
+        assert 0 < place.full_for_s <= HORIZON.total_seconds()
