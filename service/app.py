@@ -8,7 +8,8 @@ import signal
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import structlog
 
@@ -22,7 +23,7 @@ from service.graph import GraphClient, graph_session
 from service.http.auth import Keyring
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
-from service.http.health import HealthRoutes, Status
+from service.http.health import HealthRoutes, Status, describe_intake
 from service.http.operators import OperatorRoutes
 from service.http.pages import Pages
 from service.http.pictures import PictureRoutes
@@ -35,7 +36,7 @@ from service.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.intake.known import Known
 from service.logs import LOST_LINES
 from service.metrics import Metrics
-from service.model import Rules
+from service.model import PauseReason, Rules
 from service.queue import TurnQueue
 from service.replica import Replica
 from service.resolver import Resolver, lease_for
@@ -219,7 +220,7 @@ async def _start(parts: Parts, session: aiohttp.ClientSession, stack: AsyncExitS
     health = HealthRoutes(status, intake, parts.metrics)
     running = Running(parts.queue, health)
     application = _application(parts, intake, replica, fetching, status, health)
-    _watch(parts)
+    _watch(parts, sweeper, intake)
     await stack.enter_async_context(running.background("listener", _listen(parts, replica)))
     await stack.enter_async_context(running.background("replica", replica.run()))
     await stack.enter_async_context(running.background("changes", parts.changes.run()))
@@ -361,9 +362,9 @@ def _application(
     return application
 
 
-def _watch(parts: Parts) -> None:
+def _watch(parts: Parts, sweeper: Sweeper, intake: Intake) -> None:
     """Publish what is read when it is asked for."""
-    watch, queue = parts.metrics.watch, parts.queue
+    watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
     watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
     watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
     watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
@@ -372,3 +373,25 @@ def _watch(parts: Parts) -> None:
     watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
     watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
+    watch("instagram_sweep_age_seconds", "Time since the last sweep", sweeper.age_s)
+    watch_each(
+        "instagram_intake_up",
+        "What makes deliveries durable answers",
+        ["kind"],
+        {(intake.describe()["kind"],): lambda: _is_up(intake, parts.database)},
+    )
+    watch_each(
+        "instagram_pauses",
+        "Pauses in force",
+        ["scope", "reason"],
+        {
+            (scope, reason): partial(parts.board.count, scope, reason)
+            for scope in ("app", "account")
+            for reason in get_args(PauseReason)
+        },
+    )
+
+
+def _is_up(intake: Intake, database: Database) -> bool:
+    postgres = "ok" if database.is_answering else "unavailable"
+    return describe_intake(intake, postgres)["state"] == "ok"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -61,6 +61,14 @@ class PauseBoard:
             if self._left_s(scope) > 0:
                 return self._by_scope[scope][0]
         return None
+
+    def count(self, kind: Literal["app", "account"], reason: str) -> int:
+        """How many scopes of a kind are paused for this reason."""
+        return sum(
+            1
+            for scope, (found, _) in self._by_scope.items()
+            if scope.partition(":")[0] == kind and found == reason and self._left_s(scope) > 0
+        )
 
     def paused_accounts(self) -> list[str]:
         """The accounts that are paused by themselves."""

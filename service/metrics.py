@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 CALL_OUTCOMES = (
     "ok",
@@ -86,6 +86,18 @@ class Metrics:
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish a figure that is read when it is asked for."""
         Gauge(name, meaning, registry=self.registry).set_function(read)
+
+    def watch_each(
+        self,
+        name: str,
+        meaning: str,
+        labels: Sequence[str],
+        reads: Mapping[tuple[str, ...], Callable[[], float]],
+    ) -> None:
+        """Publish a figure for each of a few combinations of label values, read when asked for."""
+        gauge = Gauge(name, meaning, labels, registry=self.registry)
+        for values, read in reads.items():
+            gauge.labels(*values).set_function(read)
 
     def render(self) -> bytes:
         """Write all of it in the Prometheus text format."""

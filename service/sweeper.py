@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ class Sweeper:
         self._queue = queue
         self._low_water = min(LOW_WATER, max(1, capacity // 2))
         self._wake = asyncio.Event()
+        self._swept_at = time.monotonic()
+
+    def age_s(self) -> float:
+        """How many seconds ago it last looked for what is due."""
+        return time.monotonic() - self._swept_at
 
     def wake(self) -> None:
         """Sweep at once: something has become due (a new token, the end of a pause)."""
@@ -45,6 +51,7 @@ class Sweeper:
             is_more = False
             try:
                 is_more = await self.sweep()
+                self._swept_at = time.monotonic()
             except UnavailableError as error:
                 log.warning("sweep put off", error=str(error))
             await wait_at_most(self._wake, FULL_INTERVAL_S if is_more else INTERVAL_S)

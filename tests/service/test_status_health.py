@@ -121,6 +121,33 @@ async def test_metrics_parse_and_count(client: Client, graph: GraphSimulator) ->
     assert counted["instagram_postgres_up"] == 1
 
 
+async def test_pauses_in_force_are_counted(client: Client, graph: GraphSimulator) -> None:
+    graph.set_answer("token_expired", account=ACCOUNT)
+    await client.write(new_user())
+
+    async def counted() -> bool:
+        return (await metrics(client))["instagram_pauses|account|token_invalid"] == 1
+
+    await until(counted)
+    read = await metrics(client)
+    assert sum(value for name, value in read.items() if name.startswith("instagram_pauses|")) == 1
+    graph.set_answer("ok", account=ACCOUNT)
+    await client.connect()
+
+    async def ended() -> bool:
+        return (await metrics(client))["instagram_pauses|account|token_invalid"] == 0
+
+    await until(ended)
+
+
+async def test_the_sweeper_and_the_intake_are_watched(client: Client) -> None:
+    async def swept() -> bool:
+        return 0 <= (await metrics(client))["instagram_sweep_age_seconds"] < 1
+
+    await until(swept)
+    assert (await metrics(client))["instagram_intake_up|postgres"] == 1
+
+
 async def test_no_secret_and_no_user_is_in_what_is_told(
     client: Client, graph: GraphSimulator
 ) -> None:
