@@ -126,16 +126,16 @@ async def test_pauses_in_force_are_counted(client: Client, graph: GraphSimulator
     await client.write(new_user())
 
     async def counted() -> bool:
-        return (await metrics(client))["instagram_pauses|account|token_invalid"] == 1
+        return (await metrics(client))["instagram_pauses|token_invalid|account"] == 1
 
     await until(counted)
     read = await metrics(client)
     assert sum(value for name, value in read.items() if name.startswith("instagram_pauses|")) == 1
-    graph.set_answer("ok", account=ACCOUNT)
+    graph.set_answer(None, account=ACCOUNT)
     await client.connect()
 
     async def ended() -> bool:
-        return (await metrics(client))["instagram_pauses|account|token_invalid"] == 0
+        return (await metrics(client))["instagram_pauses|token_invalid|account"] == 0
 
     await until(ended)
 
