@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.coalescer import Coalescer
 from service.errors import UnavailableError, UnstorableError
+from tests.strategies import in_jumping_time
 
 PATIENCE_S = 5
 
@@ -212,6 +213,42 @@ async def test_waiting_is_bounded(statement: Statement) -> None:
             await coalescer.submit_all([4, 5])
     assert await outcomes(*rest) == [2, 4]
     assert await coalescer.submit(6) == 12
+
+
+def test_whoever_waits_too_long_is_told_in_the_running_batch_or_behind_it() -> None:
+    async def main() -> None:
+        statement, waited_s = Statement(), {}
+        coalescer, clock = Coalescer(statement, patience_s=3), asyncio.get_running_loop().time
+
+        async def ask(item: int) -> None:
+            asked_at_s = clock()
+            with pytest.raises(UnavailableError):
+                await coalescer.submit(item)
+            waited_s[item] = clock() - asked_at_s
+
+        async with statement.held(coalescer) as first:
+            early = asyncio.create_task(ask(1))
+            await asyncio.sleep(2)
+            late = asyncio.create_task(ask(2))
+            await asyncio.gather(early, late)
+            with pytest.raises(UnavailableError):
+                await first
+        assert waited_s == {1: pytest.approx(3, abs=0.1), 2: pytest.approx(3, abs=0.1)}
+        assert await coalescer.submit(3) == 6
+
+    in_jumping_time(main())
+
+
+def test_whoever_is_served_in_time_is_left_alone() -> None:
+    async def main() -> None:
+        coalescer = Coalescer(Statement(), patience_s=3)
+        assert await coalescer.submit(1) == 2
+        await asyncio.sleep(2)
+        assert await coalescer.submit(2) == 4
+        await asyncio.sleep(10)
+        assert await coalescer.submit(3) == 6
+
+    in_jumping_time(main())
 
 
 async def test_whoever_waits_when_the_loop_ends_is_told(statement: Statement) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
     from service.intake.arrivals import Arrivals
     from service.model import Contact
-
-DURABLE_WITHIN_S = 2.5
 
 log = structlog.get_logger()
 
@@ -32,11 +29,10 @@ class DirectIntake:
         if not unknown:
             return
         try:
-            async with asyncio.timeout(DURABLE_WITHIN_S):
-                await self._arrivals.journal(unknown)
-        except (UnavailableError, TimeoutError) as error:
+            await self._arrivals.journal(unknown)
+        except UnavailableError:
             if not self._arrivals.are_durable(unknown):
-                raise UnavailableError("participants not committed in time") from error
+                raise
             log.warning("accepted from memory: PostgreSQL is away", users=len(unknown))
 
     async def settle(self) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from service.model import Contact, Rules
     from service.store.database import Database
 
+DURABLE_WITHIN_S = 2.5
+
 
 class Journalled(msgspec.Struct, frozen=True):
     """A participant that is committed.
@@ -40,10 +42,10 @@ class Journal:
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
         self._rules = rules
-        self._writes = Coalescer(self._write)
+        self._writes = Coalescer(self._write, patience_s=DURABLE_WITHIN_S)
 
     async def write(self, contacts: Sequence[Contact]) -> list[Journalled]:
-        """Commit the contacts and say what is due; raises UnavailableError."""
+        """Commit the contacts and say what is due; raises UnavailableError within 2.5 seconds."""
         return await self._writes.submit_all(contacts)
 
     async def _write(self, contacts: Sequence[Contact]) -> list[Journalled]:
