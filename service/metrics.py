@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -29,59 +30,40 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        registry = self.registry
-        self.deliveries = Counter(
-            "instagram_deliveries", "Webhook deliveries by answer", ["status"], registry=registry
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+
+        self.deliveries = counter(
+            "instagram_deliveries", "Webhook deliveries by answer", ["status"]
         )
-        self.contacts = Counter(
-            "instagram_contacts", "Participants received in deliveries", registry=registry
+        self.contacts = counter("instagram_contacts", "Participants received in deliveries")
+        self.skipped = counter("instagram_skipped_items", "Webhook items that make no participant")
+        self.journalled = counter("instagram_journalled", "Participants committed")
+        self.remembered = counter(
+            "instagram_remembered", "Participants known to be durable already"
         )
-        self.skipped = Counter(
-            "instagram_skipped_items", "Webhook items that make no participant", registry=registry
+        self.ack_seconds = histogram(
+            "instagram_ack_seconds", "Time to acknowledge", buckets=_FAST_S
         )
-        self.journalled = Counter(
-            "instagram_journalled", "Participants committed", registry=registry
+        self.turned_away = counter(
+            "instagram_queue_turned_away", "Hints left to the sweeper because the queue was full"
         )
-        self.remembered = Counter(
-            "instagram_remembered", "Participants known to be durable already", registry=registry
-        )
-        self.ack_seconds = Histogram(
-            "instagram_ack_seconds", "Time to acknowledge", registry=registry, buckets=_FAST_S
-        )
-        self.lookups = Counter(
-            "instagram_lookups", "Identities looked up by state", ["state"], registry=registry
-        )
-        calls = Counter(
-            "instagram_graph_calls", "Graph calls by outcome", ["outcome"], registry=registry
-        )
-        self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
-        self.call_seconds = Histogram(
-            "instagram_graph_call_seconds", "Time of Graph calls", registry=registry
-        )
-        self.settled = Counter(
-            "instagram_settled", "Users settled by outcome", ["outcome"], registry=registry
-        )
-        self.name_seconds = Histogram(
-            "instagram_name_seconds",
-            "Time from the queue to a settled user",
-            registry=registry,
-            buckets=_SLOW_S,
-        )
-        self.budget_wait_seconds = Histogram(
+        self.budget_wait_seconds = histogram(
             "instagram_budget_wait_seconds",
             "Time that workers wait for a place in the budget",
-            registry=registry,
             buckets=_FAST_S,
         )
-        self.turned_away = Counter(
-            "instagram_queue_turned_away",
-            "Hints left to the sweeper because the queue was full",
-            registry=registry,
+        calls = counter("instagram_graph_calls", "Graph calls by outcome", ["outcome"])
+        self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
+        self.call_seconds = histogram("instagram_graph_call_seconds", "Time of Graph calls")
+        self.settled = counter("instagram_settled", "Users settled by outcome", ["outcome"])
+        self.name_seconds = histogram(
+            "instagram_name_seconds", "Time from the queue to a settled user", buckets=_SLOW_S
         )
-        self.identities = Gauge(
-            "instagram_identities", "Users by state", ["state"], registry=registry
-        )
-        self.wrong_keys = Counter("instagram_wrong_keys", "Wrong API keys", registry=registry)
+        self.lookups = counter("instagram_lookups", "Identities looked up by state", ["state"])
+        self.identities = gauge("instagram_identities", "Users by state", ["state"])
+        self.wrong_keys = counter("instagram_wrong_keys", "Wrong API keys")
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish a figure that is read when it is asked for."""

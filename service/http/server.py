@@ -54,32 +54,19 @@ def build_application(
     application.on_response_prepare.append(_let_other_origins_read)
     application.on_shutdown.append(events.close)
     application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
-    operator = keyring.for_operator
+    application.add_routes(_meta_routes(webhook))
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
-    application.add_routes(
-        [
-            web.get(f"{PREFIX}/webhook", webhook.handshake),
-            web.post(f"{PREFIX}/webhook", webhook.receive),
-            web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
-            web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),
-            web.post(f"{PREFIX}/messages/backfill", operator(operators.backfill)),
-            web.get(f"{PREFIX}/connections", operator(operators.list_connections)),
-            web.put(f"{PREFIX}/connections/{{igAccountId}}", operator(operators.put_connection)),
-            web.delete(
-                f"{PREFIX}/connections/{{igAccountId}}", operator(operators.delete_connection)
-            ),
-            web.get(f"{PREFIX}/status", operator(operators.status)),
-            web.get("/healthz", health.alive),
-            web.get("/readyz", health.ready),
-            web.get("/metrics", health.metrics),
-            web.get("/openapi.json", document_route(PREFIX)),
-            web.get("/docs", pages.docs),
-            web.get("/console", console.page),
-            web.get("/console/context", operator(console.context)),
-            web.get("/static/{path:.+}", pages.file),
-        ]
-    )
+    application.add_routes(_operator_routes(keyring, operators))
+    application.add_routes(_probe_routes(health))
+    application.add_routes(_page_routes(keyring, pages, console))
     return application
+
+
+def _meta_routes(webhook: WebhookRoutes) -> list[web.RouteDef]:
+    return [
+        web.get(f"{PREFIX}/webhook", webhook.handshake),
+        web.post(f"{PREFIX}/webhook", webhook.receive),
+    ]
 
 
 def _inbox_routes(
@@ -96,6 +83,37 @@ def _inbox_routes(
         web.get(f"{PREFIX}/users/{{igUserId}}", inbox(users.one)),
         web.get(f"{PREFIX}/users/{{igUserId}}/picture", browser(pictures.show), name="picture"),
         web.post(f"{PREFIX}/grants", inbox(GrantRoutes(grants).issue)),
+    ]
+
+
+def _operator_routes(keyring: Keyring, operators: OperatorRoutes) -> list[web.RouteDef]:
+    operator, connection = keyring.for_operator, f"{PREFIX}/connections/{{igAccountId}}"
+    return [
+        web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
+        web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),
+        web.post(f"{PREFIX}/messages/backfill", operator(operators.backfill)),
+        web.get(f"{PREFIX}/connections", operator(operators.list_connections)),
+        web.put(connection, operator(operators.put_connection)),
+        web.delete(connection, operator(operators.delete_connection)),
+        web.get(f"{PREFIX}/status", operator(operators.status)),
+    ]
+
+
+def _probe_routes(health: HealthRoutes) -> list[web.RouteDef]:
+    return [
+        web.get("/healthz", health.alive),
+        web.get("/readyz", health.ready),
+        web.get("/metrics", health.metrics),
+    ]
+
+
+def _page_routes(keyring: Keyring, pages: Pages, console: ConsoleRoutes) -> list[web.RouteDef]:
+    return [
+        web.get("/openapi.json", document_route(PREFIX)),
+        web.get("/docs", pages.docs),
+        web.get("/console", console.page),
+        web.get("/console/context", keyring.for_operator(console.context)),
+        web.get("/static/{path:.+}", pages.file),
     ]
 
 
