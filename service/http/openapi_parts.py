@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 TEXT: Json = {"type": "string"}
 CACHED = ("Cache-Control", "ETag")
 
+INBOX: list[Json] = [{"inboxKey": []}, {"operatorKey": []}]
+OPERATOR: list[Json] = [{"operatorKey": []}]
+BROWSER: list[Json] = [*INBOX, {"grant": []}]
+ANYBODY: list[Json] = []
+
+OPERATOR_REFUSALS = ("401", "403", "429")
+
 _PROBLEMS = {
     "400": "BadRequest",
     "401": "Unauthorized",

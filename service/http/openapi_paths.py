@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.http.openapi_pages import page_paths, probe_paths
 from service.http.openapi_parts import (
-    CACHED,
+    ANYBODY,
+    BROWSER,
+    INBOX,
+    OPERATOR,
+    OPERATOR_REFUSALS,
     TEXT,
     answer,
     comma_list,
     empty,
     header,
     headers,
-    html,
     json,
     operation,
     path_part,
@@ -26,18 +30,10 @@ from service.http.operators import DEFAULT_DAYS, MOST_DAYS
 from service.http.users import MOST_IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from service.http.openapi_examples import Json
-
-_INBOX: list[Json] = [{"inboxKey": []}, {"operatorKey": []}]
-_OPERATOR: list[Json] = [{"operatorKey": []}]
-_BROWSER: list[Json] = [*_INBOX, {"grant": []}]
-_ANYBODY: list[Json] = []
 
 _FOR_BROWSERS = ("Access-Control-Allow-Origin", "Cache-Control")
 _LOOKUP_REFUSALS = ("400", "401", "429", "503")
-_OPERATOR_REFUSALS = ("401", "403", "429")
 
 _USER_ID = path_part("igUserId", IG_ID, "The user's Instagram-scoped id: 1 to 32 digits.")
 _ACCOUNT_ID = path_part(
@@ -50,9 +46,12 @@ _LOCATION: Json = {"$ref": "#/components/schemas/ConnectionBody/properties/locat
 
 def paths(prefix: str) -> Json:
     """Give the paths; `prefix` is that of the API's own."""
-    api = [_webhook(), _users(), _user(), _browsers(), _operations(), _connections()]
-    prefixed = {prefix + path: item for part in api for path, item in part.items()}
-    return prefixed | _probes() | _pages()
+    described = (
+        *(_webhook(), _users(), _user(), _picture(), _events(), _grants()),
+        *(_operations(), _connections()),
+    )
+    prefixed = {prefix + path: item for part in described for path, item in part.items()}
+    return prefixed | probe_paths() | page_paths()
 
 
 def _webhook() -> Json:
@@ -61,7 +60,7 @@ def _webhook() -> Json:
         "Meta",
         "Shake hands with Meta",
         "Meta calls this once, when the webhook is set up in its dashboard.",
-        _ANYBODY,
+        ANYBODY,
         {"200": text("The challenge, unchanged."), "403": problem("Forbidden")},
         parameters=[
             query("hub.mode", TEXT, "Meta sends `subscribe`."),
@@ -75,7 +74,7 @@ def _webhook() -> Json:
         "Receive a delivery",
         "Acknowledged once every participant in it is durable. The signature is over the bytes "
         "as they are sent, at most 1 MiB of them.",
-        _ANYBODY,
+        ANYBODY,
         {"200": text("`EVENT_RECEIVED`"), **problems("400", "408", "413", "503")}
         | {"401": problem("BadSignature")},
         parameters=[
@@ -97,7 +96,7 @@ def _users() -> Json:
         "Inbox",
         "Look up many users",
         "In the order asked, repeats kept. What is stale is served, and a refresh queued.",
-        _INBOX,
+        INBOX,
         {"200": json("Users"), **problems(*_LOOKUP_REFUSALS)},
         parameters=[
             comma_list(
@@ -119,7 +118,7 @@ def _user() -> Json:
         "Inbox",
         "Look up a user",
         "A user never heard of is 200 with `state: unknown`, not 404.",
-        _INBOX,
+        INBOX,
         {"200": json("Identity"), **problems(*_LOOKUP_REFUSALS)},
         parameters=[_USER_ID],
     )
@@ -128,8 +127,8 @@ def _user() -> Json:
         "Operations",
         "Erase a user",
         "Erases everything held about the user, also what is in flight; known or not.",
-        _OPERATOR,
-        {"204": empty("Nothing is held."), **problems("400", *_OPERATOR_REFUSALS, "503")},
+        OPERATOR,
+        {"204": empty("Nothing is held."), **problems("400", *OPERATOR_REFUSALS, "503")},
         parameters=[_USER_ID],
     )
     refresh = operation(
@@ -138,8 +137,8 @@ def _user() -> Json:
         "Fetch a user anew",
         "Clears the failure count and fetches within 10 s. The identity is as it was if the "
         "account is paused or the time ran out.",
-        _OPERATOR,
-        {"200": json("Identity"), **problems("400", "404", *_OPERATOR_REFUSALS, "503")},
+        OPERATOR,
+        {"200": json("Identity"), **problems("400", "404", *OPERATOR_REFUSALS, "503")},
         parameters=[_USER_ID],
     )
     return {
@@ -148,8 +147,8 @@ def _user() -> Json:
     }
 
 
-def _browsers() -> Json:
-    svg = answer(
+def _picture() -> Json:
+    initials = answer(
         "image/svg+xml",
         TEXT,
         "The initials, where there is no picture.",
@@ -166,10 +165,14 @@ def _browsers() -> Json:
         "Show a user's picture",
         "For an `<img>`: never a broken one. If the address has expired, a refresh is queued and "
         "the initials are shown meanwhile.",
-        _BROWSER,
-        {"200": svg, "302": live, **problems(*_LOOKUP_REFUSALS)},
+        BROWSER,
+        {"200": initials, "302": live, **problems(*_LOOKUP_REFUSALS)},
         parameters=[_USER_ID],
     )
+    return {"/users/{igUserId}/picture": {"get": picture}}
+
+
+def _events() -> Json:
     stream = answer("text/event-stream", TEXT, "A stream without end.", *_FOR_BROWSERS)
     events = operation(
         "watchUsers",
@@ -177,20 +180,24 @@ def _browsers() -> Json:
         "Watch identities change",
         "Server-Sent Events: an `identity` event, whose data is the Identity, when one changes "
         "on any replica; a `reload` event after a gap: look up anew what you show.",
-        _BROWSER,
+        BROWSER,
         {"200": stream, **problems(*_LOOKUP_REFUSALS)},
         parameters=[
             comma_list("ids", IG_ID, MOST_IDS, "Only these users."),
             header("Last-Event-ID", TEXT, "Sent by browsers that come back."),
         ],
     )
+    return {"/users/events": {"get": events}}
+
+
+def _grants() -> Json:
     grant = operation(
         "makeGrant",
         "Inbox",
         "Let a browser in",
         "A signed, short-lived key for the pictures and the events, so that no API key ever "
         "reaches a browser. Without a body it holds ten minutes.",
-        _INBOX,
+        INBOX,
         {
             "200": json("Grant", "Good until then.", "Cache-Control"),
             **problems("400", "401", "408", "413", "429"),
@@ -198,11 +205,7 @@ def _browsers() -> Json:
         body="GrantBody",
         is_body_optional=True,
     )
-    return {
-        "/users/{igUserId}/picture": {"get": picture},
-        "/users/events": {"get": events},
-        "/grants": {"post": grant},
-    }
+    return {"/grants": {"post": grant}}
 
 
 def _operations() -> Json:
@@ -213,8 +216,8 @@ def _operations() -> Json:
         "Fetch the users of a location",
         "The most recent users that lack a fresh identity, at most 50 a request; waits for them, "
         "30 s at most. Repeat it until `remaining` is 0.",
-        _OPERATOR,
-        {"200": json("Backfill"), **problems("400", "404", *_OPERATOR_REFUSALS, "503")},
+        OPERATOR,
+        {"200": json("Backfill"), **problems("400", "404", *OPERATOR_REFUSALS, "503")},
         parameters=[
             query("locationId", _LOCATION, "The tenant.", required=True, example="loc_1"),
             query("days", days, "How far back their last message may be."),
@@ -230,8 +233,8 @@ def _operations() -> Json:
         "Operations",
         "See how the service does",
         "Answers also while PostgreSQL is away, with what was last known.",
-        _OPERATOR,
-        {"200": json("Status"), **problems(*_OPERATOR_REFUSALS)},
+        OPERATOR,
+        {"200": json("Status"), **problems(*OPERATOR_REFUSALS)},
     )
     return {"/messages/backfill": {"post": backfill}, "/status": {"get": status}}
 
@@ -242,18 +245,18 @@ def _connections() -> Json:
         "Operations",
         "List the connections",
         "Without their tokens.",
-        _OPERATOR,
-        {"200": json("Connections"), **problems(*_OPERATOR_REFUSALS, "503")},
+        OPERATOR,
+        {"200": json("Connections"), **problems(*OPERATOR_REFUSALS, "503")},
     )
     put = operation(
         "putConnection",
         "Operations",
         "Create or replace a connection",
         "A renewed token frees the account's users at once, on every replica.",
-        _OPERATOR,
+        OPERATOR,
         {
             "200": json("Connection"),
-            **problems("400", "408", "409", "413", *_OPERATOR_REFUSALS, "503"),
+            **problems("400", "408", "409", "413", *OPERATOR_REFUSALS, "503"),
         },
         parameters=[_ACCOUNT_ID],
         body="ConnectionBody",
@@ -263,70 +266,11 @@ def _connections() -> Json:
         "Operations",
         "Remove a connection",
         "The names of its users stay.",
-        _OPERATOR,
-        {"204": empty("It is gone."), **problems("400", "404", *_OPERATOR_REFUSALS, "503")},
+        OPERATOR,
+        {"204": empty("It is gone."), **problems("400", "404", *OPERATOR_REFUSALS, "503")},
         parameters=[_ACCOUNT_ID],
     )
     return {
         "/connections": {"get": listed},
         "/connections/{igAccountId}": {"put": put, "delete": delete},
     }
-
-
-def _probes() -> Json:
-    ready = json("Readiness", "Ready; the body tells the state of PostgreSQL.")
-    draining = json("Readiness", "Draining.")
-    return {
-        "/healthz": _open("healthz", "Probes", "Is the process alive?", {"200": json("Alive")}),
-        "/readyz": _open(
-            "readyz",
-            "Probes",
-            "Has it started, and is it not draining?",
-            {"200": ready, "503": draining},
-        ),
-        "/metrics": _open(
-            "metrics", "Probes", "Figures for Prometheus", {"200": text("Prometheus text, 0.0.4.")}
-        ),
-    }
-
-
-def _pages() -> Json:
-    path = path_part(
-        "path",
-        {"type": "string", "minLength": 1, "examples": ["docs/docs.css"]},
-        "A page's folder and a file in it; slashes are taken as they are.",
-    )
-    document = answer("application/json", {"type": "object"}, "OpenAPI 3.1.", *CACHED)
-    file = answer("*/*", {}, "The file.", *CACHED)
-    console = html("The page itself holds nothing: it asks for an operator key.")
-    context = operation(
-        "consoleContext",
-        "Pages",
-        "What the console explains",
-        "",
-        _OPERATOR,
-        {"200": json("ConsoleContext"), **problems(*_OPERATOR_REFUSALS)},
-    )
-    return {
-        "/console/context": {"get": context},
-        "/openapi.json": _page("openapi", "This document", document),
-        "/docs": _page("docs", "This document, for people", html("Works offline.")),
-        "/console": _page("console", "The operator's console", console),
-        "/static/{path}": _page(
-            "static", "What the pages load", file, parameters=[path], **problems("404")
-        ),
-    }
-
-
-def _page(
-    name: str, summary: str, found: Json, *, parameters: Iterable[Json] = (), **refusals: object
-) -> Json:
-    unchanged = {"description": "The client's copy is good.", "headers": headers(*CACHED)}
-    responses = {"200": found, "304": unchanged, **refusals}
-    return _open(name, "Pages", summary, responses, parameters)
-
-
-def _open(
-    name: str, tag: str, summary: str, responses: Json, parameters: Iterable[Json] = ()
-) -> Json:
-    return {"get": operation(name, tag, summary, "", _ANYBODY, responses, parameters=parameters)}
