@@ -320,8 +320,8 @@ def _report(
 
 
 def _level(settled: Settled, problem: GraphProblem | None) -> str:
-    if problem is None and settled is not ABANDONED:
-        return "info"
-    if problem is None or problem.code == POLICY_BLOCK:
+    if settled is ABANDONED:
         return "error"
-    return "error" if settled is ABANDONED else _LEVELS.get(problem.reason, "warning")
+    if problem is None:
+        return "info"
+    return "error" if problem.code == POLICY_BLOCK else _LEVELS.get(problem.reason, "warning")
