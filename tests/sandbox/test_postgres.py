@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from service.sandbox import postgres
+from service.sandbox import postgres, postgres_folder
 from service.sandbox.postgres import EmbeddedPostgres, PostgresUnavailableError
 from service.sandbox.shelter import Account
 
@@ -54,7 +54,7 @@ def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
 @pytest.fixture
 def shelters(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep what a test shelters away from the real /var/tmp."""
-    monkeypatch.setattr(postgres, "SHELTERS", open_folder)
+    monkeypatch.setattr(postgres_folder, "SHELTERS", open_folder)
     return open_folder
 
 
