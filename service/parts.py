@@ -85,7 +85,7 @@ def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
     changes = Changes(identities.look_up, rules)
     pauses, connections = Pauses(database), Connections(database, vault)
     fetching = Fetching(identities, queue, rules)
-    sweeper = Sweeper(identities, queue, settings.queue_capacity)
+    sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
     return Parts(
         settings=settings,
         vault=vault,

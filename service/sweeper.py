@@ -13,8 +13,13 @@ from service.errors import UnavailableError
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from service.queue import TurnQueue
-    from service.store.identities import Identities
+    from service.store.identities import DueUser
+
+    # so many an account, so many at most, due for so long
+    FindDue = Callable[[int, int, timedelta], Awaitable[Sequence[DueUser]]]
 
 INTERVAL_S = 1.0
 FULL_INTERVAL_S = 0.1  # there is more where a full sweep came from
@@ -29,8 +34,8 @@ log = structlog.get_logger()
 class Sweeper:
     """Reads what is due, only while the queue is low, and puts it behind live messages."""
 
-    def __init__(self, identities: Identities, queue: TurnQueue, capacity: int) -> None:
-        self._identities = identities
+    def __init__(self, find_due: FindDue, queue: TurnQueue, capacity: int) -> None:
+        self._find_due = find_due
         self._queue = queue
         self._low_water = min(LOW_WATER, max(1, capacity // 2))
         self._wake = asyncio.Event()
@@ -60,7 +65,7 @@ class Sweeper:
         """Offer what is overdue; tells whether there is likely more than was looked at."""
         if self._queue.depth >= self._low_water:
             return True
-        due = await self._identities.find_due(A_ACCOUNT, self._low_water, OVERDUE)
+        due = await self._find_due(A_ACCOUNT, self._low_water, OVERDUE)
         for user in due:
             self._queue.offer(user.ig_account_id, user.ig_user_id, is_live=False)
         return len(due) >= min(A_ACCOUNT, self._low_water)
