@@ -88,6 +88,7 @@ function Desk({ live, onLeave }) {
   useEffect(() => {
     const follow = () => location.hash !== "#main" && setRoute(route());
     addEventListener("hashchange", follow);
+    follow(); // the address may have changed before anybody heard of it
     live.start();
     return () => {
       removeEventListener("hashchange", follow);
