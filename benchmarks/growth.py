@@ -16,11 +16,12 @@ import asyncpg
 from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
 from service.model import Contact, Profile, Rules
-from service.store.claims import Claim, Claims
+from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.migration import migrate
+from service.store.outcomes import Claim
 from service.vault import Vault
 
 if TYPE_CHECKING:

@@ -99,6 +99,10 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
     message: str | None = None
     fbtrace_id: str | None = None
 
+    def as_json(self) -> str:
+        """Write it as the column takes it."""
+        return msgspec.json.encode(self).decode()
+
 
 class CachedIdentity(msgspec.Struct, frozen=True):
     """What the tables know of a user at one moment of the database's clock.

@@ -26,7 +26,7 @@ from service.graph import POLICY_BLOCK
 from service.logs import TAG
 from service.model import APP_SCOPE, GraphProblem
 from service.queue import QueueClosed
-from service.store.claims import PAUSED, Claim, Settled
+from service.store.outcomes import PAUSED, Claim, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -61,6 +61,20 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """Share a cluster between a worker's tests that start, stop and break it: initdb is slow."""
+    with _open_folder() as folder:
+        yield folder / "postgres"
+
+
+@pytest.fixture
+def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
+    """Start a server that the test may break."""
+    with EmbeddedPostgres(data_dir, durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[DatabaseServer]:
     """Start the server that a worker's tests share; a test that breaks one starts its own."""
     if url := os.environ.get("TEST_DATABASE_URL"):

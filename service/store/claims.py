@@ -3,75 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import msgspec
-import structlog
-
 from service.coalescer import Coalescer
-from service.logs import TAG
-from service.model import (
-    APP_SCOPE,
-    GraphProblem,
-    Profile,
-    account_scope,
-    picture_expiry,
-    retry_wait,
-)
+from service.model import APP_SCOPE, account_scope, picture_expiry
 from service.store import sql
+from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
+from service.store.streaks import NOW, charge_suspect, charge_upstream, end_in_outage, suspect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     import asyncpg
 
-    from service.model import Rules
+    from service.model import GraphProblem, Profile, Rules
     from service.store.database import Database, Session
-
-OUTAGE_USERS = 5
-PERMISSION_USERS = 2
-NOW = timedelta()
-log = structlog.get_logger()
-
-
-class Claim(msgspec.Struct, frozen=True):
-    """The right to make one user's call until the lease lapses; settling needs it."""
-
-    ig_account_id: str
-    ig_user_id: str
-    lease: int
-    sealed_token: str
-    login: str
-
-    @property
-    def scope(self) -> str:
-        """The scope of a pause of the claim's account."""
-        return account_scope(self.ig_account_id)
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why there was nothing to take: settled meanwhile, in flight elsewhere, or blocked."""
-
-    verdict: str
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """What a call came to in the tables.
-
-    `outcome` is resolved, failed, paused (charged to nobody) or lost (erased, or claimed anew).
-    """
-
-    outcome: str
-    fail_count: int | None = None
-    next_attempt_at: datetime | None = None
-
-
-ERASED = Refusal("erased")
-IN_FLIGHT = Refusal("in_flight")
-LOST = Settled("lost")
-PAUSED = Settled("paused")
 
 
 class Claims:
@@ -113,8 +61,8 @@ class Claims:
             if await connection.fetchval(sql.PAUSE_ROW, APP_SCOPE) == "outage":
                 await write_pause(connection, APP_SCOPE, "outage")
                 return await _release(connection, claim)
-            settled = await self._charge_upstream(connection, claim, problem)
-            return await _end_in_outage(connection) or settled
+            settled = await charge_upstream(connection, claim, problem, self._rules)
+            return PAUSED if await end_in_outage(connection) else settled
 
     async def deny(self, claim: Claim, problem: GraphProblem) -> Settled:
         """Record that the account lacks a permission; believed after two users in a row."""
@@ -125,7 +73,8 @@ class Claims:
                 sql.TOKEN_IS_CURRENT, claim.ig_account_id, claim.sealed_token
             ):
                 return await _release(connection, claim)
-            return await self._suspect(connection, claim, problem)
+            wait = await suspect(connection, claim, problem, self._rules)
+            return await _release(connection, claim, wait)
 
     async def invalidate_token(self, claim: Claim) -> Settled:
         """Mark the token as dead and pause its account until it is replaced."""
@@ -187,76 +136,18 @@ class Claims:
         rows = await self._database.fetch(
             sql.SETTLE_FAILED,
             *_claim_columns([claim for claim, _ in done]),
-            [_json(problem) for _, problem in done],
+            [problem.as_json() for _, problem in done],
             self._rules.max_failures,
             self._rules.retry_waits,
         )
-        ours = {row["ig_user_id"]: _failed(row) for row in rows if row["kind"] == "settled"}
+        ours = {row["ig_user_id"]: Settled.failed(row) for row in rows if row["kind"] == "settled"}
         await self._charge_suspects(rows)
         return [ours.get(claim.ig_user_id, LOST) for claim, _ in done]
 
-    async def _charge_upstream(
-        self, connection: Session, claim: Claim, problem: GraphProblem
-    ) -> Settled:
-        prior = await connection.fetchrow(sql.PRIOR_FAILURE, claim.ig_user_id)
-        charged = await connection.fetchrow(
-            sql.SETTLE_UPSTREAM,
-            *_claim_columns([claim]),
-            [_json(problem)],
-            self._rules.max_failures,
-            self._rules.retry_waits,
-        )
-        await connection.execute(
-            sql.ADD_TO_STREAK,
-            APP_SCOPE,
-            claim.ig_user_id,
-            _json(problem),
-            *(prior.values() if prior else (0, None, None)),
-        )
-        return LOST if charged is None else _failed(charged)
-
-    async def _suspect(self, connection: Session, claim: Claim, problem: GraphProblem) -> Settled:
-        is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == "permission"
-        charge = msgspec.structs.replace(problem, reason="upstream_error")
-        row = await connection.fetchrow(
-            sql.ADD_TO_STREAK, claim.scope, claim.ig_user_id, _json(charge), 0, None, None
-        )
-        if row is None:
-            return LOST
-        if not is_believed and row["length"] < PERMISSION_USERS:
-            return await _release(connection, claim, retry_wait(row["tries"], self._rules))
-        users = [r["ig_user_id"] for r in await connection.fetch(sql.END_STREAK, claim.scope)]
-        await write_pause(connection, claim.scope, "permission")
-        await connection.execute(sql.DUE_NOW, claim.ig_account_id, users)
-        return await _release(connection, claim)
-
     async def _charge_suspects(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Charge users whose missing permission was their own, as another user's answer shows."""
         for row in rows:
             if row["kind"] == "suspect":
-                await self._charge_suspect(row)
-
-    async def _charge_suspect(self, row: asyncpg.Record) -> None:
-        problem = msgspec.json.decode(row["error"], type=GraphProblem)
-        charged = await self._database.fetch(
-            sql.CHARGE_SUSPECT,
-            row["ig_user_id"],
-            row["error"],
-            self._rules.max_failures,
-            self._rules.retry_waits,
-        )
-        log.warning(
-            f"{TAG} failed: the account has the permission, this user's call lacks it",
-            ig_user_id=row["ig_user_id"],
-            ig_account_id=row["ig_account_id"],
-            outcome="failed",
-            reason=problem.reason,
-            code=problem.code,
-            subcode=problem.subcode,
-            fbtrace_id=problem.fbtrace_id,
-            fail_count=charged[0]["fail_count"] if charged else None,
-            next_attempt_at=charged[0]["next_attempt_at"] if charged else None,
-        )
+                await charge_suspect(self._database, row, self._rules)
 
 
 def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
@@ -287,14 +178,6 @@ def _release_of(claim: Claim, wait: timedelta) -> tuple[str, int, timedelta, str
     return claim.ig_user_id, claim.lease, wait, claim.ig_account_id
 
 
-def _json(problem: GraphProblem) -> str:
-    return msgspec.json.encode(problem).decode()
-
-
-def _failed(row: asyncpg.Record) -> Settled:
-    return Settled("failed", row["fail_count"], row["next_attempt_at"])
-
-
 async def _hold(connection: Session, claim: Claim) -> bool:
     """Lock the streaks and the claim's row; false if the claim is no longer ours."""
     await connection.execute(sql.LOCK_STREAKS)
@@ -303,14 +186,4 @@ async def _hold(connection: Session, claim: Claim) -> bool:
 
 async def _release(connection: Session, claim: Claim, wait: timedelta = NOW) -> Settled:
     await connection.execute(sql.RELEASE, *_release_of(claim, wait))
-    return PAUSED
-
-
-async def _end_in_outage(connection: Session) -> Settled | None:
-    """Once five users have failed in a row: pause the app and give them their failure back."""
-    if await connection.fetchval(sql.STREAK_LENGTH, APP_SCOPE) < OUTAGE_USERS:
-        return None
-    await write_pause(connection, APP_SCOPE, "outage")
-    for charged in await connection.fetch(sql.END_STREAK, APP_SCOPE):
-        await connection.execute(sql.REFUND, *charged.values())
     return PAUSED

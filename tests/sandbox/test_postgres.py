@@ -6,7 +6,6 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -35,20 +34,6 @@ server.start()
 print(server.pid, server.dsn(), flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture(scope="module")
-def data_dir() -> Iterator[Path]:
-    """Share one cluster between the tests that only start and stop it: initdb is slow."""
-    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder, "postgres")
-
-
-@pytest.fixture
-def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(data_dir, durable=False) as server:
-        yield server
 
 
 @pytest.fixture

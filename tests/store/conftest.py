@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from service.model import Rules
+from service.sandbox.postgres import EmbeddedPostgres
 from service.store.claims import Claims
 from service.store.connections import Connections
 from service.store.database import Database
@@ -18,7 +19,7 @@ from service.store.pauses import Pauses
 from service.store.places import Places
 from service.vault import Vault
 
-from .tables import Tables
+from .tables import ACCOUNT, OTHER_ACCOUNT, Tables, user_id
 
 LEASE = timedelta(seconds=20)
 REPLICAS = 4
@@ -64,6 +65,27 @@ async def other_session(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def tables(session: asyncpg.Connection) -> Tables:
     return Tables(session)
+
+
+@pytest.fixture
+async def two_accounts(tables: Tables) -> None:
+    """Connect two accounts of one location, of different logins and with different tokens."""
+    await tables.connect(ACCOUNT, access_token="sealed-1", login="instagram")
+    await tables.connect(OTHER_ACCOUNT, access_token="sealed-2")
+
+
+@pytest.fixture
+async def seven_users(tables: Tables, two_accounts: None) -> None:  # noqa: ARG001 - is arranged before
+    """Let seven users have written to the first of two accounts."""
+    for number in range(1, 8):
+        await tables.participate(user_id(number))
+
+
+@pytest.fixture
+async def fragile(server: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """Give a pool of a server that the test may break."""
+    async with Database.connect(server.dsn(), pool_size=3) as database:
+        yield database
 
 
 @pytest.fixture

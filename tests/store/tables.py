@@ -7,7 +7,8 @@ from typing import Any
 import asyncpg
 
 from service.model import GraphProblem, Profile
-from service.store.claims import Claim, Claims
+from service.store.claims import Claims
+from service.store.outcomes import Claim
 
 ACCOUNT, OTHER_ACCOUNT, THIRD_ACCOUNT = "17841400000000001", "17841400000000002", "17841400000003"
 LOCATION = "loc_1"

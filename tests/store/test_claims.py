@@ -6,7 +6,8 @@ import itertools
 import asyncpg
 import pytest
 
-from service.store.claims import Claim, Claims, Refusal, Settled
+from service.store.claims import Claims
+from service.store.outcomes import Claim, Refusal, Settled
 
 from .conftest import LEASE
 from .tables import (
@@ -23,13 +24,9 @@ from .tables import (
     user_id,
 )
 
+pytestmark = pytest.mark.usefixtures("two_accounts")
+
 LOST = Settled("lost")
-
-
-@pytest.fixture(autouse=True)
-async def _connected(tables: Tables) -> None:
-    await tables.connect(ACCOUNT, access_token="sealed-1", login="instagram")
-    await tables.connect(OTHER_ACCOUNT, access_token="sealed-2")
 
 
 async def test_a_claim_carries_what_the_call_needs(claims: Claims, tables: Tables) -> None:

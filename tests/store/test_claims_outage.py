@@ -4,16 +4,23 @@ import asyncio
 
 import pytest
 
-from service.store.claims import Claims, Settled
+from service.store.claims import Claims
 from service.store.identities import Identities
 from service.store.journal import Journal
 
+from .streaks import (
+    FIRST_FIVE,
+    PAUSED,
+    RESOLVED,
+    SCOPE,
+    STREAK,
+    fail_upstream,
+    failures,
+    have_an_outage,
+)
 from .tables import (
-    ACCOUNT,
-    DENIED,
     HOUR,
     NOT_FOUND,
-    OTHER_ACCOUNT,
     PROFILE,
     TIMEOUT,
     USER,
@@ -23,39 +30,7 @@ from .tables import (
 )
 from .test_journal import contact
 
-LOST, PAUSED, RESOLVED = Settled("lost"), Settled("paused"), Settled("resolved")
-SCOPE = f"account:{ACCOUNT}"
-FIRST_FIVE = [user_id(n) for n in range(1, 6)]
-STREAK = "SELECT ig_user_id FROM instagram_streaks WHERE scope = $1 ORDER BY ig_user_id"
-FAILURES = """
-SELECT ig_user_id, fail_count, last_failed_at, last_error FROM instagram_user_cache
-ORDER BY ig_user_id
-"""
-
-
-@pytest.fixture(autouse=True)
-async def _connected(tables: Tables) -> None:
-    await tables.connect(ACCOUNT)
-    await tables.connect(OTHER_ACCOUNT, access_token="another sealed token")
-    for number in range(1, 8):
-        await tables.participate(user_id(number))
-
-
-async def failures(tables: Tables) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in await tables.session.fetch(FAILURES)]
-
-
-async def fail_upstream(claims: Claims, ig_user_id: str) -> Settled:
-    return await claims.fail_upstream(await taken(claims, ig_user_id), TIMEOUT)
-
-
-async def deny(claims: Claims, ig_user_id: str) -> Settled:
-    return await claims.deny(await taken(claims, ig_user_id), DENIED)
-
-
-async def have_an_outage(claims: Claims) -> None:
-    settled = [await fail_upstream(claims, user) for user in FIRST_FIVE]
-    assert settled[-1] == PAUSED
+pytestmark = pytest.mark.usefixtures("seven_users")
 
 
 async def test_four_users_in_a_row_are_charged(claims: Claims, tables: Tables) -> None:

@@ -10,10 +10,11 @@ import pytest
 from service.errors import UnstorableError
 from service.model import Profile, Rules
 from service.store import sql
-from service.store.claims import Claim, Claims, Refusal, Settled
+from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.outcomes import Claim, Refusal, Settled
 
 from .tables import (
     ACCOUNT,
@@ -33,13 +34,9 @@ from .tables import (
 )
 from .test_journal import contact
 
+pytestmark = pytest.mark.usefixtures("two_accounts")
+
 LOST = Settled("lost")
-
-
-@pytest.fixture(autouse=True)
-async def _connected(tables: Tables) -> None:
-    await tables.connect(ACCOUNT, access_token="sealed-1", login="instagram")
-    await tables.connect(OTHER_ACCOUNT, access_token="sealed-2")
 
 
 async def test_a_profile_is_stored_whole_and_frees_every_account(

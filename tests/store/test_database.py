@@ -1,7 +1,4 @@
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,27 +10,6 @@ from .tables import PATIENCE_S, Tables
 
 OURS = "application_name = 'instagram-identity' AND datname = current_database()"
 TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS}"  # noqa: S608
-
-
-@pytest.fixture(scope="module")
-def data_dir() -> Iterator[Path]:
-    """One cluster for the tests that break a server: initdb is slow."""
-    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder, "postgres")
-
-
-@pytest.fixture
-def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
-    """A server that the test may break."""
-    with EmbeddedPostgres(data_dir, durable=False) as server:
-        yield server
-
-
-@pytest.fixture
-async def fragile(server: EmbeddedPostgres) -> AsyncIterator[Database]:
-    async with Database.connect(server.dsn(), pool_size=3) as database:
-        yield database
 
 
 async def one(database: Database) -> object:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from service.model import FOREVER, Rules, identity
-from service.store.claims import Claims, Refusal, Settled
+from service.store.claims import Claims
 from service.store.identities import DueUser, Identities
+from service.store.outcomes import Refusal, Settled
 from service.store.places import Places
 
 from .tables import (
@@ -26,14 +27,10 @@ from .tables import (
     user_id,
 )
 
+pytestmark = pytest.mark.usefixtures("two_accounts")
+
 SCOPE = f"account:{ACCOUNT}"
 HELD = "SELECT count(*) FROM instagram_user_cache"
-
-
-@pytest.fixture(autouse=True)
-async def _connected(tables: Tables) -> None:
-    await tables.connect(ACCOUNT)
-    await tables.connect(OTHER_ACCOUNT)
 
 
 async def state_and_reason(identities: Identities, ig_user_id: str = USER) -> tuple[str, object]:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from service.store.claims import Claim, Claims, Refusal
+from service.store.claims import Claims
 from service.store.identities import Candidates, Identities
+from service.store.outcomes import Claim, Refusal
 
 from .tables import (
     ACCOUNT,

@@ -6,8 +6,9 @@ import asyncpg
 import pytest
 
 from service.store import sql
-from service.store.claims import Claim, Claims, Settled
+from service.store.claims import Claims
 from service.store.identities import DueUser, Identities
+from service.store.outcomes import Claim, Settled
 
 from .tables import (
     ACCOUNT,
@@ -24,14 +25,10 @@ from .tables import (
     user_id,
 )
 
+pytestmark = pytest.mark.usefixtures("two_accounts")
+
 SCOPE = f"account:{ACCOUNT}"
 HELD = "SELECT count(*) FROM instagram_user_cache"
-
-
-@pytest.fixture(autouse=True)
-async def _connected(tables: Tables) -> None:
-    await tables.connect(ACCOUNT)
-    await tables.connect(OTHER_ACCOUNT)
 
 
 # Sweeping

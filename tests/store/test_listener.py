@@ -1,8 +1,6 @@
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -162,27 +160,6 @@ async def test_a_listener_tries_on_while_what_it_is_to_read_is_away(database_url
     running.cancel()
     await asyncio.wait([running])
     assert tries == 3
-
-
-@pytest.fixture(scope="module")
-def data_dir() -> Iterator[Path]:
-    """One cluster for the tests that break a server: initdb is slow."""
-    with tempfile.TemporaryDirectory(prefix="tests-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder, "postgres")
-
-
-@pytest.fixture
-def server(data_dir: Path) -> Iterator[EmbeddedPostgres]:
-    """A server that the test may break."""
-    with EmbeddedPostgres(data_dir, durable=False) as server:
-        yield server
-
-
-@pytest.fixture
-async def fragile(server: EmbeddedPostgres) -> AsyncIterator[Database]:
-    async with Database.connect(server.dsn(), pool_size=3) as database:
-        yield database
 
 
 async def test_a_listener_hears_again_after_a_restart(

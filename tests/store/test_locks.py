@@ -9,10 +9,11 @@ import asyncpg
 import pytest
 
 from service.model import Rules
-from service.store.claims import Claim, Claims
+from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.outcomes import Claim
 
 from .conftest import LEASE
 from .tables import (

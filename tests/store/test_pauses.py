@@ -2,7 +2,8 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from service.store.claims import Claim, Claims, Settled
+from service.store.claims import Claims
+from service.store.outcomes import Claim, Settled
 from service.store.pauses import Pauses
 from service.store.places import PROBE, Places
 
