@@ -12,6 +12,7 @@ SHELL := /bin/sh
 
 ARGS ?=
 WORKERS ?= 2
+SITE = site
 PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
 VENV_LIVES := $(shell [ -x .venv/bin/python ] && echo yes)
 
@@ -20,6 +21,7 @@ export PYTEST_ADDOPTS := $(PYTEST_ADDOPTS) -p no:cacheprovider
 export MYPY_CACHE_DIR := /dev/null
 export RUFF_NO_CACHE := true
 NO_CACHE := --no-cache
+SITE = $$(mktemp -d)
 endif
 
 .PHONY: help
@@ -47,7 +49,7 @@ cover: .venv/.installed-dev  ## Run the tests and say which lines they missed
 	exec .venv/bin/python -m coverage report
 
 .PHONY: check
-check: lint types laws test  ## Lint, types, import laws, tests: what CI runs
+check: lint types laws docs test  ## Lint, types, import laws, links, tests: what CI runs
 
 .PHONY: lint
 lint: .venv/.installed-dev  ## Check style and layout
@@ -61,6 +63,14 @@ types: .venv/.installed-dev  ## Check types
 .PHONY: laws
 laws: .venv/.installed-dev  ## Check that imports run downward
 	@exec .venv/bin/lint-imports $(NO_CACHE)
+
+.PHONY: docs
+docs: .venv/.installed-dev  ## Build the documentation into site/; a broken link or a lost page fails
+	@site="$(SITE)"
+	rm -rf "$$site"
+	.venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky \
+	    --conf-dir docs . "$$site" $(ARGS)
+	echo "The documentation is in $$site/index.html."
 
 .PHONY: format
 format: .venv/.installed-dev  ## Lay the code out, and mend what the linter can mend
@@ -103,7 +113,7 @@ lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--
 clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
 	@rm -f .venv/bin/python
 	rm -rf .venv .sandbox .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf .coverage .coverage.* htmlcov
+	rm -rf .coverage .coverage.* htmlcov site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A killed install leaves `.unfinished` behind, and then, as when its Python is gone, .venv is made
