@@ -42,7 +42,7 @@ END
 $older$
 """
 
-Kind = Literal["service", "postgres", "graph", "other"]
+Kind = Literal["service", "postgres", "graph", "broker", "other"]
 
 
 @dataclass(frozen=True)

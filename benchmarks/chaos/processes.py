@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from aiohttp import ClientError
+
 from service.sandbox.ports import free_port
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv[1]):
     sys.exit("the parent has gone")
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -40,15 +42,16 @@ class BrokenError(Exception):
 
 async def spawn(
     *arguments: str,
+    program: Path = Path(sys.executable),
     stdin: int = asyncio.subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start `python …` on a leash, in the project's folder."""
+    """Start a program, Python if none is named, on a leash and in the project's folder."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-c", _LEASH, str(os.getpid()), *arguments),
+        *("-c", _LEASH, str(os.getpid()), str(program), *arguments),
         cwd=PROJECT,
         env={**os.environ} if environment is None else dict(environment),
         stdin=stdin,
@@ -94,7 +97,7 @@ class Service:
         self.is_wanted = True
 
     async def wait_until_ready(self, session: ClientSession) -> None:
-        """Return when /readyz says yes; raises BrokenError."""
+        """Return when /readyz says that it is and that its intake does; raises BrokenError."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 while not await self._is_ready(session):  # noqa: ASYNC110 - another process's event
@@ -124,8 +127,9 @@ class Service:
             raise BrokenError(f"the service ended: {self.errors.read_text()[-2000:]}")
         try:
             async with session.get(f"{self.url}/readyz") as response:
-                return response.status == 200
-        except OSError:
+                told = await response.json()
+                return response.status == 200 and told["intake"]["state"] == "ok"
+        except (OSError, ClientError):
             return False
 
 

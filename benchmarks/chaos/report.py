@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
@@ -10,20 +12,46 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchmarks.chaos.faults import Fault
     from benchmarks.chaos.stream import Ledger
     from benchmarks.chaos.verdict import Verdict
 
 
+class Diary:
+    """Which fault was the last to be injected, at any moment."""
+
+    def __init__(self) -> None:
+        self._moments: list[float] = []
+        self._names: list[str] = []
+
+    def note(self, name: str) -> None:
+        """Write down that a fault is injected now."""
+        self._moments.append(time.monotonic())
+        self._names.append(name)
+
+    def last(self, at: float, count: int = 1) -> list[str]:
+        """Give the names of the last faults before a moment."""
+        return self._names[: bisect_right(self._moments, at)][-count:]
+
+
 @dataclass
 class Tally:
-    """What one fault has done so far: how often, under how many acks, how soon it was over."""
+    """What one fault has done so far: how often, under how many acks, how soon it was over.
+
+    Acks are of new senders: all until the recovery, and those given while it was broken. A loss is
+    charged to the last fault before its ack, a repeated call to the last before the answer that
+    came to nothing.
+    """
 
     fault: Fault
     acked: int = 0
+    acked_broken: int = 0
+    lost: int = 0
+    repeated: int = 0
     recoveries_s: list[float] = field(default_factory=list)
+    gaps_s: list[float] = field(default_factory=list)
     never: int = 0
 
     @property
@@ -32,10 +60,20 @@ class Tally:
         return len(self.recoveries_s) + self.never
 
 
+def charge(tallies: Mapping[str, Tally], diary: Diary, ledger: Ledger, verdict: Verdict) -> None:
+    """Put down what was lost or repeated to the faults that it came after."""
+    for participant in verdict.lost:
+        for name in diary.last(ledger.acked[participant]):
+            tallies[name].lost += 1
+    for at in verdict.repeated_after_s:
+        for name in diary.last(at):
+            tallies[name].repeated += 1
+
+
 def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: float) -> None:
     """Print what was broken, what came of it, and the verdict."""
-    console = Console(width=110)
-    console.print(_faults(tallies, len(verdict.lost), verdict.repeated))
+    console = Console(width=130)
+    console.print(_faults(tallies, len(verdict.lost), len(verdict.repeated_after_s)))
     console.print(
         f"{lasted_s:.0f} s; {ledger.sent} deliveries, {ledger.resent} sent again; "
         f"answers {dict(ledger.answers)}; lookups {dict(ledger.lookups)}; "
@@ -43,7 +81,7 @@ def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: f
     )
     console.print(
         f"acknowledged participants {len(ledger.acked)}: {dict(verdict.standings)}; "
-        f"Graph calls {verdict.calls}, repeated {verdict.repeated}, "
+        f"Graph calls {verdict.calls}, repeated {len(verdict.repeated_after_s)}, "
         f"over budget {max(0.0, verdict.over_budget):.2f}"
     )
     for fault in verdict.faults:
@@ -52,22 +90,24 @@ def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: f
 
 
 def _faults(tallies: Sequence[Tally], lost: int, repeated: int) -> Table:
-    table = Table("fault", "times", "acked", "recovery p50", "max", "never", title="Chaos")
+    counts = ("times", "acked", "while broken", "lost", "repeated")
+    times = ("longest without", "recovery p50", "max", "never")
+    table = Table("fault", *counts, *times, title="Chaos")
     for tally in tallies:
         seconds = tally.recoveries_s
         table.add_row(
             tally.fault.name,
-            str(tally.times),
-            str(tally.acked),
+            *map(str, _counts(tally)),
+            f"{max(tally.gaps_s):.2f} s" if tally.gaps_s else "-",
             f"{median(seconds):.2f} s" if seconds else "-",
             f"{max(seconds):.2f} s" if seconds else "-",
             str(tally.never),
         )
-    total = sum(tally.times for tally in tallies)
+    injected, acked, acked_broken, *_ = map(sum, zip(*map(_counts, tallies), strict=True))
     table.add_section()
-    table.add_row(
-        f"lost: {lost}; repeated: {repeated}",
-        str(total),
-        str(sum(tally.acked for tally in tallies)),
-    )
+    table.add_row("all", *map(str, (injected, acked, acked_broken, lost, repeated)))
     return table
+
+
+def _counts(tally: Tally) -> tuple[int, int, int, int, int]:
+    return (tally.times, tally.acked, tally.acked_broken, tally.lost, tally.repeated)

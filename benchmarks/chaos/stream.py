@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -31,17 +32,27 @@ Participant = tuple[str, str]
 
 @dataclass
 class Ledger:
-    """What was sent and what came back; times are monotonic seconds."""
+    """What was sent and what came back; times are monotonic seconds.
+
+    `new_acks` are of deliveries whose senders nobody knew, `latest_new` of one at its first try.
+    """
 
     acked: dict[Participant, float] = field(default_factory=dict)
     answers: Counter[str] = field(default_factory=Counter)
     lookups: Counter[str] = field(default_factory=Counter)
     latest_new: float = 0.0
+    new_acks: list[float] = field(default_factory=list)
     slowest_s: float = 0.0
     sent: int = 0
     resent: int = 0
     left_out: int = 0
     waiting: int = 0
+
+    def longest_gap_s(self, began_at: float, ended_at: float) -> float:
+        """Tell how long, between two moments, no new sender was acknowledged."""
+        acks = [at for at in self.new_acks if began_at < at < ended_at]
+        moments = [began_at, *acks, ended_at]
+        return max(later - at for at, later in pairwise(moments))
 
     def wrong_answers(self) -> dict[str, int]:
         """Count what should never be answered, deliveries and lookups together."""
@@ -160,6 +171,8 @@ class Stream:
         self.ledger.waiting -= 1
         now = time.monotonic()
         self.ledger.acked.update(dict.fromkeys(participants, now))
+        if is_new:
+            self.ledger.new_acks.append(now)
         if is_new and not tries:
             self.ledger.latest_new = now
 

@@ -41,11 +41,14 @@ _NOT_OURS = ("ConnectionError('unexpected connection_lost() call')",)
 
 @dataclass
 class Verdict:
-    """The end of a run; `faults` are reasons to fail it."""
+    """The end of a run; `faults` are reasons to fail it.
+
+    `repeated_after_s` has, for each call too many, when the answer was given that came to nothing.
+    """
 
     standings: Counter[str] = field(default_factory=Counter)
     calls: int = 0
-    repeated: int = 0
+    repeated_after_s: list[float] = field(default_factory=list)
     over_budget: float = 0.0
     over_budget_at_s: float = 0.0
     lost: list[Participant] = field(default_factory=list)
@@ -71,7 +74,7 @@ async def judge(
         (*rig.calls_of_the_dead, *await rig.graph_calls()), key=lambda call: float(call["atS"])
     )
     verdict.calls = len(calls)
-    verdict.repeated = _repeated(calls)
+    verdict.repeated_after_s = _repeated(calls)
     excesses = [_excess(times_s, budget) for times_s in _judgeable(rig, calls)]
     verdict.over_budget, verdict.over_budget_at_s = max(excesses, default=(0.0, 0.0))
     verdict.over_budget -= budget * jitter_s
@@ -125,10 +128,17 @@ def _excess(times_s: list[float], budget: float) -> tuple[float, float]:
     return most, times_s[low] if low < len(times_s) else 0.0
 
 
-def _repeated(calls: Iterable[dict[str, Any]]) -> int:
-    """Count the calls about a user who had been given a name already."""
-    named = Counter(call["igUserId"] for call in calls if call["answer"] == "profile")
-    return sum(named.values()) - len(named)
+def _repeated(calls: Iterable[dict[str, Any]]) -> list[float]:
+    """For each call about a user who had been given a name already, say when that was."""
+    named: dict[str, float] = {}
+    repeated = []
+    for call in calls:
+        if call["answer"] == "profile":
+            user, at_s = call["igUserId"], float(call["atS"])
+            if user in named:
+                repeated.append(named[user])
+            named[user] = at_s
+    return repeated
 
 
 def _faults(verdict: Verdict, ledger: Ledger) -> list[str]:

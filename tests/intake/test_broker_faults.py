@@ -9,11 +9,13 @@ import pytest
 from nats.js.api import StreamConfig
 
 import service.app
+from benchmarks.chaos.link import Link
+from benchmarks.chaos.nodes import Node
 from service.errors import UnavailableError
 from service.intake.stream import STREAM, SUBJECT
 from service.sandbox import samples
 from service.sandbox.graph import GraphSimulator
-from tests.intake.conftest import Link, NatsServer, stored_users, until_stored
+from tests.intake.conftest import stored_users, until_stored
 from tests.service.conftest import (
     ACCOUNT,
     Client,
@@ -27,7 +29,7 @@ from tests.until import until
 
 
 @pytest.fixture
-async def client(start: Start, broker: NatsServer) -> Client:
+async def client(start: Start, broker: Node) -> Client:
     client = await start(intake_url=broker.url)
     await client.connect()
     return client
@@ -46,7 +48,7 @@ async def test_a_message_through_the_broker_gets_its_name(client: Client) -> Non
 
 
 async def test_webhooks_are_acknowledged_while_postgres_is_away(
-    start: Start, broker: NatsServer, database_url: str, graph: GraphSimulator
+    start: Start, broker: Node, database_url: str, graph: GraphSimulator
 ) -> None:
     link, port = link_to_postgres(database_url)
     async with link.up():
@@ -65,7 +67,7 @@ async def test_webhooks_are_acknowledged_while_postgres_is_away(
 
 
 async def test_a_broker_that_is_away_means_503_and_retry_after(
-    client: Client, broker: NatsServer
+    client: Client, broker: Node
 ) -> None:
     body = samples.delivery(samples.entry(ACCOUNT, samples.message(new_user(), ACCOUNT)))
     await broker.stop()
@@ -78,7 +80,7 @@ async def test_a_broker_that_is_away_means_503_and_retry_after(
 
 
 async def test_acknowledged_messages_survive_a_service_killed_before_it_journals(
-    spawn: Spawn, broker: NatsServer, database_url: str, db: asyncpg.Connection
+    spawn: Spawn, broker: Node, database_url: str, db: asyncpg.Connection
 ) -> None:
     link, port = link_to_postgres(database_url)
     async with link.up():
@@ -95,7 +97,7 @@ async def test_acknowledged_messages_survive_a_service_killed_before_it_journals
 
 
 async def test_an_erasure_wins_over_what_still_waits_in_the_broker(
-    start: Start, broker: NatsServer, database_url: str, db: asyncpg.Connection
+    start: Start, broker: Node, database_url: str, db: asyncpg.Connection
 ) -> None:
     link, port = link_to_postgres(database_url)
     async with link.up():
@@ -120,14 +122,14 @@ async def test_an_erasure_wins_over_what_still_waits_in_the_broker(
         assert await stored_users(db) == {other}
 
 
-async def test_an_erasure_that_cant_be_sure_says_503(client: Client, broker: NatsServer) -> None:
+async def test_an_erasure_that_cant_be_sure_says_503(client: Client, broker: Node) -> None:
     await broker.stop()
     answer = await client.operator("DELETE", f"/users/{new_user()}")
     answer.assert_problem(503)
 
 
 async def test_a_stream_that_differs_stops_the_start_with_its_name(
-    environment: dict[str, str], broker: NatsServer, tmp_path: Path
+    environment: dict[str, str], broker: Node, tmp_path: Path
 ) -> None:
     async with broker.client() as look:
         config = StreamConfig(name=STREAM, subjects=[SUBJECT], retention="limits")  # type: ignore[arg-type]  # as the broker has it
@@ -142,7 +144,7 @@ async def test_a_stream_that_differs_stops_the_start_with_its_name(
 
 
 async def test_a_start_waits_for_the_broker_and_then_says_that_it_is_away(
-    settings: MakeSettings, broker: NatsServer, monkeypatch: pytest.MonkeyPatch
+    settings: MakeSettings, broker: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await broker.stop()
     monkeypatch.setattr(service.app, "START_WAITS_S", (0.01, 0.01))
@@ -152,7 +154,7 @@ async def test_a_start_waits_for_the_broker_and_then_says_that_it_is_away(
 
 
 async def test_a_service_that_starts_before_the_broker_waits_for_it(
-    environment: dict[str, str], broker: NatsServer, tmp_path: Path
+    environment: dict[str, str], broker: Node, tmp_path: Path
 ) -> None:
     await broker.stop()
     output = tmp_path / "early.log"

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
-import nats
 import pytest
 
+from benchmarks.chaos.nodes import Cluster, Node
 from service.errors import UnavailableError
 from service.intake import Intake
 from service.intake.arrivals import Arrivals
 from service.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.intake.stream import STREAM
-from tests.intake.conftest import Cluster, NatsServer, contact, until_stored
+from tests.intake.conftest import contact, until_stored
 from tests.until import until
 
 START_WITHIN_S = 30
@@ -71,14 +71,11 @@ class Sender:
         await until(are_accepted, 30)
 
 
-async def victim(cluster: Cluster, which: str) -> NatsServer:
-    client = await nats.connect(cluster.url.split(","))
-    try:
+async def victim(cluster: Cluster, which: str) -> Node:
+    leader = await cluster.leader()
+    async with leader.client() as client:
         info = (await client.jetstream().stream_info(STREAM)).config
         assert info.num_replicas == 3
-        leader = await cluster.leader(client)
-    finally:
-        await client.close()
     if which == "leader":
         return leader
     return next(node for node in cluster.nodes if node is not leader)

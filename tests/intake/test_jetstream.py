@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from signal import SIGCONT, SIGTERM
+from signal import SIGTERM
 
 import asyncpg
 import msgspec
@@ -11,6 +11,8 @@ import pytest
 import structlog
 from nats.js.api import ConsumerConfig, StreamConfig
 
+from benchmarks.chaos.link import Link
+from benchmarks.chaos.nodes import Node
 from service.errors import UnavailableError
 from service.intake import Intake, stream
 from service.intake.arrivals import Arrivals
@@ -23,20 +25,20 @@ from service.model import Contact, Rules
 from service.queue import TurnQueue
 from service.store.database import Database
 from service.store.journal import Journal
-from tests.intake.conftest import Link, NatsServer, contact, stored_users, until_stored
+from tests.intake.conftest import contact, stored_users, until_stored
 from tests.intake.suite import *  # noqa: F403 - the suite that every intake passes
 from tests.service.conftest import new_user
 from tests.until import until
 
 
 @pytest.fixture
-async def intake(broker: NatsServer, arrivals: Arrivals) -> AsyncIterator[Intake]:
+async def intake(broker: Node, arrivals: Arrivals) -> AsyncIterator[Intake]:
     async with running(broker.url, arrivals) as intake:
         yield intake
 
 
 @pytest.fixture
-async def stored_away(broker: NatsServer, arrivals: Arrivals) -> AsyncIterator[Intake]:
+async def stored_away(broker: Node, arrivals: Arrivals) -> AsyncIterator[Intake]:
     async with running(broker.url, arrivals) as intake:
         await broker.stop()
         yield intake
@@ -70,7 +72,7 @@ async def accept_at_last(intake: Intake, *contacts: Contact) -> None:
 
 
 async def test_what_was_acked_survives_a_killed_broker(
-    broker: NatsServer, arrivals: Arrivals, db: asyncpg.Connection
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
 ) -> None:
     acked = [contact() for _ in range(20)]
     async with jetstream_intake(broker.url, arrivals) as intake:  # nobody journals
@@ -83,7 +85,7 @@ async def test_what_was_acked_survives_a_killed_broker(
 
 
 async def test_acks_and_journalling_resume_when_the_broker_is_back(
-    intake: Intake, broker: NatsServer, db: asyncpg.Connection
+    intake: Intake, broker: Node, db: asyncpg.Connection
 ) -> None:
     before, after = contact(), contact()
     await intake.accept([before])
@@ -98,20 +100,20 @@ async def test_acks_and_journalling_resume_when_the_broker_is_back(
 
 
 async def test_a_frozen_broker_refuses_within_three_seconds_and_heals(
-    intake: Intake, broker: NatsServer, db: asyncpg.Connection
+    intake: Intake, broker: Node, db: asyncpg.Connection
 ) -> None:
     await broker.freeze()
     async with asyncio.timeout(3):
         with pytest.raises(UnavailableError):
             await intake.accept([contact()])
-    broker.send(SIGCONT)
+    broker.thaw()
     one = contact()
     await accept_at_last(intake, one)
     await until_stored(db, one.ig_user_id)
 
 
 async def test_a_link_that_is_cut_heals(
-    broker: NatsServer, arrivals: Arrivals, db: asyncpg.Connection
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
 ) -> None:
     async with (
         Link(broker.port).up() as link,
@@ -132,7 +134,7 @@ async def test_a_link_that_is_cut_heals(
     [b"", b"\x00\xff", b"{}", b'[{"ig_user_id": 7}]', b'[{"a":' + b"[" * 100_000, b'["\xff"]'],
 )
 async def test_a_message_that_cant_be_read_is_ended_aloud(
-    intake: Intake, broker: NatsServer, db: asyncpg.Connection, payload: bytes
+    intake: Intake, broker: Node, db: asyncpg.Connection, payload: bytes
 ) -> None:
     one = contact()
     with structlog.testing.capture_logs() as logs:
@@ -145,7 +147,7 @@ async def test_a_message_that_cant_be_read_is_ended_aloud(
 
 
 async def test_a_contact_that_cant_be_stored_costs_itself_alone(
-    intake: Intake, broker: NatsServer, db: asyncpg.Connection
+    intake: Intake, broker: Node, db: asyncpg.Connection
 ) -> None:
     good = [contact() for _ in range(3)]
     bad = [msgspec.structs.replace(contact(), ig_user_id=id_) for id_ in ("no digits", "1\x00")]
@@ -160,7 +162,7 @@ async def test_a_contact_that_cant_be_stored_costs_itself_alone(
 
 
 async def test_a_message_that_was_not_acknowledged_is_delivered_again(
-    broker: NatsServer,
+    broker: Node,
     arrivals: Arrivals,
     db: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +179,7 @@ async def test_a_message_that_was_not_acknowledged_is_delivered_again(
 
 
 async def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(
-    intake: Intake, broker: NatsServer, db: asyncpg.Connection
+    intake: Intake, broker: Node, db: asyncpg.Connection
 ) -> None:
     async with broker.client() as client:
         await client.jetstream().delete_consumer(STREAM, CONSUMER)
@@ -199,7 +201,7 @@ async def test_a_consumer_and_a_stream_that_were_deleted_are_made_again(
     ],
 )
 async def test_a_stream_that_differs_is_refused_by_name(
-    broker: NatsServer, arrivals: Arrivals, config: StreamConfig, said: str
+    broker: Node, arrivals: Arrivals, config: StreamConfig, said: str
 ) -> None:
     config.name, config.subjects = STREAM, [SUBJECT]
     async with broker.client() as client:
@@ -209,9 +211,7 @@ async def test_a_stream_that_differs_is_refused_by_name(
             pytest.fail("it began")
 
 
-async def test_a_consumer_that_differs_is_refused_by_name(
-    broker: NatsServer, arrivals: Arrivals
-) -> None:
+async def test_a_consumer_that_differs_is_refused_by_name(broker: Node, arrivals: Arrivals) -> None:
     async with jetstream_intake(broker.url, arrivals):
         pass
     async with broker.client() as client:
@@ -223,7 +223,7 @@ async def test_a_consumer_that_differs_is_refused_by_name(
             pytest.fail("it began")
 
 
-async def test_no_broker_is_said_so(broker: NatsServer, arrivals: Arrivals) -> None:
+async def test_no_broker_is_said_so(broker: Node, arrivals: Arrivals) -> None:
     await broker.stop()
     with pytest.raises(UnavailableError, match="NATS does not let us in"):
         async with jetstream_intake(broker.url, arrivals):
@@ -231,7 +231,7 @@ async def test_no_broker_is_said_so(broker: NatsServer, arrivals: Arrivals) -> N
 
 
 async def test_a_dead_address_in_the_list_does_no_harm(
-    broker: NatsServer, arrivals: Arrivals, db: asyncpg.Connection
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
 ) -> None:
     one = contact()
     async with running(f"nats://127.0.0.1:1,{broker.url}", arrivals) as intake:
@@ -240,7 +240,7 @@ async def test_a_dead_address_in_the_list_does_no_harm(
 
 
 async def test_while_postgres_is_away_contacts_are_accepted_and_wait(
-    broker: NatsServer, database_url: str, known: Known, queue: TurnQueue, db: asyncpg.Connection
+    broker: Node, database_url: str, known: Known, queue: TurnQueue, db: asyncpg.Connection
 ) -> None:
     port = int(database_url.rpartition(":")[2].partition("/")[0])
     async with Link(port).up() as link:
@@ -264,7 +264,7 @@ async def test_while_postgres_is_away_contacts_are_accepted_and_wait(
 
 
 async def test_what_a_stopping_replica_holds_goes_to_another_at_once(
-    broker: NatsServer, arrivals: Arrivals, db: asyncpg.Connection
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
 ) -> None:
     async with running(broker.url, arrivals) as intake:
         journal = arrivals.journal
@@ -285,7 +285,7 @@ async def test_what_a_stopping_replica_holds_goes_to_another_at_once(
 
 
 async def test_a_lost_connection_does_not_swallow_a_cancellation(
-    broker: NatsServer, arrivals: Arrivals
+    broker: Node, arrivals: Arrivals
 ) -> None:
     async with jetstream_intake(broker.url, arrivals) as intake:
         task = asyncio.create_task(intake.run())
@@ -307,7 +307,7 @@ Settle = Callable[[], Awaitable[bool]]
 
 
 async def test_settling_waits_for_what_another_replica_holds(
-    broker: NatsServer,
+    broker: Node,
     arrivals: Arrivals,
     db: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
