@@ -88,8 +88,10 @@ async def _run(
         if nats:
             broken = brokers(folder, made.services, has_disks=has_disks)
             faults = (await stack.enter_async_context(broken)).faults()
-        await made.start_services()
         tallies = {fault.name: Tally(fault) for fault in faults if only in fault.name}
+        if not tallies:
+            raise click.UsageError(f"no fault here has a name that contains {only!r}")
+        await made.start_services()
         return await _break(made, Stream(made, random, rate), random, tallies, seconds)
 
 

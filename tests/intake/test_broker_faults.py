@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +19,7 @@ from service.sandbox.graph import GraphSimulator
 from tests.intake.conftest import stored_users, until_stored
 from tests.service.conftest import (
     ACCOUNT,
+    Answer,
     Client,
     MakeSettings,
     Spawn,
@@ -33,6 +35,19 @@ async def client(start: Start, broker: Node) -> Client:
     client = await start(intake_url=broker.url)
     await client.connect()
     return client
+
+
+@pytest.fixture
+async def small_broker(tmp_path: Path) -> AsyncIterator[Node]:
+    """Give a broker that may hold a megabyte."""
+    config = tmp_path / "nats.conf"
+    config.write_text("jetstream { max_file_store: 1MB }\n")
+    node = Node(tmp_path, "-c", str(config))
+    try:
+        await node.start()
+        yield node
+    finally:
+        await node.stop()
 
 
 def link_to_postgres(database_url: str) -> tuple[Link, int]:
@@ -77,6 +92,40 @@ async def test_a_broker_that_is_away_means_503_and_retry_after(
     assert int(answer.headers["Retry-After"]) > 0
     ready = await client.call("GET", "/readyz")
     assert (ready.status, ready.json["intake"]["state"]) == (200, "unavailable")
+
+
+async def test_a_broker_that_is_full_refuses_and_heals_by_itself(
+    start: Start, small_broker: Node, database_url: str, db: asyncpg.Connection
+) -> None:
+    """A limit stands in for its disk, which chaos fills; with PostgreSQL away it is met."""
+    link, port = link_to_postgres(database_url)
+    async with link.up():
+        url = database_url.replace(f":{port}/", f":{link.port}/")
+        client = await start(intake_url=small_broker.url, database_url=url)
+        await client.connect()
+        link.cut()
+        acked: list[str] = []
+
+        async def deliver() -> Answer:
+            users = [new_user() for _ in range(500)]
+            items = [samples.message(user, ACCOUNT) for user in users]
+            answer = await client.post_webhook(samples.delivery(samples.entry(ACCOUNT, *items)))
+            acked.extend(users if answer.status == 200 else ())
+            return answer
+
+        while (answer := await deliver()).status == 200:
+            assert len(acked) < 50_000
+        answer.assert_problem(503)
+        assert int(answer.headers["Retry-After"]) > 0
+        held = len(acked)
+        assert held > 0
+        link.heal()
+
+        async def is_acknowledged() -> bool:
+            return (await deliver()).status == 200
+
+        await until(is_acknowledged)
+        await until_stored(db, *acked)
 
 
 async def test_acknowledged_messages_survive_a_service_killed_before_it_journals(
