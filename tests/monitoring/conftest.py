@@ -6,7 +6,8 @@ from collections import defaultdict
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.intake.conftest import NatsServer, broker
+from benchmarks.chaos.nodes import Node
+from tests.intake.conftest import broker
 from tests.monitoring.promql import Exposed
 from tests.service.conftest import (
     Client,
@@ -24,7 +25,7 @@ __all__ = ["_quiet_logs", "broker", "environment", "graph", "settings", "start"]
 
 
 @pytest.fixture
-async def exposed(start: Start, broker: NatsServer) -> Exposed:
+async def exposed(start: Start, broker: Node) -> Exposed:
     """Have a service with a broker and one without resolve a user, and read what they publish."""
     found: defaultdict[str, dict[str, set[str]]] = defaultdict(dict, up={})
     for intake_url in ("", broker.url):
