@@ -194,7 +194,8 @@ class _Sandbox:
                 for watch in ended:
                     if not watches:
                         watch.result()
-                    self._report.line(f"{watch.exception()}\nThe other {len(watches)} go on.")
+                    others = f"other {len(watches)} go" if len(watches) > 1 else "other one goes"
+                    self._report.line(f"{watch.exception()}\nThe {others} on.")
         finally:
             for watch in watches:
                 watch.cancel()

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.sample_traffic import RESOLVED, SENDERS
+from service.sandbox.front_door import FrontDoor
+from service.sandbox.sample_traffic import RESOLVED, SENDERS, sample_deliveries
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -154,6 +155,30 @@ async def test_nothing_is_left_running(data_dir: Path, how: signal.Signals) -> N
         run.process.send_signal(how)
         assert await run.ends() == (-9 if how == signal.SIGKILL else 0)
         await gone(pids)
+
+
+async def test_one_of_two_replicas_behind_a_broker_may_die(data_dir: Path) -> None:
+    async with sandbox(data_dir, "--replicas", "2", "--nats", "--port", "0") as run:
+        await run.says("stays up until Ctrl-C")
+        (told,) = [line for line in run.lines if "replicas share the port: processes" in line]
+        pids = [int(pid) for pid in told.rpartition("processes ")[2].rstrip(".").split(", ")]
+        assert set(pids) <= set(descendants(run.process.pid))
+        os.kill(pids[0], signal.SIGKILL)
+        await run.says("The other one goes on.")
+        assert any("exit code -9" in line for line in run.lines)
+        settings = run.settings()
+        async with FrontDoor(
+            f"http://{settings['HOST']}:{settings['PORT']}",
+            inbox_key=settings["INBOX_API_KEYS"],
+            operator_key=settings["OPERATOR_API_KEYS"],
+            app_secret=settings["META_APP_SECRETS"],
+        ) as door:
+            await door.forget(SENDERS)
+            for delivery in sample_deliveries():
+                await door.deliver(delivery)
+            assert all(finding.ok for finding in await door.settled(SENDERS))
+        os.kill(pids[1], signal.SIGKILL)
+        assert await run.ends() == 1
 
 
 async def test_a_second_sandbox_in_the_same_folder_is_refused(data_dir: Path) -> None:
