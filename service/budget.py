@@ -116,20 +116,21 @@ class Budget:
         """Wait for a place and take it; the reservation if paused, None if there was none in time.
 
         A place that comes late, as after a stall of Postgres or of this process, is forfeited:
-        used now it would crowd the next window. Only workers may wait here: many waiters would
-        starve one another.
+        used now it would crowd the next window. None is asked for that might come too late to be
+        used: nobody else would get it. Only workers may wait here: many waiters would starve one
+        another.
         """
         now = asyncio.get_running_loop().time
-        deadline, forfeits = now() + self.patience_s, 0
-        while True:
+        asks_until_s, forfeits = now() + self.patience_s - self._places.most_ahead_s, 0
+        while now() <= asks_until_s:
             place = await self._places.reserve(ig_account_id, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
             until_s = place.at_s
             if until_s is None:
                 until_s = now() + max(place.full_for_s or 0.0, _LEAST_WAIT_S)
-            if until_s > deadline:
-                return None
+                if until_s > asks_until_s:
+                    return None
             await asyncio.sleep(max(0.0, until_s - now()))
             is_probe = is_probe or place.is_probe  # also where this place is not to be used
             if place.at_s is None:
@@ -138,6 +139,7 @@ class Budget:
             if not is_late or forfeits == _MOST_FORFEITS:
                 return await self._take(place, ig_account_id, is_probe=is_probe)
             forfeits += 1
+        return None
 
     async def _take(self, place: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
         """Take a place that has come; a pause that was made meanwhile forfeits it."""

@@ -30,6 +30,7 @@ class FakePlaces:
     def __init__(self, answers: Sequence[Reservation], interval_s: float) -> None:
         self.answers = list(answers)
         self.interval_s = interval_s
+        self.most_ahead_s = max(1.0, interval_s)
         self.stalls_s: list[float] = []
         self.asked: list[tuple[str, bool]] = []
 
@@ -164,6 +165,16 @@ def test_a_worker_gives_up_within_its_patience(rate: float) -> None:
         assert await setting.budget.wait_for_place(ACCOUNT) is None
         assert clock() - started_at <= setting.budget.patience_s + 0.1
         assert len(setting.places.asked) > 1
+
+    in_jumping_time(main())
+
+
+def test_no_place_is_taken_that_could_come_after_its_patience() -> None:
+    async def main() -> None:
+        full = Reservation(None, None, None, is_probe=False, full_for_s=4.5)
+        setting = Setting(full, place(1.0), rate=10)
+        assert await setting.budget.wait_for_place(ACCOUNT) is None
+        assert len(setting.places.asked) == 1
 
     in_jumping_time(main())
 

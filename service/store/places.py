@@ -77,8 +77,8 @@ class Places:
     def __init__(self, database: Database, interval_s: float) -> None:
         self.interval_s = interval_s
         self._database = database
-        self._most_ahead_s = max(_MOST_AHEAD_S, interval_s)
-        self._spacing = timedelta(seconds=interval_s), timedelta(seconds=self._most_ahead_s)
+        self.most_ahead_s = max(_MOST_AHEAD_S, interval_s)
+        self._spacing = timedelta(seconds=interval_s), timedelta(seconds=self.most_ahead_s)
         self._clock = ServerClock()
         self._not_before_s = 0.0
         self._together = Coalescer(self._reserve_together)
@@ -108,7 +108,7 @@ class Places:
         asked_at_s = now()
         rows = await self._database.fetch(statement, *self._spacing, *args)
         if self._clock.read(rows[0]["clock_s"], asked_at_s, now()):
-            self._not_before_s = now() + self._most_ahead_s
+            self._not_before_s = now() + self.most_ahead_s
             log.warning("the clock of PostgreSQL was set: no calls for a moment")
         return rows
 

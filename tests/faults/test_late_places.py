@@ -9,7 +9,7 @@ from service.store.places import Reservation
 class LatePlaces:
     """Gives places that were good a while ago, then good ones."""
 
-    interval_s = 0.02
+    interval_s, most_ahead_s = 0.02, 1.0
 
     def __init__(self, *late_s: float) -> None:
         self._late_s = list(late_s)
