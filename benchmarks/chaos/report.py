@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from benchmarks.chaos.verdict import Verdict
 
 
+_TO_SETTLE_S = 0.3  # from an answer to its commit, at most
+
+
 class Diary:
     """Which fault was the last to be injected, at any moment."""
 
@@ -42,7 +45,7 @@ class Tally:
 
     Acks are of new senders: all until the recovery, and those given while it was broken. A loss is
     charged to the last fault before its ack, a repeated call to the last before the answer that
-    came to nothing.
+    came to nothing could have been settled.
     """
 
     fault: Fault
@@ -66,7 +69,7 @@ def charge(tallies: Mapping[str, Tally], diary: Diary, ledger: Ledger, verdict: 
         for name in diary.last(ledger.acked[participant]):
             tallies[name].lost += 1
     for at in verdict.repeated_after_s:
-        for name in diary.last(at):
+        for name in diary.last(at + _TO_SETTLE_S):
             tallies[name].repeated += 1
 
 
