@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LATENCY_MS = 50
 _BUDGET = 50
 _UNLIMITED = {"GRAPH_CALLS_PER_SECOND": "100000", "GRAPH_CONCURRENCY": "64"}
-_POLL_S = 0.002
+_POLL_S = 0.001
 
 
 async def run(world: World, scale: Scale) -> Findings:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 SLOW_FROM_PERCENT = 75.0
 FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
-_BURST_S = 0.02  # aiolimiter undershoots with a burst of one at high rates
+_BURST_S = 0.02
+_LEAST_BURST = 2.0  # aiolimiter undershoots with a burst of one
 _RETELL_PACE_S = 20.0
 _GOOD_FOR_S = 0.005  # a place is good for half an interval, or for what a busy loop may take
 _MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
@@ -98,7 +99,7 @@ class Budget:
         self._board = board
         self._interval_s = places.interval_s
         self._on_slow = on_slow
-        burst = max(1.0, _BURST_S / self._interval_s)
+        burst = max(_LEAST_BURST, _BURST_S / self._interval_s)
         self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
         self._limiter = AsyncLimiter(burst, burst * self._interval_s)
         self._usage: dict[str, Usage] = {}
