@@ -23,7 +23,7 @@ _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02
 _LEAST_BURST = 1.25  # with 1 every timer that is late would put off all that follow
 _RETELL_PACE_S = 20.0
-_GOOD_FOR_S = 0.005  # a place is good for half an interval, or for what a busy loop may take
+_GOOD_FOR_S = 0.0025  # a place is good for half an interval, or for what a busy loop may take
 _MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
 _LEAST_WAIT_S = 0.005
 
