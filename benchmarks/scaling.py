@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager
@@ -17,23 +16,27 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks import payloads
-from benchmarks.chaos.processes import HOST, spawn
+from benchmarks.chaos.nodes import Node
+from benchmarks.chaos.processes import spawn
 from benchmarks.chaos.rig import machinery, rig, scratch_folder
 from benchmarks.loads import closed_loop
 from benchmarks.world import ACCOUNT, Target
 from service.budget import Budget, PauseBoard
 from service.intake.broker import Broker
 from service.sandbox.graph_calls import most_over_budget
-from service.sandbox.ports import free_port
 from service.store.database import Database
 from service.store.pauses import Pauses
 from service.store.places import Places
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
-    from benchmarks.chaos.rig import Rig
+    from benchmarks.chaos.processes import GraphProcess, PostgresProcess
+    from benchmarks.chaos.rig import Keys, Rig
 
+    Machines = tuple[PostgresProcess, GraphProcess, Keys]
+
+PARTS = ("budget", "acks", "publishes")
 PROCESSES, WORKERS = 4, 4
 RATES_PER_S = (1, 10, 50, 200)
 CALLS_TIMED_S = {1: 40, 10: 20, 50: 15, 200: 15}
@@ -44,11 +47,12 @@ _MOST_PER_S = 6000
 
 @click.group(invoke_without_command=True)
 @click.option("--seconds", default=8, show_default=True, help="How long each load lasts.")
+@click.option("--only", type=click.Choice(PARTS), help="Measure one part.")
 @click.pass_context
-def main(context: click.Context, seconds: int) -> None:
+def main(context: click.Context, seconds: int, only: str | None) -> None:
     """Measure all of it."""
     if context.invoked_subcommand is None:
-        asyncio.run(_all(seconds))
+        asyncio.run(_measure(seconds, [only] if only else PARTS))
 
 
 @main.command(hidden=True)
@@ -60,28 +64,39 @@ def callers(dsn: str, rate: float, seconds: float) -> None:
     print(json.dumps(asyncio.run(_call(dsn, rate, seconds))))
 
 
-async def _all(seconds: int) -> None:
+async def _measure(seconds: int, parts: Collection[str]) -> None:
     with scratch_folder() as name:
         folder = Path(name)
-        async with machinery(folder) as (postgres, graph, keys):
-            for rate in RATES_PER_S:
-                async with rig(folder, postgres, graph, keys) as made:
-                    await _measure_budget(made.role_dsn, rate)
-            for replicas in (1, 2):
-                async with rig(folder, postgres, graph, keys, services=replicas) as made:
-                    await made.start_services()
-                    per_s = await _acks_per_s(made, folder, seconds)
-                    print(f"acks, {replicas} on PostgreSQL: {per_s:.0f}/s", flush=True)
-            for always in (False, True):
-                async with _nats(always=always) as url:
-                    await _measure_publishing(url, seconds, always=always)
-            async with (
-                _nats(always=False) as url,
-                rig(folder, postgres, graph, keys, services=1, INTAKE_URL=url) as made,
-            ):
-                await made.start_services()
-                per_s = await _acks_per_s(made, folder, seconds)
-                print(f"acks, 1 through JetStream: {per_s:.0f}/s", flush=True)
+        async with machinery(folder) as machines:
+            if "budget" in parts:
+                await _measure_budgets(folder, machines)
+            if "acks" in parts:
+                await _measure_acks(folder, machines, seconds)
+            if "publishes" in parts:
+                for always in (False, True):
+                    async with _nats(always=always) as url:
+                        await _measure_publishing(url, seconds, always=always)
+
+
+async def _measure_budgets(folder: Path, machines: Machines) -> None:
+    for rate in RATES_PER_S:
+        async with rig(folder, *machines) as made:
+            await _measure_budget(made.role_dsn, rate)
+
+
+async def _measure_acks(folder: Path, machines: Machines, seconds: int) -> None:
+    for replicas in (1, 2):
+        async with rig(folder, *machines, services=replicas) as made:
+            await made.start_services()
+            per_s = await _acks_per_s(made, folder, seconds)
+            print(f"acks, {replicas} on PostgreSQL: {per_s:.0f}/s", flush=True)
+    async with (
+        _nats(always=False) as url,
+        rig(folder, *machines, services=1, INTAKE_URL=url) as made,
+    ):
+        await made.start_services()
+        per_s = await _acks_per_s(made, folder, seconds)
+        print(f"acks, 1 through JetStream: {per_s:.0f}/s", flush=True)
 
 
 async def _measure_budget(dsn: str, rate: float) -> None:
@@ -147,39 +162,15 @@ async def _measure_publishing(url: str, seconds: int, *, always: bool) -> None:
 @asynccontextmanager
 async def _nats(*, always: bool) -> AsyncIterator[str]:
     """Run one node on loopback, killed when the block ends."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="nats-") as store:
-        config = Path(store) / "nats.conf"
-        sync = "sync_interval: always" if always else ""
-        config.write_text(
-            f"listen: {HOST}:{port}\njetstream {{ store_dir: {json.dumps(store)}\n{sync} }}\n"
-        )
-        server = Path(sys.executable).with_name("nats-server")
-        process = await asyncio.create_subprocess_exec(
-            server,
-            "-c",
-            config,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+    with tempfile.TemporaryDirectory(prefix="nats-") as folder:
+        config = Path(folder) / "nats.conf"
+        config.write_text("jetstream { sync_interval: always }\n" if always else "")
+        node = Node(Path(folder), "-c", str(config))
         try:
-            await _until_it_listens(port)
-            yield f"nats://{HOST}:{port}"
+            await node.start()
+            yield node.url
         finally:
-            process.kill()
-            await process.wait()
-
-
-async def _until_it_listens(port: int) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
+            await node.stop()
 
 
 if __name__ == "__main__":
