@@ -1,4 +1,4 @@
-"""A database, a Graph simulator and the service as it runs in production; commands as processes."""
+"""A database, a Graph simulator and the service; commands as processes."""
 
 import asyncio
 import os
@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import aiohttp
 import asyncpg
+import structlog
 
+from service.app import service
 from service.sandbox.graph import GraphSimulator
 from service.settings import DoctorSettings, Settings
 from service.vault import Vault
@@ -110,20 +111,12 @@ class World:
             await process.communicate()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Process]:
-        """Run the service until the block ends."""
-        process = await self.start("serve")
-        drain = asyncio.create_task(process.communicate())
-        try:
-            async with asyncio.timeout(PATIENCE_S), aiohttp.ClientSession() as session:
-                while not await _is_ready(session, self.url):
-                    assert process.returncode is None, (await drain)[0].decode()
-                    await asyncio.sleep(0.02)
-            yield process
-        finally:
-            with suppress(ProcessLookupError):
-                process.terminate()
-            await drain
+    async def serving(self) -> AsyncIterator[None]:
+        """Run the service, in this process, until the block ends."""
+        named = {name.lower(): value for name, value in self.environment.items() if name in NAMES}
+        with structlog.testing.capture_logs():
+            async with service(Settings.model_validate(named)):
+                yield
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self.dsn)
@@ -178,11 +171,3 @@ def user(number: int) -> str:
 def ago(**span: float) -> datetime:
     """Give a moment before now."""
     return datetime.now(UTC) - timedelta(**span)
-
-
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
