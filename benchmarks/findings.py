@@ -27,6 +27,11 @@ class Scale:
     patience_s: float
 
     @property
+    def open_loop_s(self) -> int:
+        """How long requests are sent at a fixed rate."""
+        return 1 if self.is_tiny else 3 * self.seconds
+
+    @property
     def is_tiny(self) -> bool:
         """Tell whether the figures mean nothing."""
         return self.seconds < 2

@@ -71,8 +71,9 @@ async def _closed(
             runs |= {f"{other.name}{suffix}": partial(load, other) for other in others}
         if size == 1:
             runs["bare"] = partial(load, bare)
-    for warm_up in runs.values():
-        await warm_up()
+    if not scale.is_tiny:
+        for warm_up in runs.values():
+            await warm_up()
     return await interleaved(runs, scale.rounds)
 
 
@@ -102,7 +103,7 @@ async def _latency(
     world: World, scale: Scale, ours: Ours, found: Findings, per_s: float, users: list[str]
 ) -> None:
     lines = payloads.lookups(users)
-    count = int(per_s * scale.seconds * 3)
+    count = int(per_s * scale.open_loop_s)
     raw = [payloads.raw_request(line, world.keys.inbox) for line in lines]
     requests = (raw * (count // len(raw) + 1))[:count]
     took = await open_loop(ours.target, requests, per_s)

@@ -71,8 +71,9 @@ class _Bench:
             await make_known(target, users)
         file = self._file("known", payloads.deliveries(users, self._secret))
         runs = {each.name: partial(self._run, each, file) for each in self._targets}
-        for warm_up in runs.values():
-            await warm_up()
+        if not self._scale.is_tiny:
+            for warm_up in runs.values():
+                await warm_up()
         return await interleaved(runs, self._scale.rounds)
 
     async def new(self) -> Samples:
@@ -87,7 +88,7 @@ class _Bench:
 
     async def latency(self, found: Findings, per_s: float) -> None:
         """Answer times at a fixed rate, new senders."""
-        users = payloads.new_users(int(per_s * self._scale.seconds * 3))
+        users = payloads.new_users(int(per_s * self._scale.open_loop_s))
         lines = payloads.deliveries(users, self._secret)
         requests = [payloads.raw_request(line, "") for line in lines]
         took = await open_loop(self._ours.target, requests, per_s)

@@ -127,7 +127,7 @@ async def _budget(world: World, found: Findings, scale: Scale) -> None:
     async with world.service(GRAPH_CALLS_PER_SECOND=str(_BUDGET)) as ours:
         async with ours.rig.session.delete(f"{ours.rig.graph.url}/_simulator/calls"):
             pass
-        seconds = 2 if scale.is_tiny else 10
+        seconds = 1 if scale.is_tiny else 10
         await ours.rig.write_as(*payloads.new_users(2 * _BUDGET * seconds))
         await asyncio.sleep(seconds)
         url = f"{ours.rig.graph.url}/_simulator"

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from benchmarks import footprint, growth, lookups, receiving, report, resolving
 from benchmarks.competitors import environment
@@ -13,13 +14,17 @@ PLACES = [receiving, lookups, resolving, footprint, growth]
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made() -> AsyncIterator[World]:
-    async with world() as made:
-        yield made
+    """Start what all of them need; asyncio's debug mode is not for what is under load."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDEVMODE", raising=False)
+        async with world() as made:
+            yield made
 
 
 @needs_wrk
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("benchmark", PLACES, ids=lambda each: each.__name__.rpartition(".")[2])
 async def test_a_benchmark_runs_at_a_tiny_size(
     benchmark: object, made: World, monkeypatch: pytest.MonkeyPatch
