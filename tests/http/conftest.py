@@ -3,10 +3,9 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import aiohttp
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from service.app import Running, service
 from service.sandbox import samples
 from service.settings import Settings
+from tests.answers import Answer
 
 API = "/api/social/instagram"
 ACCOUNT, USER, OTHER = "17841400000000001", "1254459154682919", "1254459154682920"
@@ -25,19 +25,6 @@ INBOX_KEY, OPERATOR_KEY = "inbox-key-for-tests", "operator-key-for-tests"
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"an encryption key of 32 bytes...").decode()
 NOBODY_LISTENS = "http://127.0.0.1:9"
 PATIENCE_S = 10
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A response, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever JSON the service sends
-        return json.loads(self.body)
 
 
 class EventStream:
@@ -54,12 +41,7 @@ class EventStream:
         assert "opened" in await self.block()  # the headers alone say nothing yet
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.response.close()
         await self._stack.aclose()
 
@@ -117,7 +99,7 @@ class Client:
         async with self.session.request(
             method, self.url + path, headers=headers, allow_redirects=False, **request
         ) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return await Answer.of(response)
 
     async def get(self, path: str, **request: Any) -> Answer:  # noqa: ANN401
         return await self.call("GET", path, **request)

@@ -13,7 +13,8 @@ import pytest
 
 from service.http.pages import STATIC, Pages, content_security_policy
 from service.http.server import PREFIX
-from tests.http.conftest import PATIENCE_S, Answer, Client
+from tests.answers import Answer
+from tests.http.conftest import PATIENCE_S, Client
 
 VIEWER = "/static/docs/rapidoc-min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -44,7 +45,7 @@ async def fetch(client: Client, path: str, **headers: str) -> Answer:
         aiohttp.ClientSession(auto_decompress=False) as session,
         session.get(url, headers={"Accept-Encoding": "identity"} | sent) as response,
     ):
-        return Answer(response.status, response.headers, await response.read())
+        return await Answer.of(response)
 
 
 async def test_the_page_and_all_it_loads_are_served_here(client: Client) -> None:

@@ -1,8 +1,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +14,7 @@ from service.errors import UnavailableError
 from service.http.bodies import read_body
 from service.http.connection import listen
 from service.http.problems import REQUEST_ID, ProblemError, bad_request, envelope, json_response
+from tests.answers import Answer
 
 SECRET = "hunter2"
 MOST_BYTES = 1024
@@ -49,19 +49,6 @@ RAISED: dict[str, Exception] = {
 }
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        found = json.loads(self.body)
-        assert isinstance(found, dict)
-        return found
-
-
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BYTES)
@@ -85,7 +72,7 @@ async def ask(port: int, path: str, method: str = "GET", **request: Any) -> Answ
             method, f"http://127.0.0.1:{port}{path}", allow_redirects=False, **request
         ) as response,
     ):
-        return Answer(response.status, response.headers, await response.read())
+        return await Answer.of(response)
 
 
 async def say(port: int, request: bytes) -> bytes:

@@ -16,10 +16,10 @@ from service.errors import UnavailableError
 from service.intake.stream import STREAM, SUBJECT
 from service.sandbox import samples
 from service.sandbox.graph import GraphSimulator
+from tests.answers import Answer
 from tests.intake.conftest import stored_users, until_stored
 from tests.service.conftest import (
     ACCOUNT,
-    Answer,
     Client,
     MakeSettings,
     Spawn,

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,6 +18,7 @@ from yarl import URL
 from service.sandbox.graph import GraphSimulator
 from service.sandbox.graph_answers import ANSWERS, ErrorAnswer, RawAnswer
 from service.sandbox.graph_calls import CallLog, most_over_budget, token_sha
+from tests import answers
 
 ACCOUNT, TOKEN = "17841400000000007", "EAATESTTOKEN"
 USER, OTHER = "5550000000000001", "5550000000000002"
@@ -28,16 +28,7 @@ APP_SECRET = "test_app_secret_0123456789abcdef"
 NOW_S = 1_800_000_000.0
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever JSON the simulator sends
-        return json.loads(self.body)
-
+class Answer(answers.Answer):
     @property
     def code(self) -> int:
         return int(self.json["error"]["code"])
@@ -60,7 +51,7 @@ class Client:
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             allow_redirects=False,
         ) as response:
-            return Answer(response.status, dict(response.headers), await response.read())
+            return await Answer.of(response)
 
     async def profile(self, user: str = USER, *, token: str | None = TOKEN, **query: str) -> Answer:
         return await self.get(
@@ -75,7 +66,7 @@ class Client:
     async def switch(self, method: str, path: str, body: object = None) -> Answer:
         url = f"{self.graph.url}/_simulator{path}"
         async with self.session.request(method, url, json=body) as response:
-            return Answer(response.status, dict(response.headers), await response.read())
+            return await Answer.of(response)
 
 
 @pytest.fixture

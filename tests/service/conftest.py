@@ -25,6 +25,7 @@ from service.app import Running, service
 from service.sandbox import samples
 from service.sandbox.graph import GraphSimulator
 from service.settings import Settings
+from tests.answers import Answer
 from tests.until import until
 
 PROJECT = Path(__file__).parents[2]
@@ -67,29 +68,6 @@ async def fetch_row(db: Database, query: str, *args: object) -> asyncpg.Record:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A response, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Json:
-        return json.loads(self.body)
-
-    def assert_problem(self, status: int) -> Json:
-        """Check everything that the contract says of an error, and give its body."""
-        assert self.status == status, self.body
-        assert self.headers["Content-Type"].split(";")[0] == "application/problem+json"
-        problem = self.json
-        assert problem.keys() >= {"type", "title", "status", "detail", "requestId"}
-        assert problem["status"] == status
-        assert problem["requestId"] == self.headers["X-Request-ID"] != ""
-        return problem
-
-
-@dataclass(frozen=True)
 class Client:
     """The service as Meta, the Inbox and operators use it."""
 
@@ -103,9 +81,8 @@ class Client:
         async with self.session.request(
             method, self.url + path, headers=headers, allow_redirects=False, **request
         ) as response:
-            body = await response.read()
             assert response.headers.get("X-Request-ID"), f"{method} {path} has no X-Request-ID"
-            return Answer(response.status, response.headers, body)
+            return await Answer.of(response)
 
     async def inbox(self, path: str, method: str = "GET", **request: Any) -> Answer:  # noqa: ANN401 - as aiohttp has them
         return await self.call(method, API + path, key=INBOX_KEY, **request)

@@ -7,13 +7,13 @@ import pytest
 
 import service.fetching
 from service.sandbox.graph import GraphSimulator
+from tests.answers import Answer
 from tests.service.conftest import (
     ACCOUNT,
     LOCATION,
     OTHER_ACCOUNT,
     OTHER_LOCATION,
     OTHER_TOKEN,
-    Answer,
     Client,
     Database,
     new_user,

@@ -4,11 +4,11 @@ import pytest
 
 import service.fetching
 from service.sandbox.graph import GraphSimulator
+from tests.answers import Answer
 from tests.service.conftest import (
     ACCOUNT,
     OTHER_ACCOUNT,
     OTHER_TOKEN,
-    Answer,
     Client,
     Database,
     Start,
