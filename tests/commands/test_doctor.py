@@ -3,6 +3,8 @@ from datetime import timedelta
 
 import pytest
 
+from service.commands import doctor
+
 from .world import ACCOUNT, LOCATION, TOKEN, World, user
 
 DOCTOR = ("doctor", "--location", LOCATION)
@@ -64,7 +66,7 @@ async def test_a_broken_location_says_what_to_do_first(world: World) -> None:
     world.graph.set_subscribed(ACCOUNT, subscribed=False)
     async with world.serving():
         await world.run("backfill", "--location", LOCATION)
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 2, ended.out
     for words in (
         "its access token is dead: the person changed the password",
@@ -84,7 +86,7 @@ async def test_an_app_that_is_not_subscribed_is_broken(world: World) -> None:
     await world.connect()
     world.graph.set_subscribed(ACCOUNT, subscribed=False)
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 2
     assert "this app is not subscribed" in ended.out
 
@@ -93,7 +95,7 @@ async def test_a_token_that_works_again_is_to_be_stored_once_more(world: World) 
     await world.connect()
     await world.fetch("UPDATE instagram_connections SET token_status = 'invalid'")
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 2
     assert "Meta accepts the stored token again" in ended.out
 
@@ -108,15 +110,16 @@ async def test_a_token_that_works_again_is_to_be_stored_once_more(world: World) 
     ],
 )
 async def test_what_meta_answers_is_told_apart(
-    world: World, answer: str, code: int, words: str
+    world: World, answer: str, code: int, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "META_TIMEOUT_S", 1.0)
     await world.connect()
     if answer == "permission":
         world.graph.set_answer(answer, account=ACCOUNT)
     else:
         world.graph.set_answer(answer)
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == code, ended.out
     assert words in ended.out
 
@@ -125,7 +128,7 @@ async def test_a_secret_of_another_app_is_seen(world: World) -> None:
     await world.connect()
     async with world.serving():
         world.more = {"META_APP_SECRETS": "a-secret-of-another-app"}
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 1
     assert "META_APP_SECRETS (the first one" in ended.out
     assert "a-secret-of-another-app" not in ended.out + ended.err
@@ -135,9 +138,9 @@ async def test_with_the_apps_id_it_asks_in_the_apps_name(world: World) -> None:
     await world.connect()
     world.more = {"META_APP_ID": "138483919580948"}
     async with world.serving():
-        assert (await world.run(*DOCTOR)).code == 0
+        assert (await world.examine()).code == 0
         world.more = {"META_APP_ID": "1"}
-        assert "not subscribed" not in (await world.run(*DOCTOR)).out
+        assert "not subscribed" not in (await world.examine()).out
 
 
 async def test_calls_that_would_prolong_a_limit_are_not_made(world: World) -> None:
@@ -145,7 +148,7 @@ async def test_calls_that_would_prolong_a_limit_are_not_made(world: World) -> No
     await pause(world, f"account:{ACCOUNT}", "throttled")
     world.graph.set_answer("token_expired", account=ACCOUNT)
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 1
     assert "Meta was not asked" in ended.out
     assert "dead" not in ended.out
@@ -158,7 +161,7 @@ async def test_a_pause_of_the_app_is_told_and_meta_is_asked_all_the_same(
     await world.connect()
     await pause(world, "app", reason)
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == code
     assert "All calls are paused until" in ended.out
     assert "Meta accepts" in ended.out
@@ -170,7 +173,7 @@ async def test_all_locations_are_looked_at_without_one(world: World) -> None:
     await world.fetch("UPDATE instagram_connections SET updated_at = now() - interval '55 days'")
     await pause(world, "account:999", "no_connection")
     async with world.serving():
-        ended = await world.run("doctor")
+        ended = await world.examine(None)
     assert ended.code == 1, ended.out
     assert "Location loc_1" in ended.out
     assert "Location loc_2" in ended.out
@@ -182,7 +185,7 @@ async def test_users_who_are_due_and_not_fetched_are_seen(world: World) -> None:
     await world.connect()
     await world.participants([user(1)])
     await world.fetch("UPDATE instagram_participants SET due_at = now() - interval '11 minutes'")
-    ended = await world.run(*DOCTOR)
+    ended = await world.examine()
     assert ended.code == 2
     assert "1 user has been due for over 10 minutes" in ended.out
     assert "The service does not answer" in ended.out
@@ -193,7 +196,7 @@ async def test_nearly_everybody_failing_for_a_normal_reason_is_not_normal(world:
     for number in range(20):
         await failed(world, number, "consent_required", 1, 230)
     async with world.serving():
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 1
     assert "So many of one kind is unusual" in ended.out
 
@@ -202,25 +205,25 @@ async def test_a_token_that_can_not_be_opened_is_broken(world: World) -> None:
     await world.connect()
     async with world.serving():
         world.more = {"TOKEN_ENCRYPTION_KEYS": "B" * 43 + "="}
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 2
     assert "TOKEN_ENCRYPTION_KEYS" in ended.out
 
 
 async def test_without_a_connection_it_says_how_to_make_one(world: World) -> None:
-    assert "connections add" in (await world.run("doctor")).out
-    nowhere = await world.run("doctor", "--location", "nowhere")
+    assert "connections add" in (await world.examine(None)).out
+    nowhere = await world.examine("nowhere")
     assert nowhere.code == 2
     assert "No connection belongs to the location nowhere" in nowhere.out
 
 
 async def test_without_postgres_and_without_the_service_it_still_answers(world: World) -> None:
     world.dsn = "postgresql://127.0.0.1:1/nowhere"
-    ended = await world.run(*DOCTOR)
+    ended = await world.examine()
     assert ended.code == 2
     assert "PostgreSQL does not answer" in ended.out
     assert "The service does not answer" in ended.out
-    as_json = await world.run(*DOCTOR, "--json")
+    as_json = await world.examine(as_json=True)
     assert json.loads(as_json.out)["verdict"] == "broken"
 
 
@@ -228,7 +231,7 @@ async def test_a_database_without_the_tables_is_said_so(
     world: World, empty_database_url: str
 ) -> None:
     world.dsn = empty_database_url
-    ended = await world.run(*DOCTOR)
+    ended = await world.examine()
     assert ended.code == 2
     assert "PostgreSQL" in ended.out
 
@@ -237,6 +240,6 @@ async def test_a_wrong_key_is_a_warning_for_doctor(world: World) -> None:
     await world.connect()
     async with world.serving():
         world.more = {"OPERATOR_API_KEYS": "some-other-key-than-its"}
-        ended = await world.run(*DOCTOR)
+        ended = await world.examine()
     assert ended.code == 1
     assert "the first key in OPERATOR_API_KEYS" in ended.out

@@ -1,11 +1,12 @@
 """A database, a Graph simulator and the service; commands as processes."""
 
 import asyncio
+import io
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ import asyncpg
 import structlog
 
 from service.app import service
+from service.commands.doctor import doctor
 from service.sandbox.graph import GraphSimulator
 from service.settings import DoctorSettings, Settings
 from service.vault import Vault
@@ -70,6 +72,11 @@ class World:
             **self.more,
         }
 
+    @property
+    def _named(self) -> dict[str, str]:
+        """The settings of the environment by their names in the code."""
+        return {name.lower(): value for name, value in self.environment.items() if name in NAMES}
+
     async def start(self, *arguments: str, stdin: int = DEVNULL) -> Process:
         command = ("-m", "service", *arguments)
         return await asyncio.create_subprocess_exec(
@@ -92,12 +99,21 @@ class World:
             with suppress(ProcessLookupError):
                 process.kill()
         assert process.returncode is not None
-        ended = Ended(process.returncode, out.decode(), err.decode())
-        assert TOKEN not in ended.out + ended.err
-        assert OPERATOR_KEY not in ended.out + ended.err
-        assert SECRET not in ended.out + ended.err
+        return self._checked(Ended(process.returncode, out.decode(), err.decode()))
+
+    @staticmethod
+    def _checked(ended: Ended) -> Ended:
+        for secret in (TOKEN, OPERATOR_KEY, SECRET):
+            assert secret not in ended.out + ended.err
         assert "Traceback" not in ended.err, ended.err
         return ended
+
+    async def examine(self, location: str | None = LOCATION, *, as_json: bool = False) -> Ended:
+        """Run `doctor` in this process, where it need not be imported anew."""
+        settings, out = DoctorSettings.model_validate(self._named), io.StringIO()
+        with redirect_stdout(out):
+            code = await doctor(settings, None, location, as_json=as_json)
+        return self._checked(Ended(code, out.getvalue(), ""))
 
     @asynccontextmanager
     async def running(self, *arguments: str, stdin: int = DEVNULL) -> AsyncIterator[Process]:
@@ -113,9 +129,8 @@ class World:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """Run the service, in this process, until the block ends."""
-        named = {name.lower(): value for name, value in self.environment.items() if name in NAMES}
         with structlog.testing.capture_logs():
-            async with service(Settings.model_validate(named)):
+            async with service(Settings.model_validate(self._named)):
                 yield
 
     async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
