@@ -11,7 +11,7 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 4
 SITE = site
 PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
 VENV_LIVES := $(shell [ -x .venv/bin/python ] && echo yes)
@@ -39,12 +39,12 @@ install: .venv/.installed-dev  ## Make .venv, with the tools for tests and check
 
 .PHONY: test
 test: .venv/.installed-dev  ## Run the tests
-	@exec .venv/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: cover
 cover: .venv/.installed-dev  ## Run the tests and say which lines they missed
 	@.venv/bin/python -m coverage erase
-	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) $(ARGS)
+	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	.venv/bin/python -m coverage combine --quiet
 	exec .venv/bin/python -m coverage report
 
