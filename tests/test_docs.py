@@ -53,7 +53,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_site_asks_nobody_else(tmp_path: Path) -> None:
     built = build(PROJECT, tmp_path)
-    assert (built.returncode, built.stderr) == (0, "")
+    assert built.returncode == 0, built.stderr
     files = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".css"}]
     assert {"index.html", "README.html", "operations.html"} <= {path.name for path in files}
     assert [path.name for path in files if FOREIGN.search(path.read_text())] == []
@@ -63,7 +63,7 @@ def test_links_that_work_are_built(project: Path) -> None:
     links = "[a](page.md) [b](page.md#part) [c](../service/app.py)\n"
     (project / "docs" / "index.md").write_text(INDEX + links)
     built = build(project, project / "site")
-    assert (built.returncode, built.stderr) == (0, "")
+    assert built.returncode == 0, built.stderr
 
 
 @pytest.mark.parametrize(
