@@ -44,6 +44,7 @@ SECOND_TRY_S = (0.8, 1.2)
 SETTLE_TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
+CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
 
 ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
 _LEVELS = {
@@ -93,9 +94,10 @@ class Resolver:
         self._vault = vault
         self._metrics = metrics
         self._workers = workers
-        # No more claims than calls of a second wait for the budget: the queue keeps the rest in
-        # turns until the last moment.
-        self._turnstile = asyncio.Semaphore(min(workers, max(2, math.ceil(calls_per_second))))
+        # The queue keeps in turns whatever need not wait for the budget yet: a claim is out of it.
+        self._turnstile = asyncio.Semaphore(
+            min(workers, max(2, math.ceil(calls_per_second * CLAIMED_AHEAD_S)))
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Timeout] = set()  # for a place; the stop ends them
 
