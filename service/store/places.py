@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROBE = timedelta(seconds=15)
 _MOST_AHEAD_S = 1.0
+FIRST_READINGS = 8
 _A_STEP_S = 0.05  # clocks that are only corrected drift less from question to question
 
 log = structlog.get_logger()
@@ -80,6 +81,7 @@ class Places:
         self.most_ahead_s = max(_MOST_AHEAD_S, interval_s)
         self._spacing = timedelta(seconds=interval_s), timedelta(seconds=self.most_ahead_s)
         self._clock = ServerClock()
+        self._is_clock_sharp = False
         self._not_before_s = 0.0
         self._together = Coalescer(self._reserve_together)
 
@@ -88,6 +90,8 @@ class Places:
 
         `is_probe` asks for the second try of a probe's call.
         """
+        if not self._is_clock_sharp:
+            await self._sharpen_clock()
         found = None if is_probe else await self._together.submit(ig_account_id)
         return found or await self._reserve_apart(ig_account_id, is_probe=is_probe)
 
@@ -103,14 +107,25 @@ class Places:
         (row,) = await self._read(sql.RESERVE, scope, PROBE, is_probe)
         return self._reservation(row)
 
+    async def _sharpen_clock(self) -> None:
+        """Read the server's clock some times: the first answers ever are slow, and say little."""
+        for _ in range(FIRST_READINGS):
+            await self._fetch(sql.SERVER_CLOCK)
+        self._is_clock_sharp = True
+
     async def _read(self, statement: str, *args: object) -> list[asyncpg.Record]:
-        now = asyncio.get_running_loop().time
-        asked_at_s = now()
-        rows = await self._database.fetch(statement, *self._spacing, *args)
-        if self._clock.read(rows[0]["clock_s"], asked_at_s, now()):
-            self._not_before_s = now() + self.most_ahead_s
+        rows, was_set = await self._fetch(statement, *self._spacing, *args)
+        if was_set:
+            self._not_before_s = asyncio.get_running_loop().time() + self.most_ahead_s
             log.warning("the clock of PostgreSQL was set: no calls for a moment")
         return rows
+
+    async def _fetch(self, statement: str, *args: object) -> tuple[list[asyncpg.Record], bool]:
+        """Ask, and read the server's clock; tells also whether it was set."""
+        now = asyncio.get_running_loop().time
+        asked_at_s = now()
+        rows = await self._database.fetch(statement, *args)
+        return rows, self._clock.read(rows[0]["clock_s"], asked_at_s, now())
 
     def _reservation(self, row: asyncpg.Record) -> Reservation:
         at_s, full_for_s = row["at_s"], row["full_for_s"]

@@ -288,6 +288,8 @@ WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
 # $1: the interval between places; $2: how far ahead one may be. A place is a time of the server's
 # clock, so the answer says what that clock reads.
 
+SERVER_CLOCK = "SELECT EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s"
+
 # $4: how long a probe may take; $5: the caller is the probe already, and asks for its second try.
 # A pause that has run out becomes a probe only with a place: what finds the budget full leaves the
 # probe to the next.

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import chain, repeat
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,8 @@ from service.store import sql
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.pauses import Pauses
-from service.store.places import PROBE, Places, Reservation, ServerClock
+from service.store.places import FIRST_READINGS, PROBE, Places, Reservation, ServerClock
+from tests.strategies import in_jumping_time
 
 from .tables import ACCOUNT, HOUR, MINUTE, NOW, OTHER_ACCOUNT, PROFILE, SECOND, Tables, taken
 
@@ -284,10 +286,33 @@ def test_a_clock_that_is_set_is_followed_at_once(step_s: float) -> None:
     assert clock.in_loop_s(501.0 + step_s) == pytest.approx(101.0, abs=0.011)
 
 
+def test_a_new_replica_means_the_same_moment_as_the_server_from_its_first_place_on() -> None:
+    trips_s = chain([(0.0, 0.3), (0.2, 0.0)], repeat((0.0005, 0.0005)))
+
+    class FarDatabase:
+        """PostgreSQL, whose first answers take long; its clock is ahead by 500 s."""
+
+        async def fetch(self, *_: object) -> list[dict[str, object]]:
+            there_s, back_s = next(trips_s)
+            await asyncio.sleep(there_s)
+            clock_s = asyncio.get_running_loop().time() + 500
+            await asyncio.sleep(back_s)
+            told = dict.fromkeys(("paused_by", "paused_scope", "full_for_s"))
+            place = {"is_plain": True, "is_probe": False, "at_s": 1000.0}
+            return [{"clock_s": clock_s, **told, **place}]
+
+    async def main() -> None:
+        places = Places(cast("Database", FarDatabase()), INTERVAL_S)
+        assert (await places.reserve(ACCOUNT)).at_s == pytest.approx(500, abs=0.0006)
+
+    in_jumping_time(main())
+
+
 async def test_after_the_clock_was_set_nothing_is_taken_for_as_long_as_places_lie_ahead(
     database: Database,
 ) -> None:
-    readings = iter([0.0, 0.0, 3600.0, 3600.0])
+    # the first place ever takes two readings more
+    readings = chain(repeat(0.0, FIRST_READINGS + 2), repeat(3600.0))
 
     class SteppingDatabase:
         """PostgreSQL, whose clock somebody sets an hour ahead."""
@@ -297,7 +322,7 @@ async def test_after_the_clock_was_set_nothing_is_taken_for_as_long_as_places_li
             return [{**row, "clock_s": row["clock_s"] + step_s} for row in rows]
 
     places = Places(cast("Database", SteppingDatabase()), INTERVAL_S)
-    assert (await places.reserve(ACCOUNT)).at_s is not None  # two readings: the first place ever
+    assert (await places.reserve(ACCOUNT)).at_s is not None
     for _ in range(2):
         place = await places.reserve(ACCOUNT)
         assert place.at_s is None
