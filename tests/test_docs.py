@@ -1,6 +1,5 @@
 """The documentation: `make docs` finds what is wrong, and a reader's browser stays at home."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -32,7 +31,6 @@ def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own command
         command,
         cwd=source,
-        env={**os.environ, "PYTHONDEVMODE": ""},  # else Python says what libraries are to change
         capture_output=True,
         text=True,
         check=False,

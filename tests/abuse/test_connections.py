@@ -100,8 +100,7 @@ async def test_requests_in_one_packet_are_answered_in_their_order(shared_rig: Ri
 async def test_ten_thousand_idle_connections_cost_little_and_others_are_served(
     machines: Machines,
 ) -> None:
-    # asyncio's debug mode would be measured too, and takes more than a connection does
-    async with rig(*machines, PYTHONDEVMODE="") as made:
+    async with rig(*machines) as made:
         await made.start_services()
         service = made.services[0]
         await _is_served(made)

@@ -16,11 +16,9 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not i
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made() -> AsyncIterator[World]:
-    """Start what all of them need; asyncio's debug mode is not for what is under load."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("PYTHONDEVMODE", raising=False)
-        async with world() as made:
-            yield made
+    """Start what all of them need."""
+    async with world() as made:
+        yield made
 
 
 @needs_wrk

@@ -1,0 +1,119 @@
+"""Where the time of a request goes: `python -m benchmarks.where` samples the service under load.
+
+py-spy looks at the service's stack 500 times a second while wrk loads it; each look counts for the
+first room of the house, below, that the stack passes through. Needs what py-spy needs: root, or
+leave to trace (`kernel.yama.ptrace_scope = 0`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import payloads
+from benchmarks.loads import BenchmarkError, closed_loop
+from benchmarks.world import world
+
+if TYPE_CHECKING:
+    from benchmarks.loads import Sample
+    from benchmarks.world import Ours, World
+
+_SECONDS = 6
+_PER_S = 500
+_USERS = 10_000
+_MOST_PER_S = 8000
+# The first that fits a stack counts; a name with a colon is of the innermost frame alone.
+_ROOMS = (
+    ("waiting for work", (":selectors.py",)),
+    ("resolving, beside it", ("resolver.py", "sweeper.py", "claims.py", "places.py")),
+    ("system calls: read and write", (":selector_events.py",)),
+    ("PostgreSQL: coalescer, asyncpg", ("coalescer.py", "database.py", "asyncpg/")),
+    ("signature", ("(service/webhook.py:7", "hmac.py")),
+    ("participants out of JSON", ("service/webhook.py",)),
+    ("memory of the durable, queue", ("arrivals.py", "known.py", "service/queue.py")),
+    ("metrics", ("prometheus_client/",)),
+    ("the key", ("http/auth.py", "hashlib")),
+    ("identities, and JSON of them", ("http/users.py", "service/model.py")),
+    ("answer", ("http/answers.py",)),
+    ("our part of HTTP", (":service/http/",)),
+    ("aiohttp", ("aiohttp/",)),
+    ("asyncio", ("asyncio/",)),
+)
+
+
+async def main() -> None:
+    """Print a table for each of the three loaded ways through the service."""
+    async with world() as made, made.service() as ours:
+        users = payloads.new_users(_USERS)
+        await ours.make_known(users)
+        secret = made.keys.app_secret
+        new = payloads.deliveries(payloads.new_users(_SECONDS * _MOST_PER_S), secret)
+        loads = {
+            "A lookup of one": payloads.lookups(users),
+            "An ack of a known sender": payloads.deliveries(users, secret),
+            "An ack of a new sender": new,
+        }
+        for what, lines in loads.items():
+            file = payloads.write(lines, made.folder / "where")
+            if lines is not new:
+                await closed_loop(ours.target, file, 2, key=made.keys.inbox)
+            sample, looks = await _watch(made, ours, file)
+            _tell(what, sample, looks)
+
+
+async def _watch(made: World, ours: Ours, file: Path) -> tuple[Sample, Counter[str]]:
+    stacks = made.folder / "stacks"
+    spy = await asyncio.create_subprocess_exec(
+        *(
+            Path(sys.executable).with_name("py-spy"),
+            "record",
+            "--format",
+            "raw",
+            "--output",
+            str(stacks),
+        ),
+        *("--pid", str(ours.service.pid), "--rate", str(_PER_S), "--duration", str(_SECONDS)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    sample = await closed_loop(ours.target, file, _SECONDS, key=made.keys.inbox)
+    said = (await spy.communicate())[1].decode()
+    if spy.returncode:
+        raise BenchmarkError(f"py-spy could not look: {said.strip()[-300:]}")
+    looks: Counter[str] = Counter()
+    for line in stacks.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        looks[_room(stack)] += int(count)
+    return sample, looks
+
+
+def _room(stack: str) -> str:
+    innermost = stack.rpartition(";")[2]
+    for room, marks in _ROOMS:
+        for mark in marks:
+            if mark.removeprefix(":") in (innermost if mark.startswith(":") else stack):
+                return room
+    return "the rest"
+
+
+def _tell(what: str, sample: Sample, looks: Counter[str]) -> None:
+    busy = looks.total() - looks["waiting for work"]
+    print(f"\n{what}: {sample.per_s:,.0f}/s, {sample.cpu_us:.0f} µs of processor time\n")
+    print("| | share | µs |\n|---|---:|---:|")
+    for room, count in looks.most_common():
+        if room != "waiting for work":
+            share = count / busy
+            print(f"| {room} | {100 * share:.0f} % | {share * sample.cpu_us:.0f} |")
+    print(
+        f"\nIt waited for work {100 * looks['waiting for work'] / looks.total():.0f} % of the time."
+    )
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except BenchmarkError as error:
+        sys.exit(f"{error}")
