@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import payloads
 from benchmarks.loads import BenchmarkError, closed_loop
+from benchmarks.receiving import DEFAULT_BUDGET
 from benchmarks.world import world
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ _ROOMS = (
     ("participants out of JSON", ("service/webhook.py",)),
     ("memory of the durable, queue", ("arrivals.py", "known.py", "service/queue.py")),
     ("metrics", ("prometheus_client/",)),
-    ("the key", ("http/auth.py", "hashlib")),
-    ("identities, and JSON of them", ("http/users.py", "service/model.py")),
+    ("identities, and JSON of them", ("store/identities.py", "service/model.py")),
     ("answer", ("http/answers.py",)),
+    ("the key", (":http/auth.py", "_digest", "_is_among")),
     ("our part of HTTP", (":service/http/",)),
     ("aiohttp", ("aiohttp/",)),
     ("asyncio", ("asyncio/",)),
@@ -46,7 +47,7 @@ _ROOMS = (
 
 async def main() -> None:
     """Print a table for each of the three loaded ways through the service."""
-    async with world() as made, made.service() as ours:
+    async with world() as made, made.service(**DEFAULT_BUDGET) as ours:
         users = payloads.new_users(_USERS)
         await ours.make_known(users)
         secret = made.keys.app_secret
