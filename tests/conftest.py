@@ -25,15 +25,6 @@ SCHEMA = Path(__file__).parents[1] / "schema.sql"
 ROOMY_BYTES = 2 << 30
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Keep Python's development mode to the processes that test.
-
-    What they start runs as in production: asyncio's debug mode would halve its speed.
-    """
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", default=None):
-        os.environ.pop("PYTHONDEVMODE", None)
-
-
 class DatabaseServer(Protocol):
     def dsn(self, database: str = ...) -> str: ...
 

@@ -34,7 +34,7 @@ LEAST_PRIVILEGE = PROJECT / "deploy" / "least-privilege.sql"
 PREFIX = "/api/social/instagram"
 ACCOUNTS = tuple(f"1784149900000{number:04}" for number in range(1, 9))
 ANSWERED_WITHIN_S = 15.0
-_SYSTEM = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONDEVMODE")
+_SYSTEM = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 _COVERAGE = "COVERAGE"
 
 
