@@ -72,9 +72,9 @@ def _lines(name: str, raw: Mapping[str, Mapping[str, Mapping[str, float]]]) -> N
             values = [cost[operation] for cost in costs.values()]
             place.plot(sizes, values, marker="o", label=operation)
         place.set(xscale="log", xlabel=what, title=f"cost of one item, by {what}")
-        place.set_ylim(bottom=0)
         place.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("µs an item, in batches of 50")
-    axes[1].legend(frameon=False)
+    axes[0].set_ylim(bottom=0)  # of both, once all lines are drawn
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(IMAGES / f"{name}.png", dpi=100)
     plt.close(figure)
