@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
 import random
 import time
@@ -12,25 +11,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.errors import (
-    AccountFault,
-    AppFault,
-    GraphError,
-    NobodysFault,
-    SealError,
-    UnavailableError,
-    UnstorableError,
-    UserFault,
-)
-from service.graph import POLICY_BLOCK
-from service.logs import TAG
-from service.model import APP_SCOPE, GraphProblem
+from service.errors import AccountFault, GraphError, NobodysFault, SealError, UnavailableError
+from service.model import GraphProblem
 from service.queue import QueueClosed
-from service.store.outcomes import PAUSED, Claim, Settled
+from service.settling import Settling, report
+from service.store.outcomes import PAUSED, Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from service.budget import Budget, PauseBoard
     from service.graph import GraphClient
     from service.metrics import Metrics
@@ -41,19 +28,9 @@ if TYPE_CHECKING:
     from service.vault import Vault
 
 SECOND_TRY_S = (0.8, 1.2)
-SETTLE_TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
 CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
-
-ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
-_LEVELS = {
-    "bad_request": "error",
-    "token_invalid": "error",
-    "token_unreadable": "error",
-    "budget": "info",
-    "stopping": "info",
-}
 
 log = structlog.get_logger()
 
@@ -88,6 +65,7 @@ class Resolver:
     ) -> None:
         self._queue = queue
         self._claims = claims
+        self._settling = Settling(claims)
         self._budget = budget
         self._board = board
         self._graph = graph
@@ -165,7 +143,7 @@ class Resolver:
             return taken
         if taken.verdict == "no_connection":
             await self._claims.pause_unconnected(hint.ig_account_id)
-            _report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
+            report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
         else:
             log.debug("nothing to do", ig_user_id=hint.ig_user_id, verdict=taken.verdict)
         return None
@@ -177,7 +155,7 @@ class Resolver:
             return await self._wait_for_place(claim, is_probe=False)
         except PutOffError as put_off:
             settled = await self._claims.release(claim)
-            _report(claim, settled, GraphProblem(put_off.reason), started_at)
+            report(claim, settled, GraphProblem(put_off.reason), started_at)
             return None
 
     async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
@@ -210,16 +188,16 @@ class Resolver:
             profile = await self._fetch(claim, is_probe=place.is_probe)
         except PutOffError as put_off:
             problem = GraphProblem(put_off.reason)
-            settled = await self._settle(functools.partial(self._claims.release, claim))
+            settled = await self._settling.release(claim)
         except GraphError as error:
             problem = error.problem
-            settled = await self._settle(functools.partial(self._blame, claim, error))
+            settled = await self._settling.blame(claim, error)
         else:
-            settled = await self._settle(functools.partial(self._store, claim, profile))
+            settled = await self._settling.resolve(claim, profile)
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()
-        _report(claim, settled, problem, started_at)
+        report(claim, settled, problem, started_at)
 
     async def _fetch(self, claim: Claim, *, is_probe: bool) -> Profile:
         """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
@@ -256,74 +234,3 @@ class Resolver:
             await self._budget.act_on_usage(ig_account_id)
         except UnavailableError as error:
             log.warning("usage not passed on", error=str(error))
-
-    async def _store(self, claim: Claim, profile: Profile) -> Settled:
-        try:
-            return await self._claims.resolve(claim, profile)
-        except UnstorableError as error:
-            log.error(
-                f"{TAG} the profile can't be stored",
-                ig_user_id=claim.ig_user_id,
-                ig_account_id=claim.ig_account_id,
-                error=str(error),
-            )
-            problem = GraphProblem("upstream_error", message="the profile can't be stored")
-            return await self._claims.fail(claim, problem)
-
-    async def _blame(self, claim: Claim, error: GraphError) -> Settled:
-        """Settle a failure where it belongs: the user, nobody, the account or the app."""
-        match error:
-            case UserFault():
-                return await self._claims.fail(claim, error.problem)
-            case AppFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
-                return await self._claims.pause(claim, APP_SCOPE, reason, hold_s)
-            case AccountFault(problem=GraphProblem(reason="token_unreadable")):
-                return await self._claims.pause(claim, claim.scope, "token_invalid", None)
-            case AccountFault(problem=GraphProblem(reason="token_invalid")):
-                return await self._claims.invalidate_token(claim)
-            case AccountFault(problem=GraphProblem(reason="permission")):
-                return await self._claims.deny(claim, error.problem)
-            case AccountFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
-                return await self._claims.pause(claim, claim.scope, reason, hold_s)
-            case _:
-                return await self._claims.fail_upstream(claim, error.problem)
-
-    async def _settle(self, settle: Callable[[], Awaitable[Settled]]) -> Settled:
-        """Settle, again if Postgres is away for a moment; then the claim lapses by itself."""
-        for wait_s in SETTLE_TRIES_S:
-            await asyncio.sleep(wait_s)
-            try:
-                return await settle()
-            except UnavailableError as error:
-                log.warning("not settled yet", error=str(error))
-        return ABANDONED
-
-
-def _report(
-    who: Claim | Hint, settled: Settled, problem: GraphProblem | None, started_at: float
-) -> None:
-    """Write the line that tells an operator what became of a user."""
-    fields: dict[str, object] = {
-        "ig_user_id": who.ig_user_id,
-        "ig_account_id": who.ig_account_id,
-        "outcome": settled.outcome,
-        "duration_ms": round((time.monotonic() - started_at) * 1000, 1),
-    }
-    if problem is not None:
-        fields |= {
-            "reason": problem.reason,
-            "code": problem.code,
-            "subcode": problem.subcode,
-            "fbtrace_id": problem.fbtrace_id,
-            "fail_count": settled.fail_count,
-            "next_attempt_at": settled.next_attempt_at,
-        }
-    getattr(log, _level(settled, problem))(f"{TAG} {settled.outcome}", **fields)
-
-
-def _level(settled: Settled, problem: GraphProblem | None) -> str:
-    if settled is ABANDONED:
-        return "error"
-    if problem is None:
-        return "info"
-    return "error" if problem.code == POLICY_BLOCK else _LEVELS.get(problem.reason, "warning")
