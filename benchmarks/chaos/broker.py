@@ -69,12 +69,14 @@ class Brokers:
             Fault("a replica SIGTERM", "service", stopped, (0.0, 1.0), 2),
         )
 
+    async def _follower(self, random: Random) -> Node:
+        leader = await self._cluster.leader()
+        return random.choice([node for node in self._cluster.nodes if node is not leader])
+
     @asynccontextmanager
     async def node_killed(self, _: Rig, random: Random) -> AsyncIterator[None]:
         """Kill a node that does not lead the stream."""
-        leader = await self._cluster.leader()
-        node = random.choice([node for node in self._cluster.nodes if node is not leader])
-        async with _down(node):
+        async with _down(await self._follower(random)):
             yield
 
     @asynccontextmanager
@@ -92,9 +94,7 @@ class Brokers:
     @asynccontextmanager
     async def node_frozen(self, _: Rig, random: Random) -> AsyncIterator[None]:
         """Freeze a node that does not lead the stream."""
-        leader = await self._cluster.leader()
-        node = random.choice([node for node in self._cluster.nodes if node is not leader])
-        async with _frozen(node):
+        async with _frozen(await self._follower(random)):
             yield
 
     @asynccontextmanager

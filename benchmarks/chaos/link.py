@@ -53,13 +53,14 @@ class Link:
         self._flows.set()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_cut:
-            writer.transport.abort()
-            return
         try:
             back_reader, back_writer = await asyncio.open_connection(HOST, self._to_port)
         except OSError:
             writer.transport.abort()
+            return
+        if self._is_cut:  # asked last: it may have been cut meanwhile
+            writer.transport.abort()
+            back_writer.transport.abort()
             return
         for source, sink in ((reader, back_writer), (back_reader, writer)):
             pipe = asyncio.create_task(self._pump(source, sink))

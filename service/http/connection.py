@@ -33,6 +33,15 @@ MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_LINE_BYTES = 8190
 BACKLOG = 1024
+_OPTIONS: dict[str, Any] = {  # of aiohttp's connection
+    "access_log": None,
+    "auto_decompress": False,  # bodies are passed on as received: Meta signs those bytes
+    "keepalive_timeout": KEEPALIVE_S,
+    "lingering_time": REST_WITHIN_S,
+    "max_headers": MOST_HEADERS,
+    "max_line_size": MOST_LINE_BYTES,
+    "max_field_size": MOST_LINE_BYTES,
+}
 _SPARE_FILES = 256  # for Postgres, Graph, the broker and the log
 
 _NOTES = {
@@ -211,8 +220,6 @@ async def listen(
     """Open the port; its connections belong to the server, which ends them.
 
     With `reuse_port` other processes may listen at it too.
-
-    Bodies are passed on as received (no decompression): Meta signs those bytes.
     """
     loop = asyncio.get_running_loop()
     doorway = Doorway(most_connections())
@@ -225,13 +232,7 @@ async def listen(
             leaving or Leaving(),
             server,
             loop=loop,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=REST_WITHIN_S,
-            max_headers=MOST_HEADERS,
-            max_line_size=MOST_LINE_BYTES,
-            max_field_size=MOST_LINE_BYTES,
+            **_OPTIONS,
         )
 
     return await loop.create_server(

@@ -90,13 +90,13 @@ class Places:
 
         `is_probe` asks for the second try of a probe's call.
         """
-        if not self._is_clock_sharp:
-            await self._sharpen_clock()
         found = None if is_probe else await self._together.submit(ig_account_id)
         return found or await self._reserve_apart(ig_account_id, is_probe=is_probe)
 
     async def _reserve_together(self, ig_account_ids: Sequence[str]) -> list[Reservation | None]:
-        """Take a place for each account that has never been paused; None for the others."""
+        """Take a place for each account without a pause, on or run out; None for the others."""
+        if not self._is_clock_sharp:
+            await self._sharpen_clock()
         scopes = [account_scope(ig_account_id) for ig_account_id in ig_account_ids]
         rows = await self._read(sql.RESERVE_TOGETHER, scopes)
         return [self._reservation(row) if row["is_plain"] else None for row in rows]

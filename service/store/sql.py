@@ -289,11 +289,17 @@ WHERE ig_account_id = $1 AND ig_user_id = ANY ($2::text[]) AND lease IS NULL
 # clock, so the answer says what that clock reads.
 
 SERVER_CLOCK = "SELECT EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s"
+_STEP = "$1::interval / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END"
+_HAS_ROOM = (
+    "(b.next_at <= now() + $2::interval"
+    " OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000)"  # a clock was set back
+)
+_NEXT_PLACE = "LEAST(GREATEST(b.next_at, now()), now() + $2::interval)"
 
 # $4: how long a probe may take; $5: the caller is the probe already, and asks for its second try.
 # A pause that has run out becomes a probe only with a place: what finds the budget full leaves the
 # probe to the next.
-RESERVE = """
+RESERVE = f"""
 WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND COALESCE(x.probing_until > now(), false))
@@ -310,13 +316,8 @@ WITH here AS (
     SELECT 'app', now() + $1::interval
     WHERE NOT EXISTS (SELECT FROM here WHERE is_paused)
         AND (SELECT count(*) FROM here) = (SELECT count(*) FROM over)
-    ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
-        GREATEST(b.next_at, now()), now() + $2::interval) + $1::interval
-        / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
-    WHERE b.next_at <= now() + $2::interval
-        OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
-    RETURNING b.next_at - $1::interval
-        / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS at
+    ON CONFLICT (scope) DO UPDATE SET next_at = {_NEXT_PLACE} + {_STEP} WHERE {_HAS_ROOM}
+    RETURNING b.next_at - {_STEP} AS at
 ), probe AS (
     UPDATE instagram_pauses x SET probing_until = now() + $4::interval
     FROM over o WHERE x.scope = o.scope AND EXISTS (SELECT FROM slot)
@@ -333,17 +334,13 @@ LEFT JOIN LATERAL (
     SELECT reason, scope FROM here WHERE is_paused ORDER BY until DESC LIMIT 1) AS h ON true
 """
 # The same for many at once, as long as neither the app nor the account has a pause, run out or not.
-RESERVE_TOGETHER = """
+RESERVE_TOGETHER = f"""
 WITH asked AS (
     SELECT a.nth, NOT EXISTS (
         SELECT FROM instagram_pauses x WHERE x.scope IN ('app', a.scope)) AS is_plain
     FROM unnest($3::text[]) WITH ORDINALITY AS a (scope, nth)
 ), budget AS (
-    SELECT CASE WHEN b.next_at <= now() + $2::interval
-            OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
-            THEN LEAST(GREATEST(b.next_at, now()), now() + $2::interval) END AS first_at,
-        $1::interval / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END AS step,
-        b.next_at
+    SELECT CASE WHEN {_HAS_ROOM} THEN {_NEXT_PLACE} END AS first_at, {_STEP} AS step, b.next_at
     FROM instagram_budget b WHERE b.scope = 'app' FOR UPDATE
 ), placed AS (
     SELECT p.nth, b.first_at + b.step * (row_number() OVER (ORDER BY p.nth) - 1) AS at

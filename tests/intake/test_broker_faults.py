@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -50,9 +51,13 @@ async def small_broker(tmp_path: Path) -> AsyncIterator[Node]:
         await node.stop()
 
 
-def link_to_postgres(database_url: str) -> tuple[Link, int]:
+@asynccontextmanager
+async def link_to_postgres(database_url: str) -> AsyncIterator[tuple[Link, str]]:
+    """Give a link that can be cut, and the database's address through it."""
     port = int(database_url.rpartition(":")[2].partition("/")[0])
-    return Link(port), port
+    link = Link(port)
+    async with link.up():
+        yield link, database_url.replace(f":{port}/", f":{link.port}/")
 
 
 async def test_a_message_through_the_broker_gets_its_name(client: Client) -> None:
@@ -65,9 +70,7 @@ async def test_a_message_through_the_broker_gets_its_name(client: Client) -> Non
 async def test_webhooks_are_acknowledged_while_postgres_is_away(
     start: Start, broker: Node, database_url: str, graph: GraphSimulator
 ) -> None:
-    link, port = link_to_postgres(database_url)
-    async with link.up():
-        url = database_url.replace(f":{port}/", f":{link.port}/")
+    async with link_to_postgres(database_url) as (link, url):
         client = await start(intake_url=broker.url, database_url=url)
         await client.connect()
         link.cut()
@@ -98,9 +101,7 @@ async def test_a_broker_that_is_full_refuses_and_heals_by_itself(
     start: Start, small_broker: Node, database_url: str, db: asyncpg.Connection
 ) -> None:
     """A limit stands in for its disk, which chaos fills; with PostgreSQL away it is met."""
-    link, port = link_to_postgres(database_url)
-    async with link.up():
-        url = database_url.replace(f":{port}/", f":{link.port}/")
+    async with link_to_postgres(database_url) as (link, url):
         client = await start(intake_url=small_broker.url, database_url=url)
         await client.connect()
         link.cut()
@@ -131,9 +132,7 @@ async def test_a_broker_that_is_full_refuses_and_heals_by_itself(
 async def test_acknowledged_messages_survive_a_service_killed_before_it_journals(
     spawn: Spawn, broker: Node, database_url: str, db: asyncpg.Connection
 ) -> None:
-    link, port = link_to_postgres(database_url)
-    async with link.up():
-        url = database_url.replace(f":{port}/", f":{link.port}/")
+    async with link_to_postgres(database_url) as (link, url):
         first = await spawn(INTAKE_URL=broker.url, DATABASE_URL=url)
         await first.client.connect()
         link.cut()
@@ -148,9 +147,7 @@ async def test_acknowledged_messages_survive_a_service_killed_before_it_journals
 async def test_an_erasure_wins_over_what_still_waits_in_the_broker(
     start: Start, broker: Node, database_url: str, db: asyncpg.Connection
 ) -> None:
-    link, port = link_to_postgres(database_url)
-    async with link.up():
-        away = database_url.replace(f":{port}/", f":{link.port}/")
+    async with link_to_postgres(database_url) as (link, away):
         far = await start(intake_url=broker.url, database_url=away)
         await far.connect()
         link.cut()

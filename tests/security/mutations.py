@@ -337,8 +337,8 @@ MUTATIONS = (
     Mutation(
         "a compressed body is not unpacked",
         "service/http/connection.py",
-        "auto_decompress=False",
-        "auto_decompress=True",
+        'auto_decompress": False',
+        'auto_decompress": True',
         "tests/abuse/test_deliveries.py::test_a_compressed_body_is_taken_as_it_came",
     ),
     Mutation(
