@@ -32,7 +32,7 @@ help:  ## Show this list
 
 .PHONY: run
 run: .venv/.installed-sandbox  ## Run the whole thing in a sandbox: database, Graph simulator, samples
-	@exec .venv/bin/python -m service sandbox $(ARGS)
+	@exec .venv/bin/python -m sandbox $(ARGS)
 
 .PHONY: install
 install: .venv/.installed-dev  ## Make .venv, with the tools for tests and checks
@@ -83,15 +83,15 @@ bench: .venv/.installed-bench  ## Run the benchmarks
 
 .PHONY: chaos
 chaos: .venv/.installed-dev  ## Break the real processes for ten minutes, and count what was lost
-	@exec .venv/bin/python -m benchmarks.chaos $(ARGS)
+	@exec .venv/bin/python -m tests.system.chaos $(ARGS)
 
 .PHONY: fuzz
 fuzz: .venv/.installed-dev  ## Try mutated input for two minutes, and say how much
-	@exec .venv/bin/python -m benchmarks.chaos.fuzz $(ARGS)
+	@exec .venv/bin/python -m tests.system.fuzz $(ARGS)
 
 .PHONY: soak
 soak: .venv/.installed-dev  ## Hold half of the machine's ack rate for ten minutes, and watch memory
-	@exec .venv/bin/python -m benchmarks.chaos.soak $(ARGS)
+	@exec .venv/bin/python -m tests.system.soak $(ARGS)
 
 .PHONY: mutants
 mutants: .venv/.installed-dev  ## Take each defence away and see its test fail

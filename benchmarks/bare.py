@@ -7,7 +7,7 @@ import os
 
 from aiohttp import web
 
-from benchmarks.chaos.rig import PREFIX
+from tests.system.chaos.rig import PREFIX
 
 IDENTITY = (
     b'{"igUserId":"1254459154682919","displayName":"@jane.doe","username":"jane.doe",'

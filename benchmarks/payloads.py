@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from benchmarks.world import ACCOUNT, PREFIX
-from service.sandbox import samples
+from sandbox import samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
+from sandbox.postgres.server import EmbeddedPostgres
 from service.model import Rules
-from service.sandbox.postgres import EmbeddedPostgres
 from service.store import sql
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.chaos.processes import PROJECT
+from tests.system.chaos.processes import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from benchmarks.chaos.processes import PROJECT
 from benchmarks.findings import Findings
+from tests.system.chaos.processes import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks import payloads
-from benchmarks.chaos.nodes import Node
-from benchmarks.chaos.processes import spawn
-from benchmarks.chaos.rig import machinery, rig, scratch_folder
 from benchmarks.loads import closed_loop
 from benchmarks.world import ACCOUNT, Target
-from service.budget import Budget, PauseBoard
-from service.intake.broker import Broker
-from service.sandbox.graph_calls import most_over_budget
+from sandbox.graph.calls import most_over_budget
+from service.graph.budget import Budget, PauseBoard
+from service.receiving.intake.broker import Broker
 from service.store.database import Database
 from service.store.pauses import Pauses
 from service.store.places import Places
+from tests.system.chaos.nodes import Node
+from tests.system.chaos.processes import spawn
+from tests.system.chaos.rig import machinery, rig, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from benchmarks.chaos.processes import GraphProcess, PostgresProcess
-    from benchmarks.chaos.rig import Keys, Rig
+    from tests.system.chaos.processes import GraphProcess, PostgresProcess
+    from tests.system.chaos.rig import Keys, Rig
 
     Machines = tuple[PostgresProcess, GraphProcess, Keys]
 

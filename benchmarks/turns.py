@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.chaos.rig import ACCOUNTS, machinery, message_from, new_user, rig, scratch_folder
+from tests.system.chaos.rig import ACCOUNTS, machinery, message_from, new_user, rig, scratch_folder
 
 if TYPE_CHECKING:
-    from benchmarks.chaos.rig import Rig
+    from tests.system.chaos.rig import Rig
 
 MESSAGES = 1000
 FLOOD_USERS = 10_000

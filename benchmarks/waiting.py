@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 import click
 
-from benchmarks.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
-from service.sandbox import samples
+from sandbox import samples
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmarks.chaos.rig import Rig
+    from tests.system.chaos.rig import Rig
 
 SHARES = (50, 90, 99, 100)
 _SEED = 1

@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from benchmarks.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service
-from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
 from benchmarks.loads import BenchmarkError
-from service.sandbox.ports import free_port
+from sandbox.ports import free_port
+from tests.system.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from benchmarks.chaos.processes import GraphProcess, PostgresProcess
+    from tests.system.chaos.processes import GraphProcess, PostgresProcess
 
 ACCOUNT = ACCOUNTS[0]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 
 import click
 
@@ -53,25 +52,6 @@ def migrate() -> None:
 
 
 @main.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="Where to listen [default: 8080].")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where its data is kept.")
-@click.option("--fresh", is_flag=True, help="Begin with an empty database.")
-@click.option("--once", is_flag=True, help="Send the samples, print the names, stop.")
-@click.option("--replicas", type=click.IntRange(1, 16), default=1, help="Services on one port.")
-@click.option("--nats", is_flag=True, help="Take webhooks in through NATS JetStream.")
-def sandbox(
-    port: int | None, data_dir: Path | None, replicas: int, *, fresh: bool, once: bool, nats: bool
-) -> None:
-    """Run everything on this machine: PostgreSQL, a Graph simulator, sample messages."""
-    from service.sandbox.run import run_sandbox
-
-    work = run_sandbox(
-        port=port, data_dir=data_dir, fresh=fresh, once=once, replicas=replicas, nats=nats
-    )
-    sys.exit(asyncio.run(work))
-
-
-@main.command()
 @click.option("--location", help="The location to look at [default: all].")
 @_url
 @_json
@@ -80,7 +60,7 @@ def doctor(location: str | None, url: str | None, *, as_json: bool) -> None:
 
     Exits with 0 if all is well, 1 if something may go wrong, 2 if something is broken.
     """
-    from service.commands.doctor import doctor as examine
+    from service.commands.doctor.command import doctor as examine
     from service.settings import DoctorSettings
 
     sys.exit(asyncio.run(examine(DoctorSettings.load(), url, location, as_json=as_json)))

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.errors import UnavailableError
-from service.graph import graph_session
-from service.http.health import HealthRoutes
-from service.http.server import serve
-from service.intake.direct import DirectIntake
-from service.intake.jetstream import JetStreamIntake, jetstream_intake
-from service.parts import (
+from service.build import (
     build_arrivals,
     build_listener,
     build_parts,
@@ -25,6 +19,12 @@ from service.parts import (
     build_status,
     publish_figures,
 )
+from service.errors import UnavailableError
+from service.graph.client import graph_session
+from service.http.health import HealthRoutes
+from service.http.server import serve
+from service.receiving.intake.direct import DirectIntake
+from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.settings import secret_values
 from service.store.database import Database
 from service.store.migration import migrate
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from service.parts import ExtraRoutes, Parts
+    from service.build import ExtraRoutes, Parts
     from service.queue import TurnQueue
     from service.settings import Settings
 

@@ -9,9 +9,9 @@ import structlog
 from service.logs import TAG
 
 if TYPE_CHECKING:
-    from service.intake import Intake
-    from service.intake.known import Known
     from service.queue import TurnQueue
+    from service.receiving.intake import Intake
+    from service.receiving.intake.known import Known
     from service.store.identities import Identities
 
 log = structlog.get_logger()

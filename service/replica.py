@@ -14,10 +14,10 @@ from service.waiting import wait_at_most
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from service.budget import PauseBoard
-    from service.changes import Changes
-    from service.intake.known import Known
+    from service.graph.budget import PauseBoard
+    from service.identities.events import Changes
     from service.queue import TurnQueue
+    from service.receiving.intake.known import Known
     from service.store.connections import Connections
     from service.store.pauses import Pauses
 

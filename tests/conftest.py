@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from service.sandbox.postgres import EmbeddedPostgres
+from sandbox.postgres.server import EmbeddedPostgres
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 ROOMY_BYTES = 2 << 30

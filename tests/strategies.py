@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from service.sandbox import samples
-from service.sandbox.samples import JsonObject
+from sandbox import samples
+from sandbox.samples import JsonObject
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
 settings.load_profile("unhurried")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from benchmarks.chaos.processes import PROJECT
 from benchmarks.loads import BenchmarkError
 from benchmarks.world import ACCOUNT
+from tests.system.chaos.processes import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -14,7 +14,7 @@ import msgspec
 
 from service.commands.voice import printable
 from service.errors import AccountFault, NobodysFault
-from service.graph import Usage, read_error, read_usage
+from service.graph.client import Usage, read_error, read_usage
 from service.model import GraphProblem
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from service.budget import Budget, PauseBoard
 from service.commands.conversations import Account, Conversations, StoppedError
 from service.commands.meta import MetaReader, describe_fault
 from service.commands.participants import Recorder, say_what_was_stored
@@ -26,6 +25,7 @@ from service.commands.voice import (
     say,
 )
 from service.errors import AccountFault, SealError, UnavailableError
+from service.graph.budget import Budget, PauseBoard
 from service.model import APP_SCOPE, Rules, account_scope
 from service.settings import secret_values
 from service.store.checkup import Checkup

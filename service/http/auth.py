@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from service.grants import Grants
+    from service.http.grant_signing import Grants
 
 WRONG_KEYS_A_MINUTE = 20
 GRANT_UNTIL = web.RequestKey("grant_until", datetime)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from service.changes import RELOAD, NoRoomError
 from service.http.auth import GRANT_UNTIL
 from service.http.problems import REQUEST_ID, ProblemError
 from service.http.users import user_ids
+from service.identities.events import RELOAD, NoRoomError
 
 if TYPE_CHECKING:
-    from service.changes import Changes, Subscription
+    from service.identities.events import Changes, Subscription
 
 HEARTBEAT_S = 15.0
 # A browser that has seen the id sends it as Last-Event-ID when it comes back: it has missed events.

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from service.grants import LONGEST_S
 from service.http.bodies import decode_body, read_body
+from service.http.grant_signing import LONGEST_S
 from service.http.problems import json_response
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from service.grants import Grants
+    from service.http.grant_signing import Grants
 
 
 class GrantBody(msgspec.Struct, rename="camel"):

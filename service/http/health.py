@@ -13,10 +13,10 @@ from service.errors import UnavailableError
 from service.http.problems import json_response
 
 if TYPE_CHECKING:
-    from service.budget import PauseBoard
-    from service.intake import Intake
+    from service.graph.budget import PauseBoard
     from service.metrics import Metrics
     from service.queue import TurnQueue
+    from service.receiving.intake import Intake
     from service.store.database import Database
     from service.store.identities import Identities
     from service.store.pauses import Pause, Pauses

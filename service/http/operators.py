@@ -17,10 +17,10 @@ from service.store.connections import TakenError
 
 if TYPE_CHECKING:
     from service.erasure import Erasure
-    from service.fetching import Fetching
     from service.http.health import Status
     from service.model import Rules
     from service.replica import Replica
+    from service.resolving.on_request import Fetching
     from service.store.connections import Connections
     from service.store.identities import Identities
 

@@ -13,7 +13,7 @@ from service.http.bodies import MOST_BODY_BYTES
 from service.http.connection import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
-from service.http.openapi import document_route
+from service.http.openapi.document import document_route
 from service.http.problems import envelope
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from service.grants import Grants
     from service.http.auth import Keyring
     from service.http.console import ConsoleRoutes
     from service.http.events import EventRoutes
+    from service.http.grant_signing import Grants
     from service.http.health import HealthRoutes
     from service.http.operators import OperatorRoutes
     from service.http.pages import Pages

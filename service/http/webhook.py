@@ -15,14 +15,14 @@ from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
-from service.webhook import parse_delivery, verify_signature
+from service.receiving.webhook import parse_delivery, verify_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from service.intake import Intake
     from service.metrics import Metrics
-    from service.webhook import Delivery
+    from service.receiving.intake import Intake
+    from service.receiving.webhook import Delivery
 
 log = structlog.get_logger()
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from benchmarks.chaos.rig import PREFIX, Rig
 from tests.abuse.wires import Wire, head, is_problem, post, responses
+from tests.system.chaos.rig import PREFIX, Rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

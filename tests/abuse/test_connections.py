@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.processes import Service
-from benchmarks.chaos.rig import Rig, message_from, new_user, rig
+from sandbox import samples
 from service.http import connection
-from service.sandbox import samples
 from tests.abuse.wires import Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines
+from tests.system.chaos.processes import Service
+from tests.system.chaos.rig import Rig, message_from, new_user, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from benchmarks.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user, rig
+from sandbox import samples
 from service.http.bodies import MOST_BODY_BYTES
-from service.sandbox import samples
 from tests.abuse.test_connections import resident_kib
 from tests.abuse.wires import Wire, chunked, head, is_problem, responses
 from tests.faults.rigs import Machines
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user, rig
 from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

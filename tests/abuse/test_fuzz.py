@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from benchmarks.chaos.fuzz import Tried, fuzz_answers, fuzz_webhooks
-from benchmarks.chaos.mutants import USERS, ids_in
-from benchmarks.chaos.rig import ACCOUNTS, Rig
+from tests.system.chaos.rig import ACCOUNTS, Rig
+from tests.system.fuzz import Tried, fuzz_answers, fuzz_webhooks
+from tests.system.mutants import USERS, ids_in
 
 A_WHILE_S = 1.0
 

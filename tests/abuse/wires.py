@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import msgspec
 
-from benchmarks.chaos.processes import HOST, Service
-from benchmarks.chaos.rig import PREFIX
+from tests.system.chaos.processes import HOST, Service
+from tests.system.chaos.rig import PREFIX
 
 CLOSED_WITHIN_S = 30.0
 

@@ -14,11 +14,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 from pydantic import SecretStr
 
+from sandbox.environment import Given, choose_address
+from sandbox.graph.simulator import GraphSimulator
+from sandbox.messages import MessageRoutes
+from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.app import service
-from service.sandbox.environment import Given, choose_address
-from service.sandbox.graph import GraphSimulator
-from service.sandbox.messages import MessageRoutes
-from service.sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.settings import Settings
 from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from service.sandbox.sample_traffic import SAMPLE_TOKEN
+from sandbox.sample_traffic import SAMPLE_TOKEN
 from tests.browser.conftest import Console, World, minutes_ago
 from tests.http.conftest import INBOX_KEY, OPERATOR_KEY
 

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.sandbox.graph import GraphSimulator
+from sandbox.graph.simulator import GraphSimulator
 
 from .world import SECRET, World
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from service.commands.check_token import (
+from service.commands.doctor.token import (
     judge_permissions,
     judge_token,
     judge_token_fault,

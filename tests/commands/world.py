@@ -14,9 +14,9 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from sandbox.graph.simulator import GraphSimulator
 from service.app import service
-from service.commands.doctor import doctor
-from service.sandbox.graph import GraphSimulator
+from service.commands.doctor.command import doctor
 from service.settings import DoctorSettings, Settings
 from service.vault import Vault
 

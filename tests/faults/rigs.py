@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest_asyncio
 
-from benchmarks.chaos.processes import GraphProcess, PostgresProcess
-from benchmarks.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
+from tests.system.chaos.processes import GraphProcess, PostgresProcess
+from tests.system.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
 from tests.until import until
 
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]

@@ -5,16 +5,16 @@ import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 
-from benchmarks.chaos.processes import PROJECT
+from tests.system.chaos.processes import PROJECT
 
-# What tests/intake can't break is one replica's links to all nodes; full disks take half a minute
-# to heal, so they are left to `make chaos ARGS=--nats`.
+# One replica losing its links to all nodes is tested here, not in tests/receiving/intake. Full
+# disks take half a minute to heal: `make chaos ARGS=--nats` covers them.
 FAULT = "a replica's links"
 
 
 async def test_nothing_acknowledged_is_lost_and_all_heals() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.chaos", "--nats", "--seconds", "1"),
+        *(sys.executable, "-m", "tests.system.chaos", "--nats", "--seconds", "1"),
         *("--services", "2", "--only", FAULT),
         cwd=PROJECT,
         stdout=PIPE,

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from benchmarks.chaos.faults import FAULTS, Fault
-from benchmarks.chaos.rig import Rig, new_user
 from tests.faults.rigs import identity_of, named
+from tests.system.chaos.faults import FAULTS, Fault
+from tests.system.chaos.rig import Rig, new_user
 from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.chaos.rig import Rig, new_user
 from tests.faults.rigs import named
+from tests.system.chaos.rig import Rig, new_user
 from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

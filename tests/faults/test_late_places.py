@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.budget import Budget, PauseBoard
+from service.graph.budget import Budget, PauseBoard
 from service.store.places import Reservation
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.faults import FULL
-from benchmarks.chaos.rig import Rig, new_user, rig
 from tests.faults.rigs import Machines, named
+from tests.system.chaos.faults import FULL
+from tests.system.chaos.rig import Rig, new_user, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

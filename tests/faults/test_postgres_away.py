@@ -6,9 +6,9 @@ from random import Random
 import msgspec
 import pytest
 
-from benchmarks.chaos.faults import FAULTS, Fault
-from benchmarks.chaos.rig import Answer, Rig, new_user
 from tests.faults.rigs import named
+from tests.system.chaos.faults import FAULTS, Fault
+from tests.system.chaos.rig import Answer, Rig, new_user
 from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from benchmarks.chaos.faults import FAULTS, Fault
-from benchmarks.chaos.rig import Rig
-from benchmarks.chaos.stream import Stream
-from benchmarks.chaos.verdict import judge
+from tests.system.chaos.faults import FAULTS, Fault
+from tests.system.chaos.rig import Rig
+from tests.system.chaos.stream import Stream
+from tests.system.chaos.verdict import judge
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

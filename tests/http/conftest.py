@@ -13,8 +13,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from sandbox import samples
 from service.app import Running, service
-from service.sandbox import samples
 from service.settings import Settings
 from tests.answers import Answer
 

@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from service.grants import Grants
 from service.http.auth import GRANT_UNTIL, Keyring
+from service.http.grant_signing import Grants
 from service.http.problems import envelope
 
 INBOX_KEYS = ("inbox-key-number-one", "inbox-key-number-two")

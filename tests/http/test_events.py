@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 import structlog
 
+from sandbox.graph.simulator import GraphSimulator
 from service.app import service
-from service.sandbox.graph import GraphSimulator
 from tests.http.conftest import (
     ACCOUNT,
     API,
@@ -183,7 +183,7 @@ async def test_two_hundred_ids_may_be_watched(client: Client, db: asyncpg.Connec
 async def test_one_stream_too_many_is_refused_until_another_ends(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.changes.MOST_SUBSCRIPTIONS", 1)
+    monkeypatch.setattr("service.identities.events.MOST_SUBSCRIPTIONS", 1)
     async with client.events():
         answer = await client.get("/users/events")
         assert answer.status == 503

@@ -7,7 +7,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.grants import LONGEST_S, Grants
+from service.http.grant_signing import LONGEST_S, Grants
 from tests.http.conftest import (
     ENCRYPTION_KEY,
     INBOX_KEY,

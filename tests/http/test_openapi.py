@@ -13,7 +13,7 @@ import schemathesis
 from aiohttp import web
 
 from service import app
-from service.http.openapi import document
+from service.http.openapi.document import document
 from service.http.server import PREFIX, serve
 from tests.http.conftest import Client, Start
 

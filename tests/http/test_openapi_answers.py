@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from service.http.server import PREFIX
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
 from tests.http.conftest import (
     ACCOUNT,
     APP_SECRET,

@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
+from sandbox.graph.profiles import picture_url
+from sandbox.graph.simulator import GraphSimulator
 from service.http.pictures import initials, is_metas
 from service.model import CachedIdentity, Identity, Rules, identity
-from service.sandbox.graph import GraphSimulator
-from service.sandbox.graph_profiles import picture_url
 from tests.http.conftest import ACCOUNT, APP_SECRET, TOKEN, USER, Client, Start
 
 PICTURE = f"/users/{USER}/picture"

@@ -6,9 +6,8 @@ from collections import defaultdict
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.chaos.nodes import Node
-from tests.intake.conftest import broker
 from tests.monitoring.promql import Exposed
+from tests.receiving.intake.conftest import broker
 from tests.service.conftest import (
     Client,
     Start,
@@ -19,6 +18,7 @@ from tests.service.conftest import (
     settings,
     start,
 )
+from tests.system.chaos.nodes import Node
 from tests.until import until
 
 __all__ = ["_quiet_logs", "broker", "environment", "graph", "settings", "start"]

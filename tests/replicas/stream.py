@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from service.sandbox import samples
+from sandbox import samples
 from tests.service.conftest import ACCOUNT, API, APP_SECRET, new_user
 from tests.until import until
 

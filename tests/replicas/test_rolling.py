@@ -3,8 +3,8 @@
 import asyncio
 import signal
 
-from service.sandbox import samples
-from service.sandbox.ports import free_port
+from sandbox import samples
+from sandbox.ports import free_port
 from tests.replicas.conftest import SpawnAll
 from tests.replicas.stream import Stream
 from tests.service.conftest import (

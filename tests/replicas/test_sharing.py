@@ -4,7 +4,7 @@ import asyncio
 import signal
 from itertools import cycle
 
-from service.sandbox.graph import GraphSimulator
+from sandbox.graph.simulator import GraphSimulator
 from tests.replicas.conftest import SpawnAll
 from tests.service.conftest import ACCOUNT, LOCATION, TOKEN, Client, Database, new_user
 from tests.until import until

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from service.sandbox.ports import free_port
+from sandbox.ports import free_port
 from tests.replicas.conftest import SpawnAll
 from tests.replicas.stream import Stream
 from tests.service.conftest import ACCOUNT, Database, Spawn, fetch_row, new_user, run_command

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox import environment
-from service.sandbox.environment import (
+from sandbox import environment
+from sandbox.environment import (
     DEFAULT_PORT,
     Address,
     Given,
@@ -13,8 +13,8 @@ from service.sandbox.environment import (
     choose_address,
     pasteable,
 )
-from service.sandbox.folder import POSTGRES
-from service.sandbox.problems import RefusedError
+from sandbox.folder import POSTGRES
+from sandbox.problems import RefusedError
 from service.settings import Settings
 
 OWN = {"META_APP_SECRETS": "s"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.folder import KEYS, MARKER, sandbox_folder, stored_keys
-from service.sandbox.problems import RefusedError
+from sandbox.folder import KEYS, MARKER, sandbox_folder, stored_keys
+from sandbox.problems import RefusedError
 
 MADE = {"ONE": "made one", "TWO": "made two"}
 
@@ -51,7 +51,7 @@ def test_fresh_empties_it_and_only_it(tmp_path: Path) -> None:
 
 def test_one_sandbox_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from service.sandbox.folder import sandbox_folder\n"
+        "import sys; from pathlib import Path; from sandbox.folder import sandbox_folder\n"
         "with sandbox_folder(Path(sys.argv[1]), fresh=True): pass"
     )
     with sandbox_folder(tmp_path / "sandbox", fresh=False) as folder:

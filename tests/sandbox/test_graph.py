@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from service.sandbox.graph import GraphSimulator
-from service.sandbox.graph_answers import ANSWERS, ErrorAnswer, RawAnswer
-from service.sandbox.graph_calls import CallLog, most_over_budget, token_sha
+from sandbox.graph.answers import ANSWERS, ErrorAnswer, RawAnswer
+from sandbox.graph.calls import CallLog, most_over_budget, token_sha
+from sandbox.graph.simulator import GraphSimulator
 from tests import answers
 
 ACCOUNT, TOKEN = "17841400000000007", "EAATESTTOKEN"
@@ -545,7 +545,7 @@ class TestSwitchesOverHttp:
 
 
 async def test_it_runs_as_a_process_and_ends_when_told() -> None:
-    command = (sys.executable, "-m", "service.sandbox.graph", "--app-secret", APP_SECRET)
+    command = (sys.executable, "-m", "sandbox.graph.simulator", "--app-secret", APP_SECRET)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from service.sandbox import postgres, postgres_folder
-from service.sandbox.postgres import EmbeddedPostgres, PostgresUnavailableError
-from service.sandbox.shelter import Account
+from sandbox.postgres import folder as postgres_folder
+from sandbox.postgres import server as postgres
+from sandbox.postgres.server import EmbeddedPostgres, PostgresUnavailableError
+from sandbox.postgres.shelter import Account
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Lin
 STARTS_AND_WAITS = """
 import sys, time
 from pathlib import Path
-from service.sandbox.postgres import EmbeddedPostgres
+from sandbox.postgres.server import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]), durable=False)
 server.start()
 print(server.pid, server.dsn(), flush=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.front_door import FrontDoor
-from service.sandbox.sample_traffic import RESOLVED, SENDERS, sample_deliveries
+from sandbox.front_door import FrontDoor
+from sandbox.sample_traffic import RESOLVED, SENDERS, sample_deliveries
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ class Sandbox:
 
 @asynccontextmanager
 async def sandbox(data_dir: Path, *arguments: str, **settings: str) -> AsyncIterator[Sandbox]:
-    command = ("-m", "service", "sandbox", "--data-dir", str(data_dir), *arguments)
+    command = ("-m", "sandbox", "--data-dir", str(data_dir), *arguments)
     environment = os.environ | BLANK | settings
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.sandbox import samples
-from service.sandbox.sample_traffic import SAMPLE_ACCOUNT, SENDERS, sample_deliveries
-from service.webhook import parse_delivery, verify_signature
+from sandbox import samples
+from sandbox.sample_traffic import SAMPLE_ACCOUNT, SENDERS, sample_deliveries
+from service.receiving.webhook import parse_delivery, verify_signature
 
 ACCOUNT, USER, SECRET = "17841400000000007", "5550000000000001", "a made-up app secret"
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)

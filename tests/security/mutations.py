@@ -44,7 +44,7 @@ CONNECTIONS = "tests/abuse/test_connections.py"
 MUTATIONS = (
     Mutation(
         "the signature is checked",
-        "service/webhook.py",
+        "service/receiving/webhook.py",
         "    if not good:\n",
         "    if False:\n",
         f"{HOOKS}::test_what_looks_like_a_signature_is_none",
@@ -59,14 +59,14 @@ MUTATIONS = (
     ),
     Mutation(
         "the signature is compared in constant time",
-        "service/webhook.py",
+        "service/receiving/webhook.py",
         "good |= hmac.compare_digest(expected, given)",
         "good |= expected == given",
         f"{HOOKS}::test_secrets_are_compared_in_constant_time",
     ),
     Mutation(
         "the old SHA-1 signature is ignored",
-        "service/webhook.py",
+        "service/receiving/webhook.py",
         "    if not good:\n",
         '    good |= given == b"sha1=" + hmac.digest(app_secrets[0], body, "sha1").hex().encode()\n'
         "    if not good:\n",
@@ -74,7 +74,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a refusal does not tell the signature",
-        "service/webhook.py",
+        "service/receiving/webhook.py",
         'raise SignatureError("X-Hub-Signature-256 is missing or does not match the body")',
         'raise SignatureError(f"expected {expected.decode()}")',
         f"{HOOKS}::test_what_looks_like_a_signature_is_none",
@@ -138,49 +138,49 @@ MUTATIONS = (
     ),
     Mutation(
         "a grant is signed",
-        "service/grants.py",
+        "service/http/grant_signing.py",
         'if match is None or not self._is_ours(grant, match["signed"]):',
         "if match is None:",
         "tests/http/test_grants.py",
     ),
     Mutation(
         "a grant ends",
-        "service/grants.py",
+        "service/http/grant_signing.py",
         "return until if self._clock() < until else None",
         "return until",
         "tests/http/test_grants.py",
     ),
     Mutation(
         "the token is in no address",
-        "service/graph.py",
+        "service/graph/client.py",
         'params={"fields": PROFILE_FIELDS, ',
         'params={"access_token": token, "fields": PROFILE_FIELDS, ',
         f"{GRAPH}::test_the_token_travels_in_the_header_alone",
     ),
     Mutation(
         "calls carry appsecret_proof",
-        "service/graph.py",
+        "service/graph/client.py",
         ', "appsecret_proof": self._proof(token)}',
         "}",
         f"{GRAPH}::test_the_token_is_signed_with_the_apps_secret",
     ),
     Mutation(
         "redirects are not followed",
-        "service/graph.py",
+        "service/graph/client.py",
         "allow_redirects=False",
         "allow_redirects=True",
         f"{GRAPH}::test_no_redirect_is_followed",
     ),
     Mutation(
         "no proxy is read from the environment",
-        "service/graph.py",
+        "service/graph/client.py",
         "trust_env=False",
         "trust_env=True",
         f"{GRAPH}::test_what_is_fetched_reads_no_proxy_and_keeps_no_cookie",
     ),
     Mutation(
         "a token that Graph repeats is not kept",
-        "service/graph.py",
+        "service/graph/client.py",
         "_redacted(body, token), usage",
         "body, usage",
         f"{GRAPH}::test_a_token_that_graph_repeats_is_not_kept",
@@ -215,7 +215,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a token stands in no log",
-        "service/resolver.py",
+        "service/resolving/workers.py",
         '        outcome = "ok"\n',
         '        outcome = "ok"\n        log.info("calling", token=token)\n',
         f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
@@ -364,10 +364,10 @@ MUTATIONS = (
     ),
     Mutation(
         "no second call outside the budget",
-        "service/graph.py",
+        "service/graph/client.py",
         "middlewares=[_send_once]",
         "middlewares=[]",
-        "tests/test_graph.py",
+        "tests/graph/test_client.py",
     ),
 )
 

@@ -7,12 +7,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from benchmarks.chaos.rig import ACCOUNTS, Rig, new_user
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from service.errors import AccountFault, NobodysFault
-from service.graph import GraphClient, graph_session
+from service.graph.client import GraphClient, graph_session
 from service.model import ig_id
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
+from tests.system.chaos.rig import ACCOUNTS, Rig, new_user
 
 APP_SECRET, TOKEN = "the app's secret", "EAAsecretTokenOfTheAccount"
 USER = "7000000000000001"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import service
-from benchmarks.chaos.rig import PREFIX, Rig
 from tests.abuse.wires import Wire, head, is_problem
+from tests.system.chaos.rig import PREFIX, Rig
 
 SERVICE = Path(service.__file__).parent
-ROOMS = sorted(path for path in SERVICE.rglob("*.py") if "sandbox" not in path.parts)
+ROOMS = sorted(SERVICE.rglob("*.py"))
 RUNS = {"fetch", "fetchval", "fetchrow", "execute", "executemany"}
 KEYWORDS = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "TRUNCATE ", "ALTER ")
 

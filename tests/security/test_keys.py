@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
-from benchmarks.chaos.rig import Answer, Rig, new_user, rig
 from service.http.auth import WRONG_KEYS_A_MINUTE
 from tests.faults.rigs import Machines
+from tests.system.chaos.rig import Answer, Rig, new_user, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from benchmarks.chaos.rig import LEAST_PRIVILEGE, ROLE, Rig, new_user
 from tests.faults.rigs import named
+from tests.system.chaos.rig import LEAST_PRIVILEGE, ROLE, Rig, new_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

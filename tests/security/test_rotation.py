@@ -5,11 +5,11 @@ import secrets
 
 import pytest
 
-from benchmarks.chaos.rig import ACCOUNTS, Rig, message_from, new_user, rig
-from service.sandbox import samples
+from sandbox import samples
 from service.store.migration import migrate
 from service.vault import Vault
 from tests.faults.rigs import Machines, named
+from tests.system.chaos.rig import ACCOUNTS, Rig, message_from, new_user, rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

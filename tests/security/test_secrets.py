@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from benchmarks.chaos.rig import ACCOUNTS, Rig, new_user, rig
 from service.errors import SealError
 from service.settings import Settings
 from service.vault import Vault
 from tests.faults.rigs import Machines, identity_of, named
+from tests.system.chaos.rig import ACCOUNTS, Rig, new_user, rig
 from tests.until import until
 
 KEYS = (

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.chaos.rig import Rig, message_from, new_user
+from sandbox import samples
 from service.errors import SignatureError
 from service.http import auth
 from service.http.webhook import WebhookRoutes
-from service.sandbox import samples
-from service.webhook import verify_signature
+from service.receiving.webhook import verify_signature
 from tests.faults.rigs import named
+from tests.system.chaos.rig import Rig, message_from, new_user
 
 BODY = b'{"object":"instagram","entry":[]}'
 SECRETS = (b"the new secret", b"the old secret")

@@ -21,9 +21,9 @@ import asyncpg
 import pytest
 import structlog
 
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from service.app import Running, service
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
 from service.settings import Settings
 from tests.answers import Answer
 from tests.until import until

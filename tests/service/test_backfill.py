@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-import service.fetching
-from service.sandbox.graph import GraphSimulator
+import service.resolving.on_request
+from sandbox.graph.simulator import GraphSimulator
 from tests.answers import Answer
 from tests.service.conftest import (
     ACCOUNT,
@@ -181,7 +181,7 @@ async def test_users_of_a_paused_account_are_queued_at_once(
 async def test_what_is_not_finished_in_time_stays_queued(
     client: Client, db: Database, graph: GraphSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.fetching, "BACKFILL_WAIT_S", 0.2)
+    monkeypatch.setattr(service.resolving.on_request, "BACKFILL_WAIT_S", 0.2)
     user = await remember(db, new_user())
     graph.set_latency(350)
     report = await backfill(client)

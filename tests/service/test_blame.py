@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
-from service.sandbox.graph_answers import ErrorAnswer
+from sandbox import samples
+from sandbox.graph.answers import ErrorAnswer
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import (
     ACCOUNT,
     OTHER_ACCOUNT,

@@ -177,8 +177,6 @@ async def test_a_database_that_lets_nobody_in_is_one_line_and_exit_1(
 async def test_help_names_the_commands(tmp_path: Path) -> None:
     ended = await run("--help", {}, tmp_path)
     assert ended.code == 0
-    for command in (
-        *("serve", "sandbox", "doctor", "backfill", "connections", "participants", "migrate"),
-    ):
+    for command in (*("serve", "doctor", "backfill", "connections", "participants", "migrate"),):
         assert command in ended.said
     assert sys.executable not in ended.said

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import (
     ACCOUNT,
     LOCATION,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.sandbox.graph import GraphSimulator
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import ACCOUNT, Client, Database, new_user
 from tests.until import until
 

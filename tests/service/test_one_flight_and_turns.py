@@ -2,8 +2,8 @@
 
 import asyncio
 
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import (
     ACCOUNT,
     OTHER_ACCOUNT,

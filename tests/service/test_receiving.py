@@ -11,9 +11,9 @@ import aiohttp
 import asyncpg
 import pytest
 
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
-from service.sandbox.postgres import EmbeddedPostgres
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
+from sandbox.postgres.server import EmbeddedPostgres
 from service.store.migration import migrate
 from service.vault import Vault
 from tests.service.conftest import (

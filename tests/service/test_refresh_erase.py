@@ -2,8 +2,8 @@
 
 import pytest
 
-import service.fetching
-from service.sandbox.graph import GraphSimulator
+import service.resolving.on_request
+from sandbox.graph.simulator import GraphSimulator
 from tests.answers import Answer
 from tests.service.conftest import (
     ACCOUNT,
@@ -90,7 +90,7 @@ async def test_a_refresh_while_the_account_is_paused_gives_what_there_is(
 async def test_a_refresh_that_runs_out_of_time_gives_what_there_is(
     client: Client, graph: GraphSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.fetching, "REFRESH_WAIT_S", 0.2)
+    monkeypatch.setattr(service.resolving.on_request, "REFRESH_WAIT_S", 0.2)
     user = new_user()
     graph.set_latency(350)
     await client.write(user)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import (
     ACCOUNT,
     TOKEN,

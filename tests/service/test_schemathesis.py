@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox.graph import GraphSimulator
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import (
     APP_SECRET,
     LOCATION,

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import service.http.health
-from service.sandbox.graph import GraphSimulator
+from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import ACCOUNT, SECRETS, Client, Database, Start, new_user
 from tests.until import until
 

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 import service.app
-from service.sandbox import samples
-from service.sandbox.graph import GraphSimulator
-from service.sweeper import Sweeper
+from sandbox import samples
+from sandbox.graph.simulator import GraphSimulator
+from service.resolving.sweeper import Sweeper
 from tests.service.conftest import (
     ACCOUNT,
     API,
@@ -34,10 +34,10 @@ TAG = "[Instagram Messaging Profile]"
 FIELDS = {"ig_user_id", "ig_account_id", "outcome", "duration_ms"}
 FAILURE_FIELDS = {"reason", "code", "subcode", "fbtrace_id", "fail_count", "next_attempt_at"}
 SWEEPER_DIES = """
-import service.sweeper, service.__main__
+import service.resolving.sweeper, service.__main__
 async def die(self):
     raise RuntimeError("the sweeper is broken")
-service.sweeper.Sweeper.sweep = die
+service.resolving.sweeper.Sweeper.sweep = die
 service.__main__._run()
 """
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
+from sandbox.postgres.server import EmbeddedPostgres
 from service.model import Rules
-from service.sandbox.postgres import EmbeddedPostgres
 from service.store.claims import Claims
 from service.store.connections import Connections
 from service.store.database import Database

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
+from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError, UnstorableError
-from service.sandbox.postgres import EmbeddedPostgres
 from service.store.database import Database
 
 from .tables import PATIENCE_S, Tables

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
+from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError
-from service.sandbox.postgres import EmbeddedPostgres
 from service.store.database import Database, Listener
 
 from .tables import HOUR, PATIENCE_S, USER, Tables

@@ -1,0 +1,1 @@
+"""The Graph simulator: profiles, every error class, usage headers, latency; a real HTTP server."""

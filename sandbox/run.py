@@ -1,0 +1,253 @@
+"""The `sandbox` command: the service as it runs in production, in a world made up around it."""
+
+import asyncio
+import shlex
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from sandbox import sample_traffic
+from sandbox.child import ServiceProcess
+from sandbox.environment import (
+    PROJECT,
+    Address,
+    Given,
+    child_environment,
+    choose_address,
+    first,
+    pasteable,
+)
+from sandbox.folder import ENVIRONMENT, LOG, NATS, POSTGRES, sandbox_folder, write_private
+from sandbox.front_door import FrontDoor
+from sandbox.graph.simulator import GraphSimulator
+from sandbox.nats import NatsServer
+from sandbox.postgres.server import EmbeddedPostgres, PostgresUnavailableError
+from sandbox.problems import RefusedError, SandboxError
+from sandbox.report import Report
+
+DATA_DIR = PROJECT / ".sandbox"
+_ALL_WELL, _FAILED, _INTERRUPTED = 0, 1, 130
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def run_sandbox(
+    *,
+    port: int | None,
+    data_dir: Path | None,
+    fresh: bool,
+    once: bool,
+    replicas: int = 1,
+    nats: bool = False,
+) -> int:
+    """Start everything, send the samples, show what became of them, stay up until a signal.
+
+    Several replicas share one port; with `nats` a broker of the sandbox's own takes the intake.
+    Gives the exit code: 0 if every sample sender got what it should, 1 if not or if something
+    failed, 2 if what was asked for is refused, 130 if a signal came before the result. Nothing
+    that was started outlives this. Call it in the main thread.
+    """
+    report = Report()
+    sandbox = _Sandbox(
+        report,
+        port=port,
+        data_dir=data_dir or DATA_DIR,
+        fresh=fresh,
+        once=once,
+        replicas=replicas,
+        nats=nats,
+    )
+    received: list[signal.Signals] = []
+    try:
+        with _cancelled_by_signals(received):
+            await sandbox.run()
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        report.line("Everything has stopped.")
+    except (SandboxError, PostgresUnavailableError) as error:
+        report.trouble(str(error))
+        return getattr(error, "exit_code", _FAILED)
+    return sandbox.exit_code
+
+
+class _Sandbox:
+    def __init__(
+        self,
+        report: Report,
+        *,
+        port: int | None,
+        data_dir: Path,
+        fresh: bool,
+        once: bool,
+        replicas: int,
+        nats: bool,
+    ) -> None:
+        self.exit_code = _INTERRUPTED
+        self._replicas, self._nats = replicas, nats
+        self._report = report
+        self._port, self._data_dir, self._fresh, self._once = port, data_dir, fresh, once
+
+    async def run(self) -> None:
+        """Do the whole of it; returns with `--once`, else ends by cancellation or an error."""
+        given = Given.read()
+        if self._once and given.real_graph:
+            raise RefusedError(
+                "--once sends made-up samples, which the real Graph API would not know. Unset "
+                "META_APP_SECRETS (also in .env) to use the simulator, or leave --once out."
+            )
+        async with AsyncExitStack() as stack:
+            folder = stack.enter_context(sandbox_folder(self._data_dir, fresh=self._fresh))
+            address = choose_address(given, self._port)
+            settings = await self._build_world(stack, given, folder, address)
+            replicas = await self._start_replicas(stack, given, settings, folder, address)
+            well = given.real_graph or await self._try_samples(address, settings)
+            self._describe(given, folder, address, settings)
+            self.exit_code = _ALL_WELL if well else _FAILED
+            if not self._once:
+                self._report.line("\nThe sandbox stays up until Ctrl-C.")
+                await self._watch(replicas)
+
+    async def _build_world(
+        self, stack: AsyncExitStack, given: Given, folder: Path, address: Address
+    ) -> dict[str, str]:
+        """Start what the service needs; gives every setting that it has to be started with."""
+        keys = given.keys(folder)
+        database = self._database(stack, given, folder)
+        graph = given.graph_urls()
+        if given.real_graph:
+            self._report.line(f"Using the real Graph API at {graph['GRAPH_BASE_URL']}.")
+        else:
+            graph = await self._simulated_graph(stack, given, first(keys["META_APP_SECRETS"]))
+        where = {"HOST": address.host, "PORT": str(address.port)}
+        return {
+            "DATABASE_URL": database,
+            **keys,
+            **graph,
+            **where,
+            **await self._sharing(stack, folder),
+        }
+
+    async def _sharing(self, stack: AsyncExitStack, folder: Path) -> dict[str, str]:
+        """Start the broker if one is wanted; gives what several replicas need."""
+        shared = {"REUSE_PORT": "true"} if self._replicas > 1 else {}
+        if not self._nats:
+            return shared
+        broker = await stack.enter_async_context(NatsServer(folder / NATS))
+        self._report.line(f"NATS JetStream is up at {broker.url}.")
+        return {**shared, "INTAKE_URL": broker.url}
+
+    def _database(self, stack: AsyncExitStack, given: Given, folder: Path) -> str:
+        url = given.database_url(folder)
+        if url is not None:
+            self._report.line("Using the database that DATABASE_URL names.")
+            return url
+        self._report.line(f"Starting PostgreSQL in {folder / POSTGRES} ...")
+        began_s = time.monotonic()
+        server = stack.enter_context(EmbeddedPostgres(folder / POSTGRES, durable=True))
+        self._report.line(f"PostgreSQL is up ({_since(began_s)}).")
+        return server.dsn()
+
+    async def _simulated_graph(
+        self, stack: AsyncExitStack, given: Given, app_secret: str
+    ) -> dict[str, str]:
+        if "GRAPH_BASE_URL" in given.values:
+            self._report.line("GRAPH_BASE_URL is left aside: the sandbox has a Graph of its own.")
+        graph = await stack.enter_async_context(GraphSimulator(app_secret=app_secret))
+        sample_traffic.introduce(graph.world)
+        self._report.line(f"The Graph simulator is up at {graph.url}.")
+        return {"GRAPH_BASE_URL": graph.url, "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url}
+
+    async def _start_replicas(
+        self,
+        stack: AsyncExitStack,
+        given: Given,
+        settings: dict[str, str],
+        folder: Path,
+        address: Address,
+    ) -> list[ServiceProcess]:
+        """Start the service once or several times, the first alone: it makes the tables."""
+        self._report.line(f"Starting the service at {address.url} ...")
+        began_s = time.monotonic()
+        module = ("service", "serve") if given.real_graph else ("sandbox.serve",)
+        environment = child_environment(settings)
+        started: list[ServiceProcess] = []
+        for number in range(1, self._replicas + 1):
+            log = folder / (LOG if number == 1 else f"service-{number}.log")
+            replica = await stack.enter_async_context(ServiceProcess(environment, log, module))
+            await replica.wait_until_serving()
+            started.append(replica)
+        await started[0].wait_until_ready(address.url)
+        self._report.line(f"The service is ready ({_since(began_s)}).")
+        if self._replicas > 1:
+            pids = ", ".join(str(replica.pid) for replica in started)
+            self._report.line(f"{self._replicas} replicas share the port: processes {pids}.")
+        return started
+
+    async def _watch(self, replicas: list[ServiceProcess]) -> None:
+        """Tell of each replica that ends; raises SandboxError with the last."""
+        watches = {asyncio.create_task(replica.wait_until_ended()) for replica in replicas}
+        try:
+            while watches:
+                ended, watches = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+                for watch in ended:
+                    if not watches:
+                        watch.result()
+                    others = f"other {len(watches)} go" if len(watches) > 1 else "other one goes"
+                    self._report.line(f"{watch.exception()}\nThe {others} on.")
+        finally:
+            for watch in watches:
+                watch.cancel()
+
+    async def _try_samples(self, address: Address, settings: dict[str, str]) -> bool:
+        """Send the sample deliveries and tell whether every sender got what it should."""
+        senders, deliveries = sample_traffic.SENDERS, sample_traffic.sample_deliveries()
+        async with FrontDoor(
+            address.url,
+            inbox_key=first(settings["INBOX_API_KEYS"]),
+            operator_key=first(settings["OPERATOR_API_KEYS"]),
+            app_secret=first(settings["META_APP_SECRETS"]),
+        ) as door:
+            await door.connect_sample_account()
+            await door.forget(senders)
+            self._report.line(f"Sending {len(deliveries)} signed sample deliveries ...")
+            for delivery in deliveries:
+                await door.deliver(delivery)
+            findings = await door.settled(senders)
+        self._report.findings(findings)
+        return all(finding.ok for finding in findings)
+
+    def _describe(
+        self, given: Given, folder: Path, address: Address, settings: dict[str, str]
+    ) -> None:
+        lines, environment = pasteable(settings, given.withheld), folder / ENVIRONMENT
+        write_private(environment, "\n".join(lines) + "\n")
+        graph = {"Graph": settings["GRAPH_BASE_URL"]}
+        load = f"set -a; . {shlex.quote(str(environment))}; set +a"
+        files = {"service log": str(folder / LOG), "to load the settings": load}
+        self._report.world(address.url, settings, lines, graph | files)
+        self._report.commands(address.url, settings, real_graph=given.real_graph)
+
+
+def _since(began_s: float) -> str:
+    return f"{time.monotonic() - began_s:.1f} s"
+
+
+@contextmanager
+def _cancelled_by_signals(received: list[signal.Signals]) -> Iterator[None]:
+    """Turn Ctrl-C and its like into a cancellation of this task, and note which came."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel(number: signal.Signals) -> None:
+        received.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, cancel, number)
+    try:
+        yield
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,25 @@
+"""The service as the sandbox runs it: `serve`, and beside it the console's "Test DM".
+
+`python -m service serve` has no such routes, nor a setting that could bring them.
+"""
+
+import asyncio
+
+from sandbox.environment import Address
+from sandbox.messages import MessageRoutes
+from service.app import run
+from service.logs import configure_logs
+from service.settings import Settings
+
+
+def main() -> None:
+    """Serve until SIGTERM; needs a PORT that is known beforehand."""
+    settings = Settings.load()
+    configure_logs(settings.log_format, settings.log_level)
+    url = Address(settings.host, settings.port).url
+    messages = MessageRoutes(url, settings.meta_app_secrets[0].get_secret_value())
+    asyncio.run(run(settings, messages.routes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Builds the parts of the service from its settings, and puts each in its place; starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, get_args
+
+from service.erasure import Erasure
+from service.graph.budget import Budget, PauseBoard
+from service.graph.client import GraphClient
+from service.http.auth import Keyring
+from service.http.console import ConsoleRoutes
+from service.http.events import EventRoutes
+from service.http.grant_signing import Grants
+from service.http.health import HealthRoutes, Status, describe_intake
+from service.http.operators import OperatorRoutes
+from service.http.pages import Pages
+from service.http.pictures import PictureRoutes
+from service.http.server import build_application
+from service.http.users import UserRoutes
+from service.http.webhook import WebhookRoutes
+from service.identities.events import Changes
+from service.logs import LOST_LINES
+from service.metrics import Metrics
+from service.model import PauseReason, Rules
+from service.queue import TurnQueue
+from service.receiving.intake.arrivals import Arrivals
+from service.receiving.intake.known import Known
+from service.replica import Replica
+from service.resolving.on_request import Fetching
+from service.resolving.sweeper import Sweeper
+from service.resolving.workers import Resolver, lease_for
+from service.settings import secret_values
+from service.store.claims import Claims
+from service.store.connections import Connections
+from service.store.database import Listener
+from service.store.identities import Identities
+from service.store.journal import Journal
+from service.store.pauses import Pauses
+from service.store.places import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import aiohttp
+    from aiohttp import web
+
+    from service.receiving.intake import Intake
+    from service.settings import Settings
+    from service.store.database import Database
+    from service.vault import Vault
+
+    ExtraRoutes = Callable[[Keyring], Sequence[web.RouteDef]]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both halves of the service are built from."""
+
+    settings: Settings
+    vault: Vault
+    database: Database
+    rules: Rules
+    metrics: Metrics
+    board: PauseBoard
+    known: Known
+    queue: TurnQueue
+    identities: Identities
+    changes: Changes
+    pauses: Pauses
+    connections: Connections
+    fetching: Fetching
+    sweeper: Sweeper
+    replica: Replica
+
+
+def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
+    """Build what needs no start."""
+    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+    metrics, board, known = Metrics(), PauseBoard(), Known()
+    queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
+    identities = Identities(database, rules)
+    changes = Changes(identities.look_up, rules)
+    pauses, connections = Pauses(database), Connections(database, vault)
+    fetching = Fetching(identities, queue, rules)
+    sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
+    return Parts(
+        settings=settings,
+        vault=vault,
+        database=database,
+        rules=rules,
+        metrics=metrics,
+        board=board,
+        known=known,
+        queue=queue,
+        identities=identities,
+        changes=changes,
+        pauses=pauses,
+        connections=connections,
+        fetching=fetching,
+        sweeper=sweeper,
+        replica=Replica(
+            connections,
+            pauses,
+            board,
+            known,
+            queue,
+            changes,
+            on_change=fetching.note_change,
+            on_due=sweeper.wake,
+        ),
+    )
+
+
+def publish_figures(parts: Parts, intake: Intake) -> None:
+    """Publish as metrics what is read when it is asked for."""
+    watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
+    watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
+    watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
+    watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
+    watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
+    watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
+    watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
+    watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
+    watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
+    watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
+    watch_each(
+        "instagram_intake_up",
+        "What makes deliveries durable answers",
+        ["kind"],
+        {(intake.describe()["kind"],): lambda: _is_up(intake, parts.database)},
+    )
+    watch_each(
+        "instagram_pauses",
+        "Pauses in force",
+        ["scope", "reason"],
+        {
+            (scope, reason): partial(parts.board.count, scope, reason)
+            for scope in ("app", "account")
+            for reason in get_args(PauseReason)
+        },
+    )
+
+
+def _is_up(intake: Intake, database: Database) -> bool:
+    postgres = "ok" if database.is_answering else "unavailable"
+    return describe_intake(intake, postgres)["state"] == "ok"
+
+
+def build_listener(parts: Parts) -> Listener:
+    """Build what hears the notices of every replica."""
+    replica = parts.replica
+    return Listener(
+        parts.settings.database_url.get_secret_value(),
+        replica.notices(),
+        replica.connected,
+        replica.disconnected,
+    )
+
+
+def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
+    """Build the resolving half."""
+    settings = parts.settings
+    places = Places(parts.database, 1 / settings.graph_calls_per_second)
+    budget = Budget(places, parts.pauses, parts.board, parts.queue.hold)
+    graph = GraphClient(
+        session,
+        {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url},
+        settings.graph_api_version,
+        settings.meta_app_secrets[0].get_secret_value(),
+        settings.graph_timeout_seconds,
+        budget.note_usage,
+    )
+    lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
+    return Resolver(
+        parts.queue,
+        Claims(parts.database, parts.rules, lease),
+        budget,
+        parts.board,
+        graph,
+        parts.vault,
+        parts.metrics,
+        settings.graph_concurrency,
+        settings.graph_calls_per_second,
+    )
+
+
+def build_arrivals(parts: Parts) -> Arrivals:
+    """Build what journals the participants that an intake takes in."""
+    return Arrivals(Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics)
+
+
+def build_status(parts: Parts, intake: Intake) -> Status:
+    """Build what reads the figures of `/status`."""
+    return Status(
+        parts.database,
+        parts.identities,
+        parts.pauses,
+        parts.board,
+        parts.queue,
+        intake,
+        parts.metrics,
+        parts.settings.graph_calls_per_second,
+    )
+
+
+def build_receiver(
+    parts: Parts,
+    intake: Intake,
+    status: Status,
+    health: HealthRoutes,
+    extra_routes: ExtraRoutes | None,
+) -> web.Application:
+    """Build the receiving half; `extra_routes` are the sandbox's."""
+    settings = parts.settings
+    keyring = Keyring(
+        secret_values(settings.inbox_api_keys),
+        secret_values(settings.operator_api_keys),
+        parts.metrics.wrong_keys.inc,
+    )
+    users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
+    pages = Pages()
+    application = build_application(
+        keyring,
+        _webhook_routes(parts, intake),
+        users,
+        _operator_routes(parts, intake, status),
+        health,
+        EventRoutes(parts.changes),
+        PictureRoutes(users, parts.identities, parts.queue),
+        Grants(secret_values(settings.token_encryption_keys)),
+        pages,
+        ConsoleRoutes(pages, parts.rules, has_sandbox=extra_routes is not None),
+    )
+    if extra_routes is not None:
+        application.add_routes(extra_routes(keyring))
+    return application
+
+
+def _webhook_routes(parts: Parts, intake: Intake) -> WebhookRoutes:
+    return WebhookRoutes(
+        secret_values(parts.settings.meta_app_secrets),
+        parts.settings.meta_verify_token.get_secret_value(),
+        intake,
+        lambda: parts.replica.account_of,
+        parts.metrics,
+    )
+
+
+def _operator_routes(parts: Parts, intake: Intake, status: Status) -> OperatorRoutes:
+    return OperatorRoutes(
+        parts.fetching,
+        parts.identities,
+        Erasure(parts.identities, intake, parts.known, parts.queue),
+        parts.connections,
+        status,
+        parts.replica,
+        parts.rules,
+    )

@@ -1,0 +1,1 @@
+"""`doctor`: find out why names are missing."""

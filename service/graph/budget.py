@@ -1,0 +1,182 @@
+"""The one place that every Graph call passes: the budget over all replicas, and the pauses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from aiolimiter import AsyncLimiter
+
+from service.model import APP_SCOPE, account_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.graph.client import Usage
+    from service.store.pauses import Pause, Pauses
+    from service.store.places import Places, Reservation
+
+SLOW_FROM_PERCENT = 75.0
+FULL_PERCENT = 100.0
+_SMALLEST_SHARE = 0.02
+_BURST_S = 0.02
+_LEAST_BURST = 1.25  # with 1 every timer that is late would put off all that follow
+_RETELL_PACE_S = 20.0
+_GOOD_FOR_S = 0.0025  # a place is good for half an interval, or for what a busy loop may take
+_MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
+_LEAST_WAIT_S = 0.005
+
+
+class PauseBoard:
+    """The pauses as this replica sees them: a hint, kept up to date by notices.
+
+    The statement that takes a place in the budget is what decides.
+    """
+
+    def __init__(self) -> None:
+        self._by_scope: dict[str, tuple[str, float]] = {}
+        self.listed: list[Pause] = []
+
+    def replace(self, pauses: Sequence[Pause]) -> None:
+        """Show these pauses and no others."""
+        now = asyncio.get_running_loop().time()
+        self.listed = list(pauses)
+        self._by_scope = {pause.scope: (pause.reason, now + pause.left_s) for pause in pauses}
+
+    def app_pause_s(self) -> float:
+        """How many seconds the whole app is still paused."""
+        return self._left_s(APP_SCOPE)
+
+    def is_account_paused(self, ig_account_id: str) -> bool:
+        """Tell whether an account is paused by itself."""
+        return bool(self._by_scope) and self._left_s(account_scope(ig_account_id)) > 0
+
+    def is_paused(self, ig_account_id: str) -> bool:
+        """Tell whether calls for an account are paused, with the app's or by itself."""
+        return self.reason(ig_account_id) is not None
+
+    def reason(self, ig_account_id: str) -> str | None:
+        """Say why calls for an account are paused, with the app's or by itself; None if not."""
+        for scope in (APP_SCOPE, account_scope(ig_account_id)) if self._by_scope else ():
+            if self._left_s(scope) > 0:
+                return self._by_scope[scope][0]
+        return None
+
+    def count(self, kind: Literal["app", "account"], reason: str) -> int:
+        """How many scopes of a kind are paused for this reason."""
+        return sum(
+            1
+            for scope, (found, _) in self._by_scope.items()
+            if scope.partition(":")[0] == kind and found == reason and self._left_s(scope) > 0
+        )
+
+    def paused_accounts(self) -> list[str]:
+        """The accounts that are paused by themselves."""
+        prefix = account_scope("")
+        return [s.removeprefix(prefix) for s in self._by_scope if s.startswith(prefix)]
+
+    def _left_s(self, scope: str) -> float:
+        found = self._by_scope.get(scope)
+        return max(0.0, found[1] - asyncio.get_running_loop().time()) if found else 0.0
+
+
+class Budget:
+    """Places for Graph calls: never more than rate × T + 2 in any T seconds, over all replicas.
+
+    `on_slow` is told for how many seconds an account that nears its own limit is to be left.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        pauses: Pauses,
+        board: PauseBoard,
+        on_slow: Callable[[str, float], None],
+    ) -> None:
+        self._places = places
+        self._pauses = pauses
+        self._board = board
+        self._interval_s = places.interval_s
+        self._on_slow = on_slow
+        burst = max(_LEAST_BURST, _BURST_S / self._interval_s)
+        self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
+        self._limiter = AsyncLimiter(burst, burst * self._interval_s)
+        self._usage: dict[str, Usage] = {}
+        self._told_share = 1.0
+        self._told_at = 0.0
+
+    @property
+    def patience_s(self) -> float:
+        """How long a worker waits for a place before it lets others have its claim."""
+        return 5 + 2 * self._interval_s
+
+    async def wait_for_place(
+        self, ig_account_id: str, *, is_probe: bool = False
+    ) -> Reservation | None:
+        """Wait for a place and take it; the reservation if paused, None if there was none in time.
+
+        A place that comes late, as after a stall of Postgres or of this process, is forfeited:
+        used now it would crowd the next window. None is asked for that might come too late to be
+        used: nobody else would get it. Only workers may wait here: many waiters would starve one
+        another.
+        """
+        now = asyncio.get_running_loop().time
+        asks_until_s, forfeits = now() + self.patience_s - self._places.most_ahead_s, 0
+        while now() <= asks_until_s:
+            place = await self._places.reserve(ig_account_id, is_probe=is_probe)
+            if place.paused_by is not None:
+                return place
+            until_s = place.at_s
+            if until_s is None:
+                until_s = now() + max(place.full_for_s or 0.0, _LEAST_WAIT_S)
+                if until_s > asks_until_s:
+                    return None
+            await asyncio.sleep(max(0.0, until_s - now()))
+            is_probe = is_probe or place.is_probe  # also where this place is not to be used
+            if place.at_s is None:
+                continue
+            is_late = now() > place.at_s + self._good_for_s
+            if not is_late or forfeits == _MOST_FORFEITS:
+                return await self._take(place, ig_account_id, is_probe=is_probe)
+            forfeits += 1
+        return None
+
+    async def _take(self, place: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
+        """Take a place that has come; a pause that was made meanwhile forfeits it."""
+        await self._limiter.acquire()
+        if is_probe:
+            return place
+        return msgspec.structs.replace(place, paused_by=self._board.reason(ig_account_id))
+
+    def note_usage(self, ig_account_id: str, usage: Usage) -> None:
+        """Keep what an answer's headers say until `act_on_usage`."""
+        self._usage[ig_account_id] = usage
+
+    async def act_on_usage(self, ig_account_id: str) -> None:
+        """Slow down before Meta does: from 75 % of a limit on, down to nothing at 100 %."""
+        usage = self._usage.pop(ig_account_id, None)
+        if usage is None:
+            return
+        if usage.app is not None and usage.app >= FULL_PERCENT:
+            await self._pauses.pause(APP_SCOPE, "throttled", usage.regain_s)
+        elif usage.app is not None:
+            await self._set_pace(_share(usage.app))
+        if usage.account >= FULL_PERCENT:
+            await self._pauses.pause(account_scope(ig_account_id), "throttled", usage.regain_s)
+        elif usage.account > SLOW_FROM_PERCENT:
+            self._on_slow(ig_account_id, self._interval_s / _share(usage.account))
+
+    async def _set_pace(self, share: float) -> None:
+        """Tell all replicas the share of the rate, when it has changed or is about to lapse."""
+        now = asyncio.get_running_loop().time()
+        is_news = abs(share - self._told_share) > 0.01  # noqa: PLR2004 - one per cent
+        if is_news or (share < 1 and now - self._told_at > _RETELL_PACE_S):
+            self._told_share, self._told_at = share, now
+            await self._pauses.set_pace(share)
+
+
+def _share(percent: float) -> float:
+    """The share of the rate that a used percentage leaves."""
+    left = (FULL_PERCENT - percent) / (FULL_PERCENT - SLOW_FROM_PERCENT)
+    return min(1.0, max(_SMALLEST_SHARE, left))

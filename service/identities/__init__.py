@@ -1,0 +1,1 @@
+"""What the inbox reads: identities, the events that announce changes, and erasure."""

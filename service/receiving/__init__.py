@@ -1,0 +1,1 @@
+"""The receiving half: verify a delivery, read its participants, make them durable."""

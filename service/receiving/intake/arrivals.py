@@ -1,0 +1,63 @@
+"""What follows once participants are durable: remember them, and queue who is due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from service.logs import TAG, SparingLog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.metrics import Metrics
+    from service.model import Contact
+    from service.queue import TurnQueue
+    from service.receiving.intake.known import Known
+    from service.store.journal import Journal
+
+
+class Arrivals:
+    """Journals contacts and puts who is due on the queue; every intake ends here."""
+
+    def __init__(self, journal: Journal, known: Known, queue: TurnQueue, metrics: Metrics) -> None:
+        self._journal = journal
+        self._known = known
+        self._queue = queue
+        self._metrics = metrics
+        self._log = SparingLog()
+
+    def sift(self, contacts: Sequence[Contact]) -> list[Contact]:
+        """Give the contacts that need a statement; the others' users are queued if due."""
+        now = datetime.now(UTC)
+        unknown = [c for c in contacts if not self._known.needs_nothing(c, now)]
+        if len(unknown) < len(contacts):
+            self._metrics.remembered.inc(len(contacts) - len(unknown))
+            for contact in contacts:
+                if self._known.is_scheduled(contact):
+                    self._offer(contact.ig_account_id, contact.ig_user_id)
+        return unknown
+
+    def are_durable(self, contacts: Sequence[Contact]) -> bool:
+        """Tell whether this replica remembers that all of them are committed."""
+        return all(self._known.is_durable(contact) for contact in contacts)
+
+    async def journal(self, contacts: Sequence[Contact]) -> None:
+        """Commit contacts; raises UnavailableError or UnstorableError."""
+        mark = self._known.mark()
+        written = await self._journal.write(contacts)
+        self._metrics.journalled.inc(len(written))
+        for participant in written:
+            self._known.remember(participant, mark)
+            if participant.is_due:
+                self._offer(participant.ig_account_id, participant.ig_user_id)
+
+    def _offer(self, ig_account_id: str, ig_user_id: str) -> None:
+        if self._queue.is_full:
+            self._metrics.turned_away.inc()
+            self._log.warning(
+                f"{TAG} queue full: left to the sweeper",
+                ig_user_id=ig_user_id,
+                ig_account_id=ig_account_id,
+            )
+        self._queue.offer(ig_account_id, ig_user_id, is_live=True)

@@ -1,0 +1,159 @@
+"""The connection to NATS: one at a time, each with the stream and its consumer checked.
+
+nats-py's own reconnecting is off: it ends for good where the server reports an error, keeps what
+can't be sent for later, and stays with a node that has lost its cluster. Here a connection that is
+lost is replaced by a new one, to any node of the list.
+
+Source: NATS documentation, "JetStream: streams, consumers, acknowledgement models".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.js.errors import APIError
+
+from service.errors import UnavailableError
+from service.receiving.intake.stream import CONSUMER, STREAM, SUBJECT, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nats.js import JetStreamContext
+    from nats.js.api import StreamState
+
+DURABLE_WITHIN_S = 2.5
+BROKER_FAILURES = (nats.errors.Error, APIError, TimeoutError, OSError)
+_CONNECTED_WITHIN_S = 2.0
+_CLOSED_WITHIN_S = 1.0
+_CALL_S = 5.0
+_PING_EVERY_S = 1
+_MOST_UNSENT_BYTES = 8 * 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class Broker:
+    """The cluster that a comma list of addresses names.
+
+    A user and password may stand in an address, or `?creds=` with the path of a credentials file.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._addresses, self._credentials = _read_url(url)
+        self._client: Client | None = None
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether a node answers."""
+        return self._client is not None and self._client.is_connected
+
+    async def prepare(self) -> None:
+        """Connect if need be, and make or check the stream and its consumer.
+
+        Raises UnavailableError or BrokerMismatchError; the next try may reach another node.
+        """
+        if not self.is_connected:
+            await self.close()
+            self._client = await self._connect()
+        try:
+            await prepare(self._connected().jetstream(timeout=_CALL_S))
+        except BROKER_FAILURES as error:
+            await self.close()
+            raise UnavailableError(f"JetStream is not ready: {_describe(error)}") from error
+
+    async def publish(self, payload: bytes) -> None:
+        """Return once the stream holds the payload; raises UnavailableError within 3 seconds."""
+        client = self._connected()
+        if client.pending_data_size > _MOST_UNSENT_BYTES:
+            raise UnavailableError("the broker does not keep up")
+        stream = client.jetstream(timeout=DURABLE_WITHIN_S)
+        try:
+            await stream.publish(SUBJECT, payload, stream=STREAM)
+        except BROKER_FAILURES as error:
+            raise UnavailableError(f"the broker did not accept: {_describe(error)}") from error
+
+    async def subscribe(self) -> JetStreamContext.PullSubscription:
+        """Begin to read as one of the consumer's readers."""
+        return await self._connected().jetstream().pull_subscribe_bind(CONSUMER, STREAM)
+
+    async def state(self) -> StreamState:
+        """Read what the stream holds; raises UnavailableError."""
+        stream = self._connected().jetstream(timeout=DURABLE_WITHIN_S)
+        try:
+            return (await stream.stream_info(STREAM)).state
+        except BROKER_FAILURES as error:
+            raise UnavailableError(f"the broker does not answer: {_describe(error)}") from error
+
+    async def close(self) -> None:
+        """Let go of the connection, if there is one."""
+        client, self._client = self._client, None
+        if client is not None:
+            await _close(client)
+
+    def _connected(self) -> Client:
+        if self._client is None or not self._client.is_connected:
+            raise UnavailableError("the broker is not connected")
+        return self._client
+
+    async def _connect(self) -> Client:
+        """Try each address once, in any order; raises UnavailableError."""
+        last: BaseException | None = None
+        for address in random.sample(self._addresses, len(self._addresses)):
+            client = Client()
+            try:
+                async with asyncio.timeout(_CONNECTED_WITHIN_S):
+                    await self._connect_to(client, address)
+            except BROKER_FAILURES as error:
+                last = error
+                await _close(client)
+            else:
+                return client
+        raise UnavailableError(f"NATS does not let us in: {_describe(last)}") from last
+
+    async def _connect_to(self, client: Client, address: str) -> None:
+        await client.connect(
+            [address],
+            user_credentials=self._credentials,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=int(_CONNECTED_WITHIN_S),
+            ping_interval=_PING_EVERY_S,
+            pending_size=2 * _MOST_UNSENT_BYTES,
+            error_cb=_tell_error,
+            name="instagram-identity",
+        )
+
+
+def _read_url(url: str) -> tuple[Sequence[str], str | None]:
+    addresses, credentials = [], None
+    for address in url.split(","):
+        parts = urlsplit(address.strip())
+        credentials = parse_qs(parts.query).get("creds", [credentials])[0]
+        addresses.append(urlunsplit(parts._replace(query="")))
+    return addresses, credentials
+
+
+async def _close(client: Client) -> None:
+    """Close a client whatever its state; with bytes that can't be sent nats-py would wait on."""
+    with suppress(*BROKER_FAILURES):
+        async with asyncio.timeout(_CLOSED_WITHIN_S):
+            await client.close()
+
+
+async def _tell_error(error: Exception) -> None:
+    log.debug("the broker reports", error=_describe(error))
+
+
+def _describe(error: BaseException | None) -> str:
+    """Name an error; the text of a broker's own answer too, never an address or a password."""
+    name = type(error).__name__
+    return f"{name} {error.description}" if isinstance(error, APIError) else name

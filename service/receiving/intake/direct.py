@@ -1,0 +1,44 @@
+"""The intake without a broker: participants are committed to PostgreSQL before the ack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.model import Contact
+    from service.receiving.intake.arrivals import Arrivals
+
+log = structlog.get_logger()
+
+
+class DirectIntake:
+    """Commits before it accepts; what is known durable is accepted while PostgreSQL is away."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+
+    async def accept(self, contacts: Sequence[Contact]) -> None:
+        """Return once every contact is committed; raises UnavailableError within 3 seconds."""
+        unknown = self._arrivals.sift(contacts)
+        if not unknown:
+            return
+        try:
+            await self._arrivals.journal(unknown)
+        except UnavailableError:
+            if not self._arrivals.are_durable(unknown):
+                raise
+            log.warning("accepted from memory: PostgreSQL is away", users=len(unknown))
+
+    async def settle(self) -> bool:
+        """Tell that what is accepted is committed."""
+        return False
+
+    def describe(self) -> dict[str, str]:
+        """Say what it is."""
+        return {"kind": "postgres"}

@@ -1,0 +1,222 @@
+"""The intake through NATS JetStream: acks do not depend on PostgreSQL.
+
+A replicated log takes the participants. A delivery's are one message; consumers on every replica
+journal them in batches and acknowledge in milliseconds. Nothing is scheduled in the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+import nats.errors
+import structlog
+
+from service.errors import UnavailableError, UnstorableError
+from service.model import Contact
+from service.receiving.intake.broker import BROKER_FAILURES, Broker
+from service.receiving.intake.stream import ACK_WAIT_S, BrokerMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+
+    from service.receiving.intake.arrivals import Arrivals
+
+MOST_CONTACTS = 1000  # in one message and in one statement
+SETTLED_WITHIN_S = ACK_WAIT_S + 2
+_BATCH = 200
+_FETCH_S = 1.0
+_BACK_OFF_S = 0.5
+_LOOK_AGAIN_S = 0.05
+_TOUCH_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A message that this replica has to journal, and what it says."""
+
+    message: Msg
+    contacts: list[Contact]
+
+
+class JetStreamIntake:
+    """Accepts once the broker has, and journals what it holds."""
+
+    def __init__(self, broker: Broker, arrivals: Arrivals) -> None:
+        self._broker = broker
+        self._arrivals = arrivals
+        self._is_journalling = True
+        self._touched_at = 0.0
+
+    async def accept(self, contacts: Sequence[Contact]) -> None:
+        """Return once the broker holds every contact; raises UnavailableError within 3 seconds."""
+        unknown = self._arrivals.sift(contacts)
+        parts = [unknown[n : n + MOST_CONTACTS] for n in range(0, len(unknown), MOST_CONTACTS)]
+        await asyncio.gather(*(self._broker.publish(msgspec.json.encode(part)) for part in parts))
+
+    async def settle(self) -> bool:
+        """Return once all that the broker has accepted is in the tables; raises UnavailableError.
+
+        A message leaves the stream when it is journalled, so the first that is left tells.
+        """
+        try:
+            async with asyncio.timeout(SETTLED_WITHIN_S):
+                state = await self._broker.state()
+                last = state.last_seq
+                while state.messages and state.first_seq <= last:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    state = await self._broker.state()
+        except TimeoutError:
+            raise UnavailableError("participants still wait in the broker") from None
+        return True
+
+    def describe(self) -> dict[str, str]:
+        """Say what it is and whether the broker is connected."""
+        return {"kind": "jetstream", "state": "ok" if self._broker.is_connected else "unavailable"}
+
+    async def run(self) -> None:
+        """Journal what the broker holds, over one connection after another, until cancelled."""
+        while True:
+            try:
+                await self._broker.prepare()
+                await self._consume()
+            except (UnavailableError, BrokerMismatchError, *BROKER_FAILURES) as error:
+                _insist_on_cancellation()
+                log.warning("the broker is away", error=str(error) or type(error).__name__)
+                await asyncio.sleep(_BACK_OFF_S)
+
+    async def _consume(self) -> None:
+        subscription = await self._broker.subscribe()
+        while self._broker.is_connected:
+            _insist_on_cancellation()
+            await self._journal(await _fetch(subscription))
+        raise UnavailableError("the connection to the broker is lost")
+
+    async def _journal(self, messages: list[Msg]) -> None:
+        """Commit messages and acknowledge them; what can't be read is ended aloud."""
+        self._touched_at, held = time.monotonic(), []
+        for message in messages:
+            if (contacts := _contacts(message)) is None:
+                await message.term()
+            else:
+                held.append(_Held(message, contacts))
+        try:
+            while held:
+                await self._commit(_first_statement(held), held)
+        except asyncio.CancelledError:
+            for one in held:
+                await one.message.nak()  # another replica takes it now, not after the ack wait
+            raise
+
+    async def _commit(self, statement: list[_Held], held: list[_Held]) -> None:
+        """Journal some of what is held, for as long as it takes, and let go of it."""
+        contacts = [contact for one in statement for contact in one.contacts]
+        try:
+            await self._store(contacts, held)
+        except UnstorableError:
+            for one in statement:
+                await self._commit_singly(one, held)
+        else:
+            for one in statement:
+                await one.message.ack()
+        del held[: len(statement)]
+        if time.monotonic() - self._touched_at > _TOUCH_EVERY_S:
+            await self._touch(held)
+
+    async def _commit_singly(self, one: _Held, held: list[_Held]) -> None:
+        """Journal a message's contacts one by one; what can't be stored is dropped aloud."""
+        end = one.message.ack
+        for contact in one.contacts:
+            try:
+                await self._store([contact], held)
+            except UnstorableError as error:
+                log.error("dropped: can't be stored", error=str(error))
+                end = one.message.term
+        await end()
+
+    async def _store(self, contacts: Sequence[Contact], held: Sequence[_Held]) -> None:
+        """Journal, again and again while PostgreSQL is away; the broker is told to wait.
+
+        What was held for so long that another replica may have it already is not journalled: its
+        user may have been erased meanwhile.
+        """
+        while contacts:
+            if time.monotonic() - self._touched_at > ACK_WAIT_S / 2:
+                raise UnavailableError("messages were held for too long")
+            try:
+                await self._arrivals.journal(contacts)
+            except UnavailableError as error:
+                self._tell(str(error))
+            else:
+                self._tell(None)
+                return
+            await self._touch(held)
+            await asyncio.sleep(_BACK_OFF_S)
+
+    async def _touch(self, held: Sequence[_Held]) -> None:
+        """Begin the ack wait of what is held anew."""
+        self._touched_at = time.monotonic()
+        for one in held:
+            await one.message.in_progress()
+
+    def _tell(self, error: str | None) -> None:
+        """Log when messages begin to wait for PostgreSQL, and when they no longer do."""
+        if error is not None and self._is_journalling:
+            log.warning("waits in the broker: PostgreSQL is away", error=error)
+        elif error is None and not self._is_journalling:
+            log.info("waits in the broker no longer")
+        self._is_journalling = error is None
+
+
+@asynccontextmanager
+async def jetstream_intake(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake]:
+    """Connect to the cluster; raises UnavailableError or BrokerMismatchError.
+
+    `url` is what Broker takes. The intake accepts from now on and journals while it runs.
+    """
+    broker = Broker(url)
+    try:
+        await broker.prepare()
+        yield JetStreamIntake(broker, arrivals)
+    finally:
+        await broker.close()
+
+
+async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+    try:
+        return await subscription.fetch(_BATCH, timeout=_FETCH_S)
+    except (nats.errors.TimeoutError, TimeoutError):
+        return []
+
+
+def _first_statement(held: Sequence[_Held]) -> list[_Held]:
+    """Give the first messages that fit in one statement, at least one."""
+    count, contacts = 0, 0
+    for one in held:
+        contacts += len(one.contacts)
+        if count and contacts > MOST_CONTACTS:
+            break
+        count += 1
+    return list(held[:count])
+
+
+def _contacts(message: Msg) -> list[Contact] | None:
+    try:
+        return msgspec.json.decode(message.data, type=list[Contact])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        log.error("dropped: not a message of ours", error=type(error).__name__)
+        return None
+
+
+def _insist_on_cancellation() -> None:
+    """Go on being cancelled: nats-py and Python 3.11's wait_for swallow a cancellation at times."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

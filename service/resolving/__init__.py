@@ -1,0 +1,1 @@
+"""The resolving half: workers turn hints into identities."""

@@ -1,0 +1,132 @@
+"""What a call came to: into the tables where it belongs, and into the log for an operator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import (
+    AccountFault,
+    AppFault,
+    UnavailableError,
+    UnstorableError,
+    UserFault,
+)
+from service.graph.client import POLICY_BLOCK
+from service.logs import TAG
+from service.model import APP_SCOPE, GraphProblem
+from service.store.outcomes import Claim, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.errors import GraphError
+    from service.model import Profile
+    from service.queue import Hint
+    from service.store.claims import Claims
+
+TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+
+ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
+_LEVELS = {
+    "bad_request": "error",
+    "token_invalid": "error",
+    "token_unreadable": "error",
+    "budget": "info",
+    "stopping": "info",
+}
+
+log = structlog.get_logger()
+
+
+class Settling:
+    """Settles claims; where Postgres is away for a moment, again, and then they lapse."""
+
+    def __init__(self, claims: Claims) -> None:
+        self._claims = claims
+
+    async def resolve(self, claim: Claim, profile: Profile) -> Settled:
+        """Store a profile; one that can't be stored is a failure of its user's."""
+        return await _persistently(partial(self._store, claim, profile))
+
+    async def blame(self, claim: Claim, error: GraphError) -> Settled:
+        """Settle a failure where it belongs: the user, nobody, the account or the app."""
+        return await _persistently(partial(self._charge, claim, error))
+
+    async def release(self, claim: Claim) -> Settled:
+        """Give a claim back whose call is not made."""
+        return await _persistently(partial(self._claims.release, claim))
+
+    async def _store(self, claim: Claim, profile: Profile) -> Settled:
+        try:
+            return await self._claims.resolve(claim, profile)
+        except UnstorableError as error:
+            log.error(
+                f"{TAG} the profile can't be stored",
+                ig_user_id=claim.ig_user_id,
+                ig_account_id=claim.ig_account_id,
+                error=str(error),
+            )
+            problem = GraphProblem("upstream_error", message="the profile can't be stored")
+            return await self._claims.fail(claim, problem)
+
+    async def _charge(self, claim: Claim, error: GraphError) -> Settled:
+        match error:
+            case UserFault():
+                return await self._claims.fail(claim, error.problem)
+            case AppFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
+                return await self._claims.pause(claim, APP_SCOPE, reason, hold_s)
+            case AccountFault(problem=GraphProblem(reason="token_unreadable")):
+                return await self._claims.pause(claim, claim.scope, "token_invalid", None)
+            case AccountFault(problem=GraphProblem(reason="token_invalid")):
+                return await self._claims.invalidate_token(claim)
+            case AccountFault(problem=GraphProblem(reason="permission")):
+                return await self._claims.deny(claim, error.problem)
+            case AccountFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
+                return await self._claims.pause(claim, claim.scope, reason, hold_s)
+            case _:
+                return await self._claims.fail_upstream(claim, error.problem)
+
+
+async def _persistently(settle: Callable[[], Awaitable[Settled]]) -> Settled:
+    for wait_s in TRIES_S:
+        await asyncio.sleep(wait_s)
+        try:
+            return await settle()
+        except UnavailableError as error:
+            log.warning("not settled yet", error=str(error))
+    return ABANDONED
+
+
+def report(
+    who: Claim | Hint, settled: Settled, problem: GraphProblem | None, started_at: float
+) -> None:
+    """Write the line that tells an operator what became of a user."""
+    fields: dict[str, object] = {
+        "ig_user_id": who.ig_user_id,
+        "ig_account_id": who.ig_account_id,
+        "outcome": settled.outcome,
+        "duration_ms": round((time.monotonic() - started_at) * 1000, 1),
+    }
+    if problem is not None:
+        fields |= {
+            "reason": problem.reason,
+            "code": problem.code,
+            "subcode": problem.subcode,
+            "fbtrace_id": problem.fbtrace_id,
+            "fail_count": settled.fail_count,
+            "next_attempt_at": settled.next_attempt_at,
+        }
+    getattr(log, _level(settled, problem))(f"{TAG} {settled.outcome}", **fields)
+
+
+def _level(settled: Settled, problem: GraphProblem | None) -> str:
+    if settled is ABANDONED:
+        return "error"
+    if problem is None:
+        return "info"
+    return "error" if problem.code == POLICY_BLOCK else _LEVELS.get(problem.reason, "warning")

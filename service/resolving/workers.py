@@ -1,0 +1,236 @@
+"""The worker pool: take a hint, claim the user, wait for the budget, fetch, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import AccountFault, GraphError, NobodysFault, SealError, UnavailableError
+from service.model import GraphProblem
+from service.queue import QueueClosed
+from service.resolving.settling import Settling, report
+from service.store.outcomes import PAUSED, Claim
+
+if TYPE_CHECKING:
+    from service.graph.budget import Budget, PauseBoard
+    from service.graph.client import GraphClient
+    from service.metrics import Metrics
+    from service.model import Profile
+    from service.queue import Hint, TurnQueue
+    from service.store.claims import Claims
+    from service.store.places import Reservation
+    from service.vault import Vault
+
+SECOND_TRY_S = (0.8, 1.2)
+BACK_OFF_S = 0.5
+PAUSE_CHECK_S = 0.2
+CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
+
+log = structlog.get_logger()
+
+
+class PutOffError(Exception):
+    """The call may not be made now; the claim is to be given back."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def lease_for(patience_s: float, timeout_s: float) -> timedelta:
+    """How long a claim has to last: two waits for the budget, two calls, and the settling."""
+    return timedelta(seconds=2 * patience_s + 2 * timeout_s + 6)
+
+
+class Resolver:
+    """Workers that give names to users, within the budget and each user once at a time."""
+
+    def __init__(
+        self,
+        queue: TurnQueue,
+        claims: Claims,
+        budget: Budget,
+        board: PauseBoard,
+        graph: GraphClient,
+        vault: Vault,
+        metrics: Metrics,
+        workers: int,
+        calls_per_second: float,
+    ) -> None:
+        self._queue = queue
+        self._claims = claims
+        self._settling = Settling(claims)
+        self._budget = budget
+        self._board = board
+        self._graph = graph
+        self._vault = vault
+        self._metrics = metrics
+        self._workers = workers
+        # The queue keeps in turns whatever need not wait for the budget yet: a claim is out of it.
+        self._turnstile = asyncio.Semaphore(
+            min(workers, max(2, math.ceil(calls_per_second * CLAIMED_AHEAD_S)))
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waits: set[asyncio.Timeout] = set()  # for a place; the stop ends them
+
+    async def run(self) -> None:
+        """Work until the queue closes; an error that nobody expects ends the pool."""
+        async with asyncio.TaskGroup() as group:
+            self._tasks = [
+                group.create_task(self._work(), name=f"worker-{n}") for n in range(self._workers)
+            ]
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish the calls in flight, then give up the rest aloud; their claims lapse.
+
+        Who only waits for a place in the budget gives its claim back at once.
+        """
+        self._queue.close()
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
+        running = [task for task in self._tasks if not task.done()]
+        if not running:
+            return
+        _, late = await asyncio.wait(running, timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("abandoned calls in flight", workers=len(late))
+            await asyncio.wait(late)
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                await self._resolve_next()
+            except QueueClosed:
+                return
+            except UnavailableError as error:
+                log.warning("workers wait: PostgreSQL is away", error=str(error))
+                await asyncio.sleep(BACK_OFF_S)
+
+    async def _resolve_next(self) -> None:
+        async with self._turnstile:
+            hint = await self._next_hint()
+            try:
+                claim = await self._claim(hint)
+                place = None if claim is None else await self._place(claim)
+            except BaseException:
+                self._queue.done(hint.ig_user_id)
+                raise
+        try:
+            if claim is not None and place is not None:
+                await self._resolve(claim, place, hint)
+        finally:
+            self._queue.done(hint.ig_user_id)
+
+    async def _next_hint(self) -> Hint:
+        while (paused_s := self._board.app_pause_s()) > 0:
+            if self._queue.is_closed:
+                raise QueueClosed
+            await asyncio.sleep(min(paused_s, PAUSE_CHECK_S))
+        return await self._queue.take()
+
+    async def _claim(self, hint: Hint) -> Claim | None:
+        started_at = time.monotonic()
+        taken = await self._claims.take(hint.ig_account_id, hint.ig_user_id)
+        if isinstance(taken, Claim):
+            return taken
+        if taken.verdict == "no_connection":
+            await self._claims.pause_unconnected(hint.ig_account_id)
+            report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
+        else:
+            log.debug("nothing to do", ig_user_id=hint.ig_user_id, verdict=taken.verdict)
+        return None
+
+    async def _place(self, claim: Claim) -> Reservation | None:
+        """Wait for the budget; if the call may not be made the claim is given back."""
+        started_at = time.monotonic()
+        try:
+            return await self._wait_for_place(claim, is_probe=False)
+        except PutOffError as put_off:
+            settled = await self._claims.release(claim)
+            report(claim, settled, GraphProblem(put_off.reason), started_at)
+            return None
+
+    async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
+        """Wait for the budget; raises PutOffError if the call may not be made, or at the stop."""
+        if self._queue.is_closed:
+            raise PutOffError("stopping")
+        wait = asyncio.timeout(None)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                with self._metrics.budget_wait_seconds.time():
+                    place = await self._budget.wait_for_place(
+                        claim.ig_account_id, is_probe=is_probe
+                    )
+        except TimeoutError:
+            raise PutOffError("stopping") from None
+        finally:
+            self._waits.discard(wait)
+        if place is None:
+            raise PutOffError("budget")
+        if place.paused_by is not None:
+            raise PutOffError(place.paused_by)
+        return place
+
+    async def _resolve(self, claim: Claim, place: Reservation, hint: Hint) -> None:
+        """Fetch a claimed user and settle what comes of it."""
+        started_at = time.monotonic()
+        problem: GraphProblem | None = None
+        try:
+            profile = await self._fetch(claim, is_probe=place.is_probe)
+        except PutOffError as put_off:
+            problem = GraphProblem(put_off.reason)
+            settled = await self._settling.release(claim)
+        except GraphError as error:
+            problem = error.problem
+            settled = await self._settling.blame(claim, error)
+        else:
+            settled = await self._settling.resolve(claim, profile)
+        waited_s = asyncio.get_running_loop().time() - hint.queued_at
+        self._metrics.name_seconds.observe(waited_s)
+        self._metrics.settled.labels(settled.outcome).inc()
+        report(claim, settled, problem, started_at)
+
+    async def _fetch(self, claim: Claim, *, is_probe: bool) -> Profile:
+        """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
+        try:
+            token = self._vault.open(claim.sealed_token, claim.ig_account_id)
+        except SealError as error:
+            log.error(
+                "a token can't be opened", ig_account_id=claim.ig_account_id, error=str(error)
+            )
+            raise AccountFault(GraphProblem("token_unreadable")) from None
+        try:
+            return await self._call(claim, token)
+        except NobodysFault:
+            await asyncio.sleep(random.uniform(*SECOND_TRY_S))  # noqa: S311 - not a secret
+        await self._wait_for_place(claim, is_probe=is_probe)
+        return await self._call(claim, token)
+
+    async def _call(self, claim: Claim, token: str) -> Profile:
+        outcome = "ok"
+        try:
+            with self._metrics.call_seconds.time():
+                return await self._graph.fetch_profile(
+                    claim.ig_user_id, claim.ig_account_id, claim.login, token
+                )
+        except GraphError as error:
+            outcome = error.problem.reason
+            raise
+        finally:
+            self._metrics.calls[outcome].inc()
+            await self._act_on_usage(claim.ig_account_id)
+
+    async def _act_on_usage(self, ig_account_id: str) -> None:
+        try:
+            await self._budget.act_on_usage(ig_account_id)
+        except UnavailableError as error:
+            log.warning("usage not passed on", error=str(error))

@@ -1,0 +1,1 @@
+"""Tests that break real processes: chaos, soak, fuzz."""

@@ -1,0 +1,274 @@
+"""The faults: each breaks something when entered and mends it when left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import struct
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from random import Random
+
+    from tests.system.chaos.rig import Rig
+
+FULL = Path("/dev/full")
+JUMP_S = 3600.0
+_SHIFTED = ("-m", "tests.system.chaos.shifted")
+# What the database's own clock would have done to them: every stored time an hour older.
+_OLDER = """
+DO $older$
+DECLARE
+    stored record;
+BEGIN
+    FOR stored IN
+        SELECT table_name,
+            string_agg(format('%1$I = %1$I - interval ''1 hour''', column_name), ', ') AS changes
+        FROM information_schema.columns
+        WHERE table_name LIKE 'instagram\\_%' AND data_type = 'timestamp with time zone'
+        GROUP BY table_name ORDER BY table_name
+    LOOP
+        EXECUTE format('UPDATE %I SET %s', stored.table_name, stored.changes);
+    END LOOP;
+END
+$older$
+"""
+
+Kind = Literal["service", "postgres", "graph", "broker", "other"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to break things, how long it stays broken, and how often it is drawn in a deck."""
+
+    name: str
+    kind: Kind
+    broken: Callable[[Rig, Random], AbstractAsyncContextManager[None]]
+    hold_s: tuple[float, float]
+    cards: int
+
+
+@asynccontextmanager
+async def killed(rig: Rig, random: Random) -> AsyncIterator[None]:
+    """Kill a service as a dying machine does, and start it again."""
+    service = random.choice(rig.services)
+    await service.kill()
+    try:
+        yield
+    finally:
+        await service.start()
+        await service.wait_until_ready(rig.session)
+
+
+@asynccontextmanager
+async def all_killed(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Kill every service at once."""
+    await asyncio.gather(*(service.kill() for service in rig.services))
+    try:
+        yield
+    finally:
+        await rig.start_services()
+
+
+@asynccontextmanager
+async def stopped(rig: Rig, random: Random) -> AsyncIterator[None]:
+    """Ask a service to stop, as a deployment does, and start it again."""
+    service = random.choice(rig.services)
+    code = await service.stop()
+    if code:
+        raise AssertionError(f"a service that was asked to stop ended with {code}")
+    try:
+        yield
+    finally:
+        await service.start()
+        await service.wait_until_ready(rig.session)
+
+
+@asynccontextmanager
+async def log_full(rig: Rig, random: Random) -> AsyncIterator[None]:
+    """Run a service whose log is on a disk that is full."""
+    service = random.choice(rig.services)
+    await service.stop()
+    await service.start(stdout=FULL)
+    await service.wait_until_ready(rig.session)
+    try:
+        yield
+    finally:
+        await service.stop()
+        await service.start()
+        await service.wait_until_ready(rig.session)
+
+
+@asynccontextmanager
+async def clock_of_service(rig: Rig, random: Random) -> AsyncIterator[None]:
+    """Put a running service's wall clock forward by an hour."""
+    service = random.choice(rig.services)
+    clock = service.log.with_name("clock")
+    clock.write_bytes(struct.pack("d", 0.0))
+    await service.stop()
+    await service.start(launcher=(*_SHIFTED, str(clock)))
+    await service.wait_until_ready(rig.session)
+    with clock.open("r+b") as opened:  # in place: the service has it mapped
+        opened.write(struct.pack("d", JUMP_S))
+    try:
+        yield
+    finally:
+        await service.stop()
+        await service.start()
+        await service.wait_until_ready(rig.session)
+
+
+@asynccontextmanager
+async def clock_of_postgres(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Make every stored time an hour older, as if the database's clock had jumped forward."""
+    await rig.fetch(_OLDER)
+    rig.clock_jumped_at.append(time.monotonic())
+    yield
+
+
+@asynccontextmanager
+async def postgres_killed(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Crash PostgreSQL."""
+    await rig.postgres.do("kill")
+    try:
+        yield
+    finally:
+        await rig.postgres.do("start")
+
+
+@asynccontextmanager
+async def postgres_stopped(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Stop PostgreSQL, ending its sessions."""
+    await rig.postgres.do("stop")
+    try:
+        yield
+    finally:
+        await rig.postgres.do("start")
+
+
+@asynccontextmanager
+async def postgres_frozen(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Freeze PostgreSQL: its connections stay open and nothing answers."""
+    await rig.postgres.do("freeze")
+    try:
+        yield
+    finally:
+        await rig.postgres.do("thaw")
+
+
+@asynccontextmanager
+async def connections_exhausted(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Take every connection that PostgreSQL gives, and keep the services from getting one back."""
+    async with AsyncExitStack() as hogged:
+        hog = asyncio.create_task(_hog(rig, hogged))
+        try:
+            await asyncio.sleep(0)
+            yield
+        finally:
+            hog.cancel()
+            await asyncio.wait([hog])
+            if not hog.cancelled():
+                hog.result()
+
+
+@asynccontextmanager
+async def graph_down(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """End the Graph simulator, and start it anew; what it was asked is kept."""
+    rig.calls_of_the_dead += await rig.graph_calls()
+    await rig.graph.kill()
+    try:
+        yield
+    finally:
+        await rig.graph.start()
+        await rig.connect_accounts()
+
+
+@asynccontextmanager
+async def graph_frozen(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Freeze the Graph simulator: it can be connected to, and nothing answers."""
+    rig.graph.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        rig.graph_thawed_at.append(time.monotonic())
+        rig.graph.signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def graph_slow(rig: Rig, _: Random) -> AsyncIterator[None]:
+    """Let Graph take 0.5 to 1.8 s for each answer."""
+    await rig.control_graph("latency", ms=[500, 1800])
+    try:
+        yield
+    finally:
+        await rig.control_graph("latency", ms=0)
+
+
+def graph_answers(answer: str) -> Callable[[Rig, Random], AbstractAsyncContextManager[None]]:
+    """Make a fault of one of the simulator's answers."""
+
+    @asynccontextmanager
+    async def answering(rig: Rig, _: Random) -> AsyncIterator[None]:
+        await rig.control_graph("answer", answer=answer)
+        try:
+            yield
+        finally:
+            await rig.control_graph("answer", answer=None)
+
+    return answering
+
+
+GRAPH_ANSWERS = {
+    "graph hangs": "timeout",
+    "graph resets": "reset",
+    "graph half answers": "half_answer",
+    "graph stalls": "stalled_answer",
+    "graph not JSON": "html_502",
+}
+FAULTS = (
+    Fault("kill -9 one", "service", killed, (0.0, 1.0), 9),
+    Fault("kill -9 all", "service", all_killed, (0.0, 1.0), 3),
+    Fault("SIGTERM one", "service", stopped, (0.0, 1.0), 2),
+    Fault("postgres kill -9", "postgres", postgres_killed, (0.2, 3.0), 2),
+    Fault("postgres restart", "postgres", postgres_stopped, (0.2, 4.0), 2),
+    Fault("postgres frozen", "postgres", postgres_frozen, (3.0, 5.0), 2),
+    Fault("postgres full", "postgres", connections_exhausted, (2.0, 4.0), 1),
+    Fault("graph down", "graph", graph_down, (1.0, 4.0), 1),
+    Fault("graph frozen", "graph", graph_frozen, (2.0, 4.0), 1),
+    Fault("graph slow", "graph", graph_slow, (2.0, 4.0), 1),
+    *(
+        Fault(name, "graph", graph_answers(answer), (2.0, 4.0), 1)
+        for name, answer in GRAPH_ANSWERS.items()
+    ),
+    Fault("log disk full", "other", log_full, (1.0, 3.0), 1),
+    Fault("service clock +1 h", "other", clock_of_service, (1.0, 3.0), 1),
+    Fault("database clock +1 h", "other", clock_of_postgres, (0.0, 0.5), 1),
+)
+
+
+async def _hog(rig: Rig, hogged: AsyncExitStack) -> None:
+    """Take connections for ever; those of the services are ended whenever there are none left."""
+    while True:
+        try:
+            connection = await asyncpg.connect(rig.role_dsn, timeout=5)
+        except asyncpg.TooManyConnectionsError:
+            with suppress(asyncpg.TooManyConnectionsError):
+                await rig.fetch(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'instagram-identity'"
+                )
+            await asyncio.sleep(0.01)
+        else:
+            hogged.push_async_callback(_give_back, connection)
+
+
+async def _give_back(connection: asyncpg.Connection) -> None:
+    connection.terminate()

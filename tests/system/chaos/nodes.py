@@ -1,0 +1,152 @@
+"""NATS servers that are stopped, killed, frozen and started again, on the same ports each time."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nats
+import nats.errors
+from nats.js.errors import APIError
+
+from sandbox.ports import free_port
+from service.receiving.intake.stream import STREAM
+from tests.system.chaos.processes import HOST, BrokenError, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.client import Client
+
+SERVER = Path(sys.executable).with_name("nats-server")
+NODES = 3
+_WITHIN_S = 30.0
+_POLL_S = 0.02
+_AWAY = (nats.errors.Error, APIError, OSError)
+
+
+class Node:
+    """A server with JetStream; its store and its log are in its folder."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.name = folder.name
+        self.port = free_port()
+        self.url = f"nats://{HOST}:{self.port}"
+        self.store = folder / "store"
+        self._log = folder / "log"
+        self._options = options
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and return when it listens."""
+        address = ("-a", HOST, "-p", str(self.port), "-n", self.name)
+        with self._log.open("ab") as log:
+            self._process = await spawn(
+                *(*address, "-js", "-sd", str(self.store), *self._options),
+                program=SERVER,
+                stdout=log,
+                stderr=log,
+            )
+        async with asyncio.timeout(_WITHIN_S):
+            while not await self.answers():  # noqa: ASYNC110 - another process's event
+                await asyncio.sleep(_POLL_S)
+
+    async def answers(self) -> bool:
+        """Tell whether it can be connected to."""
+        if self._process is None or self._process.returncode is not None:
+            raise BrokenError(f"{self.name} ended: {self._log.read_text()[-2000:]}")
+        try:
+            _, writer = await asyncio.open_connection(HOST, self.port)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it with a signal, killed if none is named, frozen or not."""
+        self._send(signal.SIGCONT)
+        self._send(number)
+        if self._process is not None:
+            async with asyncio.timeout(_WITHIN_S):
+                await self._process.wait()
+
+    async def freeze(self) -> None:
+        """Stop every thread of it, and return once they stand."""
+        if self._process is None:
+            raise BrokenError(f"{self.name} does not run")
+        self._send(signal.SIGSTOP)
+        async with asyncio.timeout(_WITHIN_S):
+            while not _stands(self._process.pid):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(_POLL_S)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._send(signal.SIGCONT)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        """Look into the broker as an operator does."""
+        client = await nats.connect(self.url, allow_reconnect=False)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+
+class Cluster:
+    """Nodes that replicate to each other."""
+
+    def __init__(self, folder: Path) -> None:
+        routes = [f"nats://{HOST}:{free_port()}" for _ in range(NODES)]
+        self.nodes = []
+        for number, route in enumerate(routes):
+            home = folder / f"node-{number}"
+            home.mkdir()
+            options = ("--cluster_name", "c", "--cluster", route, "--routes", ",".join(routes))
+            self.nodes.append(Node(home, *options))
+
+    @property
+    def url(self) -> str:
+        """The addresses of all nodes."""
+        return ",".join(node.url for node in self.nodes)
+
+    async def start(self) -> None:
+        """Start every node; who leads is settled later."""
+        await asyncio.gather(*(node.start() for node in self.nodes))
+
+    async def stop(self) -> None:
+        """Kill every node."""
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+
+    async def leader(self) -> Node:
+        """Find the node that leads the stream."""
+        async with asyncio.timeout(_WITHIN_S):
+            while not (name := await self._leader()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(_POLL_S)
+        return next(node for node in self.nodes if node.name == name)
+
+    async def _leader(self) -> str:
+        """Ask each node in turn; it may be down, or have no leader yet."""
+        for node in self.nodes:
+            try:
+                async with node.client() as client:
+                    cluster = (await client.jetstream(timeout=1).stream_info(STREAM)).cluster
+            except (*_AWAY, TimeoutError):
+                continue
+            if cluster is not None and cluster.leader:
+                return str(cluster.leader)
+        return ""
+
+
+def _stands(pid: int) -> bool:
+    states = [state.read_text() for state in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(state.rpartition(") ")[2].startswith("T") for state in states)

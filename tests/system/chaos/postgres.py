@@ -1,0 +1,29 @@
+"""Keeps one embedded PostgreSQL and breaks it when told to, a word a line on standard input."""
+
+import json
+import sys
+from pathlib import Path
+
+from sandbox.postgres.server import EmbeddedPostgres
+
+
+def main(folder: Path) -> None:
+    """Obey until standard input ends; each word is answered with the server's address."""
+    server = EmbeddedPostgres(folder)
+    words = {
+        "start": server.start,
+        "stop": server.stop,
+        "kill": server.kill,
+        "freeze": server.freeze,
+        "thaw": server.thaw,
+    }
+    try:
+        for line in sys.stdin:
+            words[line.strip()]()
+            print(json.dumps(server.dsn()), flush=True)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

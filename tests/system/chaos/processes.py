@@ -1,0 +1,201 @@
+"""Processes that are started, broken and started again; none outlives the one that started it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+from aiohttp import ClientError
+
+from sandbox.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp import ClientSession
+
+PROJECT = Path(__file__).parents[3]
+HOST = "127.0.0.1"
+READY_WITHIN_S = 60.0
+STOPPED_WITHIN_S = 30.0
+_POLL_S = 0.02
+
+# Asks Linux to kill the process when its parent dies (prctl 1 is PR_SET_PDEATHSIG).
+_LEASH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent has gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class BrokenError(Exception):
+    """A process did what it must not: it ended by itself, or did not become ready."""
+
+
+async def spawn(
+    *arguments: str,
+    program: Path = Path(sys.executable),
+    stdin: int = asyncio.subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> asyncio.subprocess.Process:
+    """Start a program, Python if none is named, on a leash and in the project's folder."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", _LEASH, str(os.getpid()), str(program), *arguments),
+        cwd=PROJECT,
+        env={**os.environ} if environment is None else dict(environment),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C is for us: we stop it
+    )
+
+
+class Service:
+    """`python -m service serve` on one port, whose every line of log is kept."""
+
+    def __init__(self, environment: Mapping[str, str], port: int, folder: Path) -> None:
+        self.port = port
+        self.url = f"http://{HOST}:{port}"
+        self.log = folder / f"service-{port}.log"
+        self.errors = folder / f"service-{port}.err"
+        self.is_wanted = False
+        self.environment = {**environment, "HOST": HOST, "PORT": str(port)}
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id; BrokenError if it has ended without being asked."""
+        if self._process is None or self._process.returncode is not None:
+            raise BrokenError(f"the service at {self.port} does not run")
+        return self._process.pid
+
+    @property
+    def has_fallen(self) -> bool:
+        """Tell whether it ended although nobody asked it to."""
+        process = self._process
+        return self.is_wanted and process is not None and process.returncode is not None
+
+    async def start(
+        self, stdout: Path | None = None, launcher: Sequence[str] = ("-m", "service")
+    ) -> None:
+        """Start it; its standard output goes to `stdout`, else to its own log."""
+        with (stdout or self.log).open("ab") as log, self.errors.open("ab") as errors:
+            self._process = await spawn(
+                *launcher, "serve", stdout=log, stderr=errors, environment=self.environment
+            )
+        self.is_wanted = True
+
+    async def wait_until_ready(self, session: ClientSession) -> None:
+        """Return when /readyz says that it is and that its intake does; raises BrokenError."""
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                while not await self._is_ready(session):  # noqa: ASYNC110 - another process's event
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise BrokenError(f"the service at {self.port} did not become ready") from None
+
+    async def kill(self) -> None:
+        """End it at once, as when the machine dies."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """Ask it to stop, wait until it has, and give its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def _end(self, number: signal.Signals) -> int:
+        self.is_wanted = False
+        if self._process is None:
+            return 0
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        async with asyncio.timeout(STOPPED_WITHIN_S):
+            return await self._process.wait()
+
+    async def _is_ready(self, session: ClientSession) -> bool:
+        if self.has_fallen:
+            raise BrokenError(f"the service ended: {self.errors.read_text()[-2000:]}")
+        try:
+            async with session.get(f"{self.url}/readyz") as response:
+                told = await response.json()
+                return response.status == 200 and told["intake"]["state"] == "ok"
+        except (OSError, ClientError):
+            return False
+
+
+class GraphProcess:
+    """The Graph simulator as a process of its own, on the same ports each time."""
+
+    def __init__(self, app_secret: str) -> None:
+        self._ports = (free_port(), free_port())
+        self._app_secret = app_secret
+        self._process: asyncio.subprocess.Process | None = None
+        self.url, self.instagram_url = (f"http://{HOST}:{port}" for port in self._ports)
+
+    async def start(self) -> None:
+        """Start it and return when it listens."""
+        ports = zip(("--port", "--instagram-port"), map(str, self._ports), strict=True)
+        options = [word for pair in ports for word in pair]
+        self._process = await spawn(
+            "-m", "sandbox.graph.simulator", *options, "--app-secret", self._app_secret,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        if self._process.stdout is not None:
+            await self._process.stdout.readline()
+
+    async def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+class PostgresProcess:
+    """An embedded PostgreSQL behind a process that starts and breaks it when told to.
+
+    The server has to be started from a main thread, and starting blocks: not ours.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self.dsn = ""
+
+    async def __aenter__(self) -> Self:
+        self._process = await spawn(
+            "-m", "tests.system.chaos.postgres", str(self._folder),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await self.do("start")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await self._process.wait()
+
+    async def do(self, what: str) -> None:
+        """Do one of start, stop, kill, freeze and thaw; returns when it is done."""
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise BrokenError("the keeper of PostgreSQL does not run")
+        self._process.stdin.write(f"{what}\n".encode())
+        answer = await self._process.stdout.readline()
+        if not answer:
+            raise BrokenError("the keeper of PostgreSQL ended")
+        self.dsn = json.loads(answer)

@@ -1,0 +1,68 @@
+"""Runs the service with a wall clock that a file puts forward: eight bytes, a double in seconds.
+
+`python -m tests.system.chaos.shifted FILE serve`. Only Python's own clocks are moved, which are all
+that the service reads; a real step of the machine's clock would move everybody else's too.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import mmap
+import runpy
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_REAL = dt.datetime
+
+
+def main(file: Path, *arguments: str) -> None:
+    """Move the clocks, then become the service."""
+    with file.open("rb") as opened:
+        offset = mmap.mmap(opened.fileno(), 8, access=mmap.ACCESS_READ)
+
+    def offset_s() -> float:
+        return float(struct.unpack("d", offset[:8])[0])
+
+    for library in ("asyncpg", "msgspec"):  # which are to know the real datetime alone
+        importlib.import_module(library)
+    _shift_time(offset_s)
+    _shift_datetime(offset_s)
+    sys.argv = ["service", *arguments]
+    runpy.run_module("service", run_name="__main__", alter_sys=True)
+
+
+def _shift_time(offset_s: Callable[[], float]) -> None:
+    real = time.time
+    time.time = lambda: real() + offset_s()
+
+
+def _shift_datetime(offset_s: Callable[[], float]) -> None:
+    class _AnyDatetime(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, _REAL)
+
+    class Shifted(_REAL, metaclass=_AnyDatetime):
+        """A datetime whose `now` is put forward; what it gives are ordinary datetimes."""
+
+        __slots__ = ()  # as large as the real one: libraries in C check that
+
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return _REAL.now(tz) + dt.timedelta(seconds=offset_s())
+
+        @classmethod
+        def fromtimestamp(cls, timestamp: float, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return _REAL.fromtimestamp(timestamp, tz)
+
+    dt.datetime = Shifted  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

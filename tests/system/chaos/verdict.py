@@ -1,0 +1,184 @@
+"""What is left when everything is healed: who was lost, what was repeated, what was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sandbox.graph.calls import most_over_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.system.chaos.rig import Rig
+    from tests.system.chaos.stream import Ledger, Participant
+
+# What became of each acknowledged participant: its name, why it has none, or why it waits.
+_STANDING = """
+SELECT a.ig_account_id, a.ig_user_id, CASE
+    WHEN p.ig_user_id IS NULL THEN 'missing'
+    WHEN c.last_fetched_at IS NOT NULL AND c.raw->>'id' IS DISTINCT FROM a.ig_user_id
+        THEN 'another''s name'
+    WHEN c.last_fetched_at IS NOT NULL THEN 'named'
+    WHEN c.last_error->>'reason' IS NOT NULL THEN 'reason recorded'
+    WHEN EXISTS (SELECT FROM instagram_pauses x WHERE x.until > now()
+        AND x.scope IN ('app', 'account:' || a.ig_account_id)) THEN 'paused'
+    ELSE 'pending' END AS standing
+FROM unnest($1::text[], $2::text[]) AS a (ig_account_id, ig_user_id)
+LEFT JOIN instagram_participants p USING (ig_account_id, ig_user_id)
+LEFT JOIN instagram_user_cache c ON c.ig_user_id = a.ig_user_id
+"""
+GOOD = ("named", "reason recorded")
+_CATCHING_UP_S = 2.0
+# asyncpg leaves a future behind when a connection attempt is given up
+_NOT_OURS = ("ConnectionError('unexpected connection_lost() call')",)
+
+
+@dataclass
+class Verdict:
+    """The end of a run; `faults` are reasons to fail it.
+
+    `repeated_after_s` has, for each call too many, when the answer was given that came to nothing.
+    """
+
+    standings: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    repeated_after_s: list[float] = field(default_factory=list)
+    over_budget: float = 0.0
+    over_budget_at_s: float = 0.0
+    lost: list[Participant] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+async def judge(
+    rig: Rig, ledger: Ledger, *, budget: float, settle_s: float, jitter_s: float = 0.0
+) -> Verdict:
+    """Wait until everybody acknowledged has a name or a reason, then judge the run.
+
+    `jitter_s` is how much later than it was made a busy machine may see a call.
+    """
+    verdict = Verdict()
+    rows = await _settled(rig, ledger, settle_s)
+    verdict.standings.update(row["standing"] for row in rows)
+    verdict.lost = [
+        (row["ig_account_id"], row["ig_user_id"])
+        for row in rows
+        if row["standing"] in ("missing", "pending", "another's name")
+    ]
+    calls = sorted(
+        (*rig.calls_of_the_dead, *await rig.graph_calls()), key=lambda call: float(call["atS"])
+    )
+    verdict.calls = len(calls)
+    verdict.repeated_after_s = _repeated(calls)
+    excesses = [_excess(times_s, budget) for times_s in _judgeable(rig, calls)]
+    verdict.over_budget, verdict.over_budget_at_s = max(excesses, default=(0.0, 0.0))
+    verdict.over_budget -= budget * jitter_s
+    verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *complaints(rig)]
+    return verdict
+
+
+async def _settled(rig: Rig, ledger: Ledger, settle_s: float) -> list[Any]:
+    deadline = time.monotonic() + settle_s
+    accounts, users = (list(ids) for ids in zip(*ledger.acked, strict=True))
+    while True:
+        rows = await rig.fetch(_STANDING, accounts, users)
+        is_settled = all(row["standing"] in GOOD for row in rows)
+        if is_settled or time.monotonic() > deadline:
+            return rows
+        await asyncio.sleep(1)
+
+
+def _judgeable(rig: Rig, calls: Iterable[dict[str, Any]]) -> list[list[float]]:
+    """Give the times of calls in stretches whose windows can be judged.
+
+    A call that waited for a frozen simulator was made before it says. A step of the database's
+    clock lets the places of a second be given out twice: no window may reach across it.
+    """
+    stretches: list[list[float]] = [[]]
+    jumps = sorted(rig.clock_jumped_at)
+    for call in calls:
+        at_s = float(call["atS"])
+        while jumps and at_s >= jumps[0]:
+            jumps.pop(0)
+            stretches.append([])
+        if not _is_just_after(at_s, (*rig.graph_thawed_at, *rig.clock_jumped_at)):
+            stretches[-1].append(at_s)
+    return stretches
+
+
+def _is_just_after(at_s: float, moments: Iterable[float]) -> bool:
+    return any(moment <= at_s < moment + _CATCHING_UP_S for moment in moments)
+
+
+def _excess(times_s: list[float], budget: float) -> tuple[float, float]:
+    """Give by how many calls the worst window passed the budget, and when it ended."""
+    most = most_over_budget(times_s, budget)
+    low, high = 0, len(times_s)
+    while low < high:
+        middle = (low + high) // 2
+        if most_over_budget(times_s[: middle + 1], budget) >= most:
+            high = middle
+        else:
+            low = middle + 1
+    return most, times_s[low] if low < len(times_s) else 0.0
+
+
+def _repeated(calls: Iterable[dict[str, Any]]) -> list[float]:
+    """For each call about a user who had been given a name already, say when that was."""
+    named: dict[str, float] = {}
+    repeated = []
+    for call in calls:
+        if call["answer"] == "profile":
+            user, at_s = call["igUserId"], float(call["atS"])
+            if user in named:
+                repeated.append(named[user])
+            named[user] = at_s
+    return repeated
+
+
+def _faults(verdict: Verdict, ledger: Ledger) -> list[str]:
+    faults = [f"answered {answer}: {n} times" for answer, n in ledger.wrong_answers().items()]
+    if verdict.lost:
+        faults.append(f"{len(verdict.lost)} acknowledged participants lost: {verdict.lost[:5]}")
+    if ledger.waiting:
+        faults.append(f"{ledger.waiting} deliveries were never acknowledged")
+    if verdict.over_budget > 0:
+        faults.append(f"{verdict.over_budget:.2f} calls over the budget")
+    return faults
+
+
+def _fallen(rig: Rig) -> list[str]:
+    return [f"the service at {s.port} fell over" for s in rig.services if s.has_fallen]
+
+
+def complaints(rig: Rig) -> list[str]:
+    """What a service said of its own mistakes: standard error, failed handlers and dead tasks."""
+    said = []
+    for service in rig.services:
+        if text := service.errors.read_text():
+            said.append(f"standard error of {service.port}: {text[-500:]}")
+        said += [f"{service.port} logged {line}" for line in _own_mistakes(service.log)]
+    return said
+
+
+def _own_mistakes(log: Path) -> list[str]:
+    """Count errors with a traceback, and tasks that died unheard."""
+    mistakes: Counter[str] = Counter()
+    with log.open() as lines:
+        for line in lines:
+            is_mistake = '"level": "error"' in line and '"exception"' in line
+            if is_mistake and not any(known in line for known in _NOT_OURS):
+                mistakes[_event(line)] += 1
+    return [f"{event!r} {count} times" for event, count in mistakes.items()]
+
+
+def _event(line: str) -> str:
+    try:
+        return str(json.loads(line)["event"])[:200]
+    except (ValueError, KeyError):
+        return line[:200]  # the line of a process that was killed as it wrote
