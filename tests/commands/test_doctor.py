@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.commands import doctor
+from service.commands.doctor import command as doctor
 
 from .world import ACCOUNT, LOCATION, TOKEN, World, user
 
