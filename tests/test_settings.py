@@ -34,11 +34,19 @@ DEFAULTS = {
     "intake_url": SecretStr(""),
     "queue_capacity": 100_000,
     "migrate_on_start": True,
-    "host": "0.0.0.0",  # noqa: S104 - the contract's default
+    "host": "0.0.0.0",  # noqa: S104 - the default of a container
     "port": 8080,
     "log_format": None,
     "log_level": "info",
     "shutdown_timeout_seconds": 15,
+    "listen_database_url": None,
+    "seal_tokens": False,
+    "conversation_names": True,
+    "pictures": "copy",
+    "picture_hosts": ("cdninstagram.com", "fbcdn.net", "fbsbx.com"),
+    "retention_days": 0,
+    "forward_urls": (),
+    "forward_max_bytes": 1 << 30,
 }
 WRONG = [
     ("DATABASE_URL", "mysql://127.0.0.1/x"),
@@ -53,6 +61,7 @@ WRONG = [
     ("INBOX_API_KEYS", "hunter2"),
     ("INBOX_API_KEYS", f"{SECRET},hunter2"),
     ("INBOX_API_KEYS", "hünter2" * 3),
+    ("OPERATOR_API_KEYS", f"{SECRET}-other,{SECRET}-inbox"),
     ("OPERATOR_API_KEYS", "   "),
     ("OPERATOR_API_KEYS", "15-characters.."),
     ("TOKEN_ENCRYPTION_KEYS", ""),
@@ -83,6 +92,30 @@ WRONG = [
     ("LOG_FORMAT", "hunter2"),
     ("LOG_LEVEL", "hunter2"),
     ("SHUTDOWN_TIMEOUT_SECONDS", "-1"),
+    ("LISTEN_DATABASE_URL", "hunter2"),
+    ("SEAL_TOKENS", "hunter2"),
+    ("CONVERSATION_NAMES", "hunter2"),
+    ("PICTURES", "hunter2"),
+    ("PICTURE_HOSTS", "hunter2"),
+    ("PICTURE_HOSTS", "cdn.example,https://hunter2.example/path"),
+    ("PICTURE_HOSTS", "http://someone:hunter2@127.0.0.1:9000"),
+    ("PICTURE_HOSTS", "*.hunter2.example"),
+    ("RETENTION_DAYS", "-1"),
+    ("RETENTION_DAYS", "hunter2"),
+    ("FORWARD_URLS", "hunter2.example/hook"),
+    ("FORWARD_URLS", "https://hunter2.example/hook#part"),
+    ("FORWARD_URLS", "https://hunter2.example:port/hook"),
+    ("FORWARD_URLS", "https://hunter2.example/a,https://hunter2.example/a"),
+    ("FORWARD_URLS", ",".join(f"https://hunter2.example/{n}" for n in range(4))),
+    ("FORWARD_MAX_BYTES", "0"),
+    ("FORWARD_MAX_BYTES", "1hunter2"),
+    ("META_APP_SECRETS", "hunter2\nhunter2"),
+    ("META_APP_SECRETS", "hunter2\udcff"),
+    ("META_APP_SECRETS", "change-me"),
+    ("META_VERIFY_TOKEN", "change-me"),
+    ("INBOX_API_KEYS", "change-me-change-me"),
+    ("INBOX_API_KEYS", "hunter2 hunter2 hunter2"),
+    ("TOKEN_ENCRYPTION_KEYS", "change-me"),
 ]
 
 
@@ -110,7 +143,7 @@ def faults(message: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "value"), DEFAULTS.items())
-def test_the_defaults_are_the_contracts(name: str, value: object) -> None:
+def test_defaults_are_as_documented(name: str, value: object) -> None:
     assert getattr(Settings.load(), name) == value
 
 
@@ -124,6 +157,69 @@ def test_lists_are_split_at_commas_and_stripped() -> None:
     settings = Settings.load()
     assert secret_values(settings.meta_app_secrets) == (f"{SECRET}-new", f"{SECRET}-old")
     assert secret_values(settings.token_encryption_keys) == (KEY, OTHER_KEY)
+
+
+def test_blanks_and_line_ends_around_values_and_items_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tidy = Settings.load()
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, " \t" + value.replace(",", " \r\n,\n ") + "\r\n")
+    for name, value in (("PORT", " 8081\n"), ("PICTURES", "off\n"), ("LISTEN_DATABASE_URL", "\n")):
+        monkeypatch.setenv(name, value)
+    assert Settings.load() == tidy.model_copy(update={"port": 8081, "pictures": "off"})
+
+
+def test_a_setting_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_environment = Settings.load()
+    for name, value in NEEDED.items():
+        (tmp_path / name).write_text(f"\ufeff{value}\r\n")
+        monkeypatch.delenv(name)
+        monkeypatch.setenv(f"{name}_FILE", f"{tmp_path / name}\n")
+    (tmp_path / "port").write_text("8081\n")
+    (tmp_path / ".env").write_text("PORT_FILE=port\n")
+    assert Settings.load() == in_environment.model_copy(update={"port": 8081})
+
+
+def test_a_file_that_cannot_be_used_is_a_fault_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "blank").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"hunter2\xff")
+    for name, path in (
+        ("DATABASE_URL", tmp_path / "missing"),
+        ("META_APP_SECRETS", tmp_path),
+        ("META_VERIFY_TOKEN", tmp_path / "blank"),
+        ("INBOX_API_KEYS", tmp_path / "binary"),
+    ):
+        monkeypatch.delenv(name)
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+    monkeypatch.setenv("OPERATOR_API_KEYS_FILE", "hunter2")  # beside OPERATOR_API_KEYS
+    message = refusal()
+    assert faults(message) == sorted(NEEDED.keys() - {"TOKEN_ENCRYPTION_KEYS"})
+    assert "DATABASE_URL: the file that DATABASE_URL_FILE names cannot be read: No such" in message
+    assert "hunter2" not in message
+
+
+def test_notices_are_heard_where_the_database_is_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings.load().notices_url.get_secret_value() == NEEDED["DATABASE_URL"]
+    monkeypatch.setenv("LISTEN_DATABASE_URL", "postgresql://direct/instagram")
+    assert Settings.load().notices_url.get_secret_value() == "postgresql://direct/instagram"
+
+
+def test_picture_hosts_are_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICTURE_HOSTS", "FBCDN.net, HTTP://127.0.0.1:9000/, https://[::1]:443")
+    assert Settings.load().picture_hosts == ("fbcdn.net", "http://127.0.0.1:9000", "https://[::1]")
+
+
+@pytest.mark.parametrize(
+    ("size", "in_bytes"), [("1000", 1000), ("2 GiB", 2 << 30), ("512mib", 512 << 20), ("1kB", 1000)]
+)
+def test_a_size_may_have_a_unit(monkeypatch: pytest.MonkeyPatch, size: str, in_bytes: int) -> None:
+    monkeypatch.setenv("FORWARD_MAX_BYTES", size)
+    assert Settings.load().forward_max_bytes == in_bytes
 
 
 def test_a_base_url_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,97 +2,32 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
+from service.settings.reading import DotEnv, Environment
+from service.settings.values import (
+    ApiKeys,
+    DatabaseUrl,
+    EncryptionKeys,
+    ForwardUrls,
+    HttpUrl,
+    IntakeUrl,
+    PictureHosts,
+    Secret,
+    Secrets,
+    ServiceUrl,
+    SizeInBytes,
+    tidy,
+)
 
-KEY_BYTES = 32
-SHORTEST_API_KEY = 16
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
-_NATS_SCHEMES = ("nats", "tls")
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
 
-
-def _parts(url: str) -> SplitResult:
-    """Split an address; Python's own complaint would quote it, password and all."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        raise ValueError("is not an address") from None
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _not_blank(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value().strip():
-        raise ValueError("is blank")
-    return secret
-
-
-def _api_key(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value()) < SHORTEST_API_KEY:
-        raise ValueError(f"each key needs at least {SHORTEST_API_KEY} characters")
-    if not secret.get_secret_value().isascii():
-        raise ValueError("keys are ASCII")
-    return secret
-
-
-def _encryption_key(secret: SecretStr) -> SecretStr:
-    try:
-        key = base64.urlsafe_b64decode(secret.get_secret_value())
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"each key is {KEY_BYTES} random bytes in URL-safe base64")
-    return secret
-
-
-def _database_url(secret: SecretStr) -> SecretStr:
-    if _parts(secret.get_secret_value()).scheme not in _POSTGRES_SCHEMES:
-        raise ValueError("begins with postgresql://")
-    return secret
-
-
-def _http_url(url: str) -> str:
-    parts = _parts(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise ValueError("is an http or https address")
-    return url.rstrip("/")
-
-
-def _service_url(url: str) -> str:
-    return _http_url(url) if url else ""
-
-
-def _intake_url(secret: SecretStr) -> SecretStr:
-    url = secret.get_secret_value()
-    if url and not all(_parts(part.strip()).scheme in _NATS_SCHEMES for part in url.split(",")):
-        raise ValueError("is empty or nats://host:port[,…]")
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
-Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-ApiKeys = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_api_key)], ...],
-    NoDecode,
-    BeforeValidator(_split),
-    Field(min_length=1),
-]
-EncryptionKeys = Annotated[
-    tuple[Annotated[SecretStr, AfterValidator(_encryption_key)], ...],
-    NoDecode,
-    BeforeValidator(_split),
-    Field(min_length=1),
-]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+GIB = 1 << 30
 
 
 class _Environment(BaseSettings):
@@ -108,6 +43,22 @@ class _Environment(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then `.env`."""
+        return init_settings, Environment(settings_cls), DotEnv(settings_cls)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tidy(cls, value: Any) -> Any:  # noqa: ANN401 - a value of any setting, as it was given
+        return tidy(value)
+
+    @classmethod
     def load(cls) -> Self:
         """Read the environment and `.env`; raises SettingsError that names each fault."""
         try:
@@ -120,7 +71,7 @@ class _Environment(BaseSettings):
 
 
 class _DatabaseSettings(_Environment):
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)]
+    database_url: DatabaseUrl
 
 
 class StoreSettings(_DatabaseSettings):
@@ -134,6 +85,7 @@ class MigrateSettings(_DatabaseSettings):
     """What `migrate` needs."""
 
     token_encryption_keys: EncryptionKeys
+    seal_tokens: bool = False
 
 
 class GraphSettings(StoreSettings, MigrateSettings):
@@ -145,32 +97,54 @@ class GraphSettings(StoreSettings, MigrateSettings):
     graph_api_version: Annotated[str, Field(pattern=r"^v[0-9]{1,3}\.[0-9]{1,2}$")] = "v18.0"
     graph_timeout_seconds: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 2.0
     graph_calls_per_second: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = 10.0
+    conversation_names: bool = True
 
 
 class Settings(GraphSettings):
-    """What `serve` needs; the names and defaults are the contract's."""
+    """What `serve` needs; names and defaults are documented in `.env.example`."""
 
     meta_verify_token: Secret
     inbox_api_keys: ApiKeys
     operator_api_keys: ApiKeys
     graph_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    intake_url: Annotated[SecretStr, AfterValidator(_intake_url)] = SecretStr("")
+    intake_url: IntakeUrl = SecretStr("")
+    listen_database_url: DatabaseUrl | None = None
     queue_capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     migrate_on_start: bool = True
-    host: str = "0.0.0.0"  # noqa: S104 - the contract's default: the service runs in a container
+    pictures: Literal["copy", "link", "off"] = "copy"
+    # Host names, which stand for their subdomains too, and whole origins (with "://").
+    picture_hosts: PictureHosts = ("cdninstagram.com", "fbcdn.net", "fbsbx.com")
+    retention_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
+    forward_urls: ForwardUrls = ()
+    forward_max_bytes: SizeInBytes = GIB
+    host: str = "0.0.0.0"  # noqa: S104 - the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0
-    # Not the contract's: for replicas that share one port, and for load balancers that take a
+    # For replicas that share one port, and for load balancers that take a
     # while to notice that /readyz says no.
     reuse_port: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+
+    @property
+    def notices_url(self) -> SecretStr:
+        """Where notices are heard: LISTEN_DATABASE_URL, else DATABASE_URL."""
+        return self.listen_database_url or self.database_url
+
+    @field_validator("operator_api_keys")
+    @classmethod
+    def _no_key_of_the_inbox(
+        cls, keys: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        if set(keys) & set(info.data.get("inbox_api_keys", ())):
+            raise ValueError("a key is in INBOX_API_KEYS too; each belongs in one list")
+        return keys
 
 
 class ClientSettings(_Environment):
     """What a command needs that talks to the running service."""
 
     operator_api_keys: ApiKeys
-    service_url: Annotated[str, AfterValidator(_service_url)] = ""
+    service_url: ServiceUrl = ""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
 
     @property
