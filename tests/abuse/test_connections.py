@@ -9,9 +9,9 @@ import pytest
 from sandbox import samples
 from service.http import connection
 from tests.abuse.wires import Wire, head, is_problem, post, responses
-from tests.faults.rigs import Machines
+from tests.faults.rigs import Machines, forked_rig
 from tests.system.chaos.processes import Service
-from tests.system.chaos.rig import Rig, message_from, new_user, rig
+from tests.system.chaos.rig import Rig, message_from, new_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -100,7 +100,7 @@ async def test_requests_in_one_packet_are_answered_in_their_order(shared_rig: Ri
 async def test_ten_thousand_idle_connections_cost_little_and_others_are_served(
     machines: Machines,
 ) -> None:
-    async with rig(*machines) as made:
+    async with forked_rig(*machines) as made:
         await made.start_services()
         service = made.services[0]
         await _is_served(made)
@@ -133,7 +133,7 @@ async def test_connections_beyond_the_bound_are_refused_aloud(
 ) -> None:
     # the bound follows the limit of open files, which a child inherits from its launcher
     launcher = ("-c", _WITH_FEW_FILES, "-m", "service")
-    async with rig(*machines) as made:
+    async with forked_rig(*machines) as made:
         service = made.services[0]
         await service.start(launcher=launcher)
         await made.ready()

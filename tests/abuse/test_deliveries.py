@@ -11,8 +11,8 @@ from sandbox import samples
 from service.http.bodies import MOST_BODY_BYTES
 from tests.abuse.test_connections import resident_kib
 from tests.abuse.wires import Wire, chunked, head, is_problem, responses
-from tests.faults.rigs import Machines
-from tests.system.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user, rig
+from tests.faults.rigs import Machines, forked_rig
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, Answer, Rig, message_from, new_user
 from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -128,7 +128,7 @@ async def test_as_many_entries_as_fit_are_read_within_bounds(shared_rig: Rig) ->
 
 
 async def test_a_flood_past_the_queue_is_acknowledged_and_named_later(machines: Machines) -> None:
-    async with rig(*machines, QUEUE_CAPACITY="20", GRAPH_CALLS_PER_SECOND="200") as made:
+    async with forked_rig(*machines, QUEUE_CAPACITY="20", GRAPH_CALLS_PER_SECOND="200") as made:
         await made.start_services()
         users = [new_user() for _ in range(300)]
         await made.control_graph("settings", held=True)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import asyncpg
 import structlog
@@ -19,6 +20,7 @@ from service.app import service
 from service.commands.doctor.command import doctor
 from service.settings import DoctorSettings, Settings
 from service.vault import Vault
+from tests.processes.forks import fork
 
 ROOT = Path(__file__).parents[2]
 SECRET, OPERATOR_KEY, ENCRYPTION_KEY = (
@@ -91,15 +93,26 @@ class World:
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command to its end."""
-        process = await self.start(*arguments, stdin=PIPE)
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                out, err = await process.communicate(stdin)
-        finally:
-            with suppress(ProcessLookupError):
-                process.kill()
-        assert process.returncode is not None
-        return self._checked(Ended(process.returncode, out.decode(), err.decode()))
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin)
+            given.seek(0)
+            process = await fork(
+                *("service", *arguments),
+                environment=self.environment,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+            )
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    code = await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            for file in (out, err):
+                file.seek(0)
+            ended = Ended(code, out.read().decode(), err.read().decode())
+        return self._checked(ended)
 
     @staticmethod
     def _checked(ended: Ended) -> Ended:

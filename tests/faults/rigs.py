@@ -1,17 +1,42 @@
 """The real processes for tests that break or press them: PostgreSQL, Graph and the service."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest_asyncio
 
-from tests.system.chaos.processes import GraphProcess, PostgresProcess
+from tests.processes.forks import fork
+from tests.system.chaos.processes import GraphProcess, PostgresProcess, Process
 from tests.system.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
 from tests.until import until
 
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
+
+
+async def _fork_service(
+    environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+) -> Process:
+    return await fork("service", "serve", environment=environment, stdout=stdout, stderr=stderr)
+
+
+@asynccontextmanager
+async def forked_rig(
+    folder: Path,
+    postgres: PostgresProcess,
+    graph: GraphProcess,
+    keys: Keys,
+    *,
+    services: int = 1,
+    **settings: str,
+) -> AsyncIterator[Rig]:
+    """Make a rig whose services are forks."""
+    async with rig(folder, postgres, graph, keys, services=services, **settings) as made:
+        for service in made.services:
+            service.starts = _fork_service
+        yield made
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -26,7 +51,9 @@ async def machines() -> AsyncIterator[Machines]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shared_rig(machines: Machines) -> AsyncIterator[Rig]:
     """Start one service for a module's tests, each of which leaves it healed."""
-    async with rig(*machines, GRAPH_TIMEOUT_SECONDS="0.5", GRAPH_CALLS_PER_SECOND="50") as made:
+    async with forked_rig(
+        *machines, GRAPH_TIMEOUT_SECONDS="0.5", GRAPH_CALLS_PER_SECOND="50"
+    ) as made:
         await made.start_services()
         yield made
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rigs import Machines, named
+from tests.faults.rigs import Machines, forked_rig, named
 from tests.system.chaos.faults import FULL
-from tests.system.chaos.rig import Rig, new_user, rig
+from tests.system.chaos.rig import Rig, new_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,7 +22,7 @@ async def _works_and_stops_well(made: Rig) -> None:
 
 
 async def test_a_disk_that_is_full(machines: Machines) -> None:
-    async with rig(*machines) as made:
+    async with forked_rig(*machines) as made:
         await made.services[0].start(stdout=FULL)
         await made.ready()
         await _works_and_stops_well(made)
@@ -31,7 +31,7 @@ async def test_a_disk_that_is_full(machines: Machines) -> None:
 async def test_a_reader_that_has_gone(machines: Machines, tmp_path: Path) -> None:
     pipe = tmp_path / "log"
     os.mkfifo(pipe)
-    async with rig(*machines) as made:
+    async with forked_rig(*machines) as made:
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         await made.services[0].start(stdout=pipe)
         os.close(reader)

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from service.http.auth import WRONG_KEYS_A_MINUTE
-from tests.faults.rigs import Machines
-from tests.system.chaos.rig import Answer, Rig, new_user, rig
+from tests.faults.rigs import Machines, forked_rig
+from tests.system.chaos.rig import Answer, Rig, new_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -47,7 +47,7 @@ async def test_an_operators_key_opens_the_inboxs_routes(shared_rig: Rig) -> None
 
 
 async def test_guesses_are_limited_and_the_right_key_never_is(machines: Machines) -> None:
-    async with rig(*machines) as made:
+    async with forked_rig(*machines) as made:
         await made.start_services()
         guesses = [
             (await _ask(made, INBOX, f"guess-number-{n:010}")).status

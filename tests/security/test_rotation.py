@@ -8,8 +8,8 @@ import pytest
 from sandbox import samples
 from service.store.migration import migrate
 from service.vault import Vault
-from tests.faults.rigs import Machines, named
-from tests.system.chaos.rig import ACCOUNTS, Rig, message_from, new_user, rig
+from tests.faults.rigs import Machines, forked_rig, named
+from tests.system.chaos.rig import ACCOUNTS, Rig, message_from, new_user
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,7 +26,7 @@ async def _status_with(made: Rig, key: str, path: str) -> int:
 async def test_app_secrets_and_api_keys_overlap(machines: Machines) -> None:
     keys = machines[3]
     fresh = {name: f"fresh-{name}-{secrets.token_hex(8)}" for name in ("app", "inbox", "operator")}
-    async with rig(
+    async with forked_rig(
         *machines,
         META_APP_SECRETS=f"{keys.app_secret},{fresh['app']}",
         INBOX_API_KEYS=f"{keys.inbox},{fresh['inbox']}",
@@ -47,7 +47,7 @@ async def test_app_secrets_and_api_keys_overlap(machines: Machines) -> None:
 
 async def test_encryption_keys_change_in_three_steps_without_a_gap(machines: Machines) -> None:
     old, fresh = machines[3].encryption, _new_key()
-    async with rig(*machines, services=2, TOKEN_ENCRYPTION_KEYS=f"{old},{fresh}") as made:
+    async with forked_rig(*machines, services=2, TOKEN_ENCRYPTION_KEYS=f"{old},{fresh}") as made:
         first, second = made.services
         second.environment["TOKEN_ENCRYPTION_KEYS"] = f"{fresh},{old}"
         await made.start_services()  # replicas on either side of the switch

@@ -8,8 +8,8 @@ import pytest
 from service.errors import SealError
 from service.settings import Settings
 from service.vault import Vault
-from tests.faults.rigs import Machines, identity_of, named
-from tests.system.chaos.rig import ACCOUNTS, Rig, new_user, rig
+from tests.faults.rigs import Machines, forked_rig, identity_of, named
+from tests.system.chaos.rig import ACCOUNTS, Rig, new_user
 from tests.until import until
 
 KEYS = (
@@ -95,7 +95,7 @@ def test_settings_that_are_wrong_are_named_and_not_shown() -> None:
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_whole_run_leaves_no_secret_anywhere(machines: Machines) -> None:
-    async with rig(*machines, LOG_LEVEL="debug") as made:
+    async with forked_rig(*machines, LOG_LEVEL="debug") as made:
         await made.start_services()
         answers = await _live_through_much(made)
         metrics = (await made.probe("/metrics")).body

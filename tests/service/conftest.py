@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -26,6 +25,7 @@ from sandbox.graph.simulator import GraphSimulator
 from service.app import Running, service
 from service.settings import Settings
 from tests.answers import Answer
+from tests.processes.forks import Fork, fork
 from tests.until import until
 
 PROJECT = Path(__file__).parents[2]
@@ -258,7 +258,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 class ServiceProcess:
     """`python -m service serve`, its output in a file."""
 
-    process: Process
+    process: Process | Fork
     output: Path
     session: aiohttp.ClientSession
     client: Client = field(init=False)
@@ -305,21 +305,18 @@ async def spawn(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Sp
 
 async def run_command(
     command: str, environment: Mapping[str, str], output: Path, *more: str
-) -> Process:
+) -> Fork:
     """Start `python -m service COMMAND` with this environment and nothing of ours."""
     with output.open("wb") as file:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "service", command, *more),
-            cwd=output.parent,  # no `.env` of a developer's lies there
-            env={"PATH": os.defpath, "PYTHONPATH": str(PROJECT)} | dict(environment),
-            stdin=asyncio.subprocess.DEVNULL,
+        return await fork(
+            *("service", command, *more),
+            environment={"PATH": os.defpath} | dict(environment),
+            folder=output.parent,
             stdout=file,
-            stderr=asyncio.subprocess.STDOUT,
         )
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process | Fork) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()

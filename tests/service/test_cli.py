@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,16 @@ import asyncpg
 import pytest
 
 from service.vault import Vault
-from tests.service.conftest import ACCOUNT, ENCRYPTION_KEY, SECRETS, TOKEN, fetch_row, run_command
+from tests.service.conftest import (
+    ACCOUNT,
+    ENCRYPTION_KEY,
+    PROJECT,
+    SECRETS,
+    TOKEN,
+    fetch_row,
+    run_command,
+)
+from tests.until import until
 
 REQUIRED = (
     "DATABASE_URL",
@@ -49,6 +59,35 @@ async def run(command: str, environment: Mapping[str, str], folder: Path, *more:
             process.kill()
             await process.wait()
     return Ended(code, output.read_text())
+
+
+async def test_serve_from_a_shell_serves_until_sigterm(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    output = tmp_path / "serve.log"
+    with output.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "serve"),
+            cwd=tmp_path,
+            env={"PATH": os.defpath, "PYTHONPATH": str(PROJECT)} | environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        )
+
+    async def is_serving() -> bool:
+        assert process.returncode is None, output.read_text()
+        return '"serving"' in output.read_text()
+
+    try:
+        await until(is_serving)
+        process.terminate()
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert [json.loads(line)["event"] for line in output.read_text().splitlines()][-1] == "stopped"
 
 
 async def test_serve_names_every_missing_setting_in_one_message(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 from aiohttp import ClientError
 
@@ -61,6 +61,34 @@ async def spawn(
     )
 
 
+class Process(Protocol):
+    """A process: asyncio's own, or what stands for one."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: int) -> None: ...
+
+
+class StartService(Protocol):
+    """Starts `python -m service serve`."""
+
+    async def __call__(
+        self, environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+    ) -> Process: ...
+
+
+async def start_python(
+    environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+) -> Process:
+    """Start it in a new interpreter."""
+    return await spawn(
+        *("-m", "service", "serve"), environment=environment, stdout=stdout, stderr=stderr
+    )
+
+
 class Service:
     """`python -m service serve` on one port, whose every line of log is kept."""
 
@@ -71,7 +99,8 @@ class Service:
         self.errors = folder / f"service-{port}.err"
         self.is_wanted = False
         self.environment = {**environment, "HOST": HOST, "PORT": str(port)}
-        self._process: asyncio.subprocess.Process | None = None
+        self.starts: StartService = start_python
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -87,13 +116,19 @@ class Service:
         return self.is_wanted and process is not None and process.returncode is not None
 
     async def start(
-        self, stdout: Path | None = None, launcher: Sequence[str] = ("-m", "service")
+        self, stdout: Path | None = None, launcher: Sequence[str] | None = None
     ) -> None:
-        """Start it; its standard output goes to `stdout`, else to its own log."""
+        """Start it; its standard output goes to `stdout`, else to its own log.
+
+        A `launcher` holds the arguments of a new interpreter that runs the service its own way.
+        """
         with (stdout or self.log).open("ab") as log, self.errors.open("ab") as errors:
-            self._process = await spawn(
-                *launcher, "serve", stdout=log, stderr=errors, environment=self.environment
-            )
+            if launcher is None:
+                self._process = await self.starts(self.environment, log, errors)
+            else:
+                self._process = await spawn(
+                    *launcher, "serve", environment=self.environment, stdout=log, stderr=errors
+                )
         self.is_wanted = True
 
     async def wait_until_ready(self, session: ClientSession) -> None:

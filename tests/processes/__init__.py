@@ -1,0 +1,1 @@
+"""Processes that tests start: real ones, and forks of one that has imported the service."""
