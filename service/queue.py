@@ -6,7 +6,7 @@ What stands here may be lost at any moment; what is left to do stands in the tab
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,63 +24,72 @@ class Hint(msgspec.Struct, frozen=True, eq=False, gc=False):
     queued_at: float
 
 
+_Line = OrderedDict[str, Hint]  # by user, the oldest first
+
+
 class QueueClosed(Exception):  # noqa: N818 - the end of work, not an error
     """The queue gives nothing out any more."""
 
 
 class _Turns:
-    """Hints of one rank: each account in its turn, first in first out within an account."""
+    """Hints of one rank: each account in its turn, first in first out within an account.
+
+    Every step costs the same however many accounts and users wait, and what has left leaves
+    nothing behind. Accounts that are held stand aside.
+    """
 
     def __init__(self) -> None:
-        self._by_account: dict[str, deque[Hint]] = {}
+        self._in_turn: OrderedDict[str, _Line] = OrderedDict()
+        self._aside: dict[str, _Line] = {}
 
-    def append(self, hint: Hint) -> None:
-        self._by_account.setdefault(hint.ig_account_id, deque()).append(hint)
+    def append(self, hint: Hint, *, is_held: bool) -> None:
+        lines = self._aside if is_held else self._in_turn
+        lines.setdefault(hint.ig_account_id, OrderedDict())[hint.ig_user_id] = hint
 
-    def drop(self, ig_account_id: str) -> deque[Hint]:
-        return self._by_account.pop(ig_account_id, deque())
+    def remove(self, hint: Hint) -> None:
+        lines = self._in_turn if hint.ig_account_id in self._in_turn else self._aside
+        del lines[hint.ig_account_id][hint.ig_user_id]
+        if not lines[hint.ig_account_id]:
+            del lines[hint.ig_account_id]
 
-    def oldest(self, is_current: Callable[[Hint], bool]) -> list[Hint]:
-        heads = (next(filter(is_current, hints), None) for hints in self._by_account.values())
-        return [hint for hint in heads if hint is not None]
+    def drop(self, ig_account_id: str) -> _Line:
+        line = self._in_turn.pop(ig_account_id, None)
+        return line or self._aside.pop(ig_account_id, OrderedDict())
 
-    def take(
-        self, is_held: Callable[[str], bool], is_current: Callable[[Hint], bool]
-    ) -> Hint | None:
-        """Take the next current hint and send its account to the end of the line."""
-        for ig_account_id in tuple(self._by_account):
-            if is_held(ig_account_id):
-                continue
-            hints = self._by_account.pop(ig_account_id)
-            hint = _next_current(hints, is_current)
-            if hints:
-                self._by_account[ig_account_id] = hints
-            if hint is not None:
-                return hint
-        return None
+    def set_aside(self, ig_account_id: str) -> None:
+        if ig_account_id in self._in_turn:
+            self._aside[ig_account_id] = self._in_turn.pop(ig_account_id)
 
+    def bring_back(self, ig_account_id: str) -> None:
+        if ig_account_id in self._aside:
+            self._in_turn[ig_account_id] = self._aside.pop(ig_account_id)
 
-def _next_current(hints: deque[Hint], is_current: Callable[[Hint], bool]) -> Hint | None:
-    while hints:
-        hint = hints.popleft()
-        if is_current(hint):
-            return hint
-    return None
+    def take(self) -> Hint | None:
+        """Take the next hint and send its account to the end of the line."""
+        if not self._in_turn:
+            return None
+        ig_account_id, line = next(iter(self._in_turn.items()))
+        _, hint = line.popitem(last=False)
+        if line:
+            self._in_turn.move_to_end(ig_account_id)
+        else:
+            del self._in_turn[ig_account_id]
+        return hint
 
 
 class TurnQueue:
     """One hint a user, while queued or in flight; holds at most `capacity` hints.
 
-    `is_paused` tells whether an account may not be called: its hints are not taken in, since the
-    sweeper finds its users when the pause ends.
+    `is_blocked` tells whether an account cannot be called (paused, or connected by nobody): its
+    hints are not taken in, since the sweeper finds its users once it can be.
     """
 
-    def __init__(self, capacity: int, is_paused: Callable[[str], bool] = lambda _: False) -> None:
+    def __init__(self, capacity: int, is_blocked: Callable[[str], bool] = lambda _: False) -> None:
         self._capacity = capacity
-        self._is_paused = is_paused
+        self._is_blocked = is_blocked
         self._live = _Turns()
         self._later = _Turns()
-        self._waiting: dict[str, Hint] = {}
+        self._waiting: OrderedDict[str, Hint] = OrderedDict()
         self._in_flight: set[str] = set()
         self._held_until: dict[str, float] = {}
         self._ready = asyncio.Event()
@@ -108,12 +117,10 @@ class TurnQueue:
 
     def oldest_s(self) -> float:
         """How many seconds the oldest hint has waited."""
-        heads = [
-            *self._live.oldest(self._is_current),
-            *self._later.oldest(self._is_current),
-        ]
-        now = asyncio.get_running_loop().time()
-        return max((now - hint.queued_at for hint in heads), default=0.0)
+        if not self._waiting:
+            return 0.0
+        oldest = next(iter(self._waiting.values()))  # in the order of their arrival
+        return asyncio.get_running_loop().time() - oldest.queued_at
 
     def offer(self, ig_account_id: str, ig_user_id: str, *, is_live: bool) -> bool:
         """Take a hint in; false if it is not needed or there is no room.
@@ -121,21 +128,20 @@ class TurnQueue:
         A live hint overtakes the same user's later one.
         """
         waiting = self._waiting.get(ig_user_id)
-        if ig_user_id in self._in_flight or self._is_closed or self._is_paused(ig_account_id):
+        if ig_user_id in self._in_flight or self._is_closed or self._is_blocked(ig_account_id):
             return False
         if waiting is not None and (waiting.is_live or not is_live):
             return False
         if waiting is None and self.is_full:
             return False
+        self.forget(ig_user_id)
         self._append(Hint(ig_account_id, ig_user_id, is_live, asyncio.get_running_loop().time()))
         return True
 
     async def take(self) -> Hint:
         """Wait for the next hint; its user is in flight until `done`. Raises QueueClosed."""
         while not self._is_closed:
-            hint = self._live.take(self._is_held, self._is_current) or self._later.take(
-                self._is_held, self._is_current
-            )
+            hint = self._live.take() or self._later.take()
             if hint is not None:
                 del self._waiting[hint.ig_user_id]
                 self._in_flight.add(hint.ig_user_id)
@@ -150,20 +156,23 @@ class TurnQueue:
 
     def forget(self, ig_user_id: str) -> None:
         """Drop a user's hint, if there is one."""
-        self._waiting.pop(ig_user_id, None)
+        hint = self._waiting.pop(ig_user_id, None)
+        if hint is not None:
+            self._turns_of(hint).remove(hint)
 
     def drop_account(self, ig_account_id: str) -> int:
         """Drop every hint of an account and say how many they were."""
         dropped = [*self._live.drop(ig_account_id), *self._later.drop(ig_account_id)]
-        current = [hint for hint in dropped if self._is_current(hint)]
-        for hint in current:
-            del self._waiting[hint.ig_user_id]
-        return len(current)
+        for ig_user_id in dropped:
+            del self._waiting[ig_user_id]
+        return len(dropped)
 
     def hold(self, ig_account_id: str, hold_s: float) -> None:
         """Pass an account over for some seconds."""
         loop = asyncio.get_running_loop()
         self._held_until[ig_account_id] = loop.time() + hold_s
+        for turns in (self._live, self._later):
+            turns.set_aside(ig_account_id)
         loop.call_later(hold_s, self._unhold, ig_account_id)
 
     def close(self) -> None:
@@ -173,17 +182,16 @@ class TurnQueue:
 
     def _append(self, hint: Hint) -> None:
         self._waiting[hint.ig_user_id] = hint
-        (self._live if hint.is_live else self._later).append(hint)
+        self._turns_of(hint).append(hint, is_held=hint.ig_account_id in self._held_until)
         self._ready.set()
 
-    def _is_current(self, hint: Hint) -> bool:
-        return self._waiting.get(hint.ig_user_id) is hint
-
-    def _is_held(self, ig_account_id: str) -> bool:
-        return bool(self._held_until) and ig_account_id in self._held_until
+    def _turns_of(self, hint: Hint) -> _Turns:
+        return self._live if hint.is_live else self._later
 
     def _unhold(self, ig_account_id: str) -> None:
         until = self._held_until.get(ig_account_id)
         if until is not None and until <= asyncio.get_running_loop().time() + 0.001:
             del self._held_until[ig_account_id]
+            for turns in (self._live, self._later):
+                turns.bring_back(ig_account_id)
             self._ready.set()

@@ -31,6 +31,16 @@ async def take_now(queue: TurnQueue) -> Hint | None:
     return None
 
 
+def held_hints(queue: TurnQueue) -> int:
+    """Count the hints that the queue keeps, whether they may still be taken or not."""
+    ranks = (queue._live, queue._later)
+    lines = [
+        line for rank in ranks for turns in (rank._in_turn, rank._aside) for line in turns.values()
+    ]
+    assert all(lines), "an account without hints is kept"
+    return sum(map(len, lines))
+
+
 async def take_all(queue: TurnQueue) -> list[str]:
     """Take the users that can be taken, each done at once."""
     users = []
@@ -95,7 +105,7 @@ async def test_beyond_the_capacity_new_users_are_turned_away_but_promotions_are_
 
 
 async def test_hints_of_a_paused_account_are_not_taken_in() -> None:
-    queue = TurnQueue(10, is_paused={"A"}.__contains__)
+    queue = TurnQueue(10, is_blocked={"A"}.__contains__)
     assert not queue.offer("A", "1", is_live=True)
     assert queue.offer("B", "2", is_live=True)
     assert await take_all(queue) == ["2"]
@@ -163,6 +173,16 @@ async def test_closing_leaves_what_waits_to_the_sweeper() -> None:
     queue.close()
     with pytest.raises(QueueClosed):
         await queue.take()
+
+
+async def test_superseded_hints_are_not_kept() -> None:
+    queue = TurnQueue(10)
+    for _ in range(50_000):
+        queue.offer("A", "1", is_live=False)
+        queue.offer("A", "1", is_live=True)
+        queue.forget("1")
+    queue.offer("A", "2", is_live=True)
+    assert (queue.depth, held_hints(queue)) == (1, 1)
 
 
 def test_a_held_account_is_passed_over_and_comes_back_by_itself() -> None:
@@ -336,7 +356,7 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.queue.depth == len(self.waiting)
+        assert self.queue.depth == len(self.waiting) == held_hints(self.queue)
         assert self.queue.in_flight == len(self.in_flight)
         assert self.queue.is_full == (len(self.waiting) >= CAPACITY)
 
