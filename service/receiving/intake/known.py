@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 CAPACITY = 100_000
 _STORED_WITHIN_S = 3600.0
+_MOST_CHANGES = 10_000  # that a write may miss before nothing it wrote is remembered
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -77,6 +79,33 @@ def _chain(head: _Entry | None) -> Iterator[_Entry]:
         head = head.next
 
 
+class _Revisions:
+    """Which users have changed since a mark, as far back as the last 10,000 changes."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._complete_since = 0
+        self._by_user: OrderedDict[str, int] = OrderedDict()
+
+    def mark(self) -> int:
+        return self._now
+
+    def note(self, ig_user_id: str) -> None:
+        self._now += 1
+        self._by_user[ig_user_id] = self._now
+        self._by_user.move_to_end(ig_user_id)
+        if len(self._by_user) > _MOST_CHANGES:
+            _, self._complete_since = self._by_user.popitem(last=False)
+
+    def note_all(self) -> None:
+        self._now += 1
+        self._complete_since = self._now
+        self._by_user.clear()
+
+    def may_have_changed(self, ig_user_id: str, mark: int) -> bool:
+        return mark < self._complete_since or mark < self._by_user.get(ig_user_id, 0)
+
+
 class Known:
     """The participants lately seen of whom it is known that they are committed.
 
@@ -85,7 +114,7 @@ class Known:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._by_user = _Recent(capacity)
-        self._evictions = 0
+        self._revisions = _Revisions()
         self.is_trusted = False
 
     def __len__(self) -> int:
@@ -108,12 +137,16 @@ class Known:
         return self._find(contact) is not None
 
     def mark(self) -> int:
-        """Take a mark before writing: what is evicted after it is not remembered."""
-        return self._evictions
+        """Take a mark before writing: users who change after it are not remembered."""
+        return self._revisions.mark()
 
     def remember(self, written: Journalled, mark: int) -> None:
-        """Remember what was committed since the mark was taken."""
-        if mark != self._evictions:
+        """Remember what was committed since the mark was taken.
+
+        A user who has changed since (erased, fetched, renewed by hand) is left alone: the
+        statement may have read the state before, the notice may have come first.
+        """
+        if self._revisions.may_have_changed(written.ig_user_id, mark):
             return
         entry = self._stored(written.ig_user_id, written.ig_account_id)
         if entry is None:
@@ -126,21 +159,23 @@ class Known:
 
     def update(self, ig_user_id: str, fresh_until: datetime | None) -> None:
         """Note that a user's identity has changed."""
+        self._revisions.note(ig_user_id)
         for entry in _chain(self._by_user.get(ig_user_id)):
             entry.fresh_until_s, entry.is_scheduled = _unix(fresh_until), False
 
     def evict(self, ig_user_id: str) -> None:
         """Forget a user, also what is being written."""
-        self._evictions += 1
+        self._revisions.note(ig_user_id)
         self._by_user.pop(ig_user_id)
 
     def clear(self) -> None:
         """Forget everyone."""
-        self._evictions += 1
+        self._revisions.note_all()
         self._by_user.clear()
 
     def forget_freshness(self) -> None:
         """Note that any identity may have changed."""
+        self._revisions.note_all()
         for entry in self._by_user.entries():
             entry.fresh_until_s, entry.is_scheduled = None, False
 

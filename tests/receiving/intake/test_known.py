@@ -111,6 +111,45 @@ def test_what_is_erased_while_it_is_written_is_not_remembered(
     assert not known.is_durable(contact())
 
 
+CHANGES: list[Callable[[Known], None]] = [
+    lambda known: known.update(USER, None),
+    lambda known: known.update(USER, NOW + HOUR),
+    Known.forget_freshness,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_identity_that_changes_while_its_user_is_written_is_not_remembered_as_it_was(
+    change: Callable[[Known], None],
+) -> None:
+    known = remembering()
+    mark = known.mark()
+    change(known)
+    known.remember(journalled(fresh_until=NOW + 2 * HOUR), mark)
+    assert not known.needs_nothing(contact(), NOW)
+
+
+def test_a_change_of_one_user_leaves_what_is_written_of_others() -> None:
+    known = remembering()
+    mark = known.mark()
+    known.update("5550000000000002", None)
+    known.evict("5550000000000003")
+    known.remember(journalled(), mark)
+    assert known.needs_nothing(contact(), NOW)
+
+
+def test_a_write_that_missed_more_changes_than_are_kept_is_not_remembered() -> None:
+    known = remembering()
+    mark = known.mark()
+    known.update(USER, None)
+    for number in range(10_000):
+        known.update(f"{number}", NOW)
+    known.remember(journalled(), mark)
+    assert not known.is_durable(contact())
+    known.remember(journalled(), known.mark())
+    assert known.is_durable(contact())
+
+
 def test_a_changed_identity_ends_the_schedule_and_sets_its_freshness() -> None:
     known = remembering(
         journalled(fresh_until=None, is_scheduled=True),
