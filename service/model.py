@@ -22,6 +22,7 @@ Login = Literal["facebook", "instagram"]
 
 APP_SCOPE = "app"
 EARLIEST_PICTURE_EXPIRY = timedelta(hours=1)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime.max.replace(tzinfo=UTC)
 RETRY_WAITS = (
     timedelta(minutes=1),
@@ -164,6 +165,16 @@ def event_time(value: object, received_at: datetime) -> datetime:
     except (ValueError, OverflowError, OSError):
         return received_at
     return min(said_at, received_at)
+
+
+def bound_time(moment: datetime, now: datetime) -> datetime:
+    """Bring a time between 1970 and now; raises ValueError where it names no time zone.
+
+    Neither what is stored nor what is computed from it can then leave Python's calendar.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a time has no time zone")
+    return min(max(moment, EARLIEST), now)
 
 
 def is_blank(text: str | None) -> bool:

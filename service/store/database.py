@@ -137,6 +137,8 @@ class Database:
                 yield
         except _REFUSED_VALUES as error:
             raise UnstorableError(_describe(error)) from error
+        except OverflowError as error:  # a time beyond Python's calendar, in an argument or a row
+            raise UnstorableError("a time is out of range") from error
         except _FAILED as error:
             if isinstance(error, ValueError):
                 raise UnstorableError(_describe(error)) from error

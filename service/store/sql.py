@@ -10,13 +10,16 @@ from __future__ import annotations
 # Pure rules, the SQL twins of service.model.is_fresh and service.model.next_fetch.
 # `c` is a row of instagram_user_cache or all nulls.
 
+# A time written by hand may lie at the end of PostgreSQL's calendar, where an interval can't be
+# added to it any more.
+_LATEST = "timestamptz '9980-01-01 00:00+00'"
 _FRESH = (
-    "(c.last_fetched_at IS NOT NULL"
-    " AND COALESCE(c.expires_at, c.last_fetched_at + {ttl}::interval) > now())"
+    "(c.last_fetched_at IS NOT NULL AND"
+    " COALESCE(c.expires_at, LEAST(c.last_fetched_at, " + _LATEST + ") + {ttl}::interval) > now())"
 )
 _CONSENT_MISSING = "(c.fail_count > 0 AND c.last_error->>'reason' = 'consent_required')"
 _RETRY_AT = (
-    "COALESCE(c.last_failed_at + ({waits}::interval[])"
+    "COALESCE(LEAST(c.last_failed_at, " + _LATEST + ") + ({waits}::interval[])"
     "[LEAST(c.fail_count, cardinality({waits}::interval[]))], now())"
 )
 _NEXT_FETCH = (
@@ -61,7 +64,7 @@ WITH incoming AS (
         (i.wrote AND {_CONSENT_MISSING} AND NOT {_FRESH.format(ttl="$6")}) IS TRUE AS forced,
         COALESCE(c.fail_count, 0) AS fail_count,
         CASE WHEN {_FRESH.format(ttl="$6")}
-            THEN {_finite("COALESCE(c.expires_at, c.last_fetched_at + $6::interval)")}
+            THEN {_finite(f"COALESCE(c.expires_at, LEAST(c.last_fetched_at, {_LATEST}) + $6)")}
             END AS fresh_until
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
         AS i (ig_account_id, ig_user_id, first_at, last_at, wrote)
@@ -72,8 +75,9 @@ WITH incoming AS (
     SELECT ig_account_id, ig_user_id, LEAST(first_at, now()), LEAST(last_at, now()), due_at, forced
     FROM incoming ORDER BY ig_user_id, ig_account_id
     ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
-        first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
-        last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
+        first_message_at = LEAST(
+            GREATEST(p.first_message_at, timestamptz 'epoch'), EXCLUDED.first_message_at),
+        last_message_at = LEAST(GREATEST(p.last_message_at, EXCLUDED.last_message_at), now()),
         forced = p.forced OR (EXCLUDED.forced AND NOT {_LEASED}),
         due_at = CASE WHEN EXCLUDED.forced AND NOT {_LEASED}
             THEN LEAST(p.due_at, EXCLUDED.due_at) ELSE COALESCE(p.due_at, EXCLUDED.due_at) END
@@ -251,9 +255,10 @@ SELECT count(*) > 0 FROM (
 ) AS held
 """
 PAUSE_ROW = "SELECT reason FROM instagram_pauses WHERE scope = $1"
-PRIOR_FAILURE = (
-    "SELECT fail_count, last_failed_at, last_error FROM instagram_user_cache WHERE ig_user_id = $1"
-)
+PRIOR_FAILURE = f"""
+SELECT fail_count, {_finite("last_failed_at")} AS last_failed_at, last_error
+FROM instagram_user_cache WHERE ig_user_id = $1
+"""
 ADD_TO_STREAK = """
 INSERT INTO instagram_streaks AS s
     (scope, ig_user_id, error, prior_fail_count, prior_last_failed_at, prior_last_error)
@@ -572,9 +577,9 @@ ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
     due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced
 """
 _CONNECTION = f"""
-SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.token_status, k.created_at,
-    k.updated_at, x.reason AS pause_reason,
-    {_PAUSED_UNTIL} AS paused_until
+SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.token_status,
+    {_finite("k.created_at")} AS created_at, {_finite("k.updated_at")} AS updated_at,
+    x.reason AS pause_reason, {_PAUSED_UNTIL} AS paused_until
 FROM instagram_connections k
 LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
 """
@@ -627,7 +632,8 @@ END_RUN_OUT_PAUSES = "DELETE FROM instagram_pauses WHERE until <= now() AND scop
 # $1: the location, null for all; what needs looking at comes first.
 CHECKED_CONNECTIONS = f"""
 SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.access_token, k.token_status,
-    k.updated_at, x.reason AS pause_reason, GREATEST(x.until, x.probing_until) AS paused_until,
+    {_finite("k.updated_at")} AS updated_at, x.reason AS pause_reason,
+    {_PAUSED_UNTIL} AS paused_until,
     count(*) OVER () AS total
 FROM instagram_connections k
 LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
@@ -636,7 +642,7 @@ ORDER BY (k.token_status = 'invalid' OR x.reason IS NOT NULL) DESC, k.location_i
 LIMIT $2
 """
 CHECKED_PAUSES = f"""
-SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until
+SELECT x.scope, x.reason, {_PAUSED_UNTIL} AS until
 FROM instagram_pauses x
 WHERE {_PAUSED} AND (x.scope = 'app' OR (x.reason = 'no_connection' AND $1::text IS NULL))
 ORDER BY x.scope <> 'app', x.scope LIMIT $2
@@ -666,7 +672,7 @@ WITH accounts AS (
     ORDER BY p.ig_user_id, p.is_late DESC
 )
 SELECT is_fetched, is_fresh, fail_count, reason, is_stopped, is_recent, is_late,
-    count(*) AS users, max(last_failed_at) AS last_failed_at,
+    count(*) AS users, {_finite("max(last_failed_at)")} AS last_failed_at,
     (array_agg(last_error ORDER BY last_failed_at DESC NULLS LAST))[1] AS last_error
 FROM users GROUP BY 1, 2, 3, 4, 5, 6, 7 LIMIT 10000
 """

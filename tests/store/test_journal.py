@@ -2,6 +2,8 @@ import asyncio
 import random
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from service.model import Contact, Rules
 from service.store.database import Database
 from service.store.journal import Journal
@@ -250,3 +252,23 @@ async def test_replicas_that_journal_the_same_rows_do_not_deadlock(
     await asyncio.gather(*(deliver(database, seed) for seed in range(4) for database in replicas))
     assert await tables.value("SELECT count(*) FROM instagram_participants") == 120
     assert await tables.deadlocks() == 0
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "20000-01-01", "4713-01-02 BC"])
+async def test_times_written_by_hand_beyond_any_calendar_are_read_and_put_right(
+    journal: Journal, tables: Tables, moment: str
+) -> None:
+    now = datetime.now(UTC)
+    await tables.participate(USER)
+    await tables.execute(
+        f"UPDATE instagram_participants SET first_message_at = '{moment}',"  # noqa: S608 - of this file
+        f" last_message_at = '{moment}', due_at = '{moment}'"
+    )
+    one, other = (Contact(ACCOUNT, user, now, now, wrote=True) for user in (USER, OTHER_USER))
+    written = await journal.write([one, other])
+    assert [w.ig_user_id for w in written] == [USER, OTHER_USER]
+    assert all(now - HOUR < w.last_message_at < now + HOUR for w in written)
+    assert await tables.value(
+        "SELECT bool_and(first_message_at >= timestamptz 'epoch'"
+        " AND last_message_at BETWEEN first_message_at AND now()) FROM instagram_participants"
+    )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import structlog
+
+from service.errors import UnstorableError
 from service.logs import TAG, SparingLog
 
 if TYPE_CHECKING:
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.receiving.intake.known import Known
     from service.store.journal import Journal
+
+log = structlog.get_logger()
 
 
 class Arrivals:
@@ -42,8 +48,29 @@ class Arrivals:
         """Tell whether this replica remembers that all of them are committed."""
         return all(self._known.is_durable(contact) for contact in contacts)
 
-    async def journal(self, contacts: Sequence[Contact]) -> None:
-        """Commit contacts; raises UnavailableError or UnstorableError."""
+    async def journal(self, contacts: Sequence[Contact]) -> list[Contact]:
+        """Commit contacts; raises UnavailableError.
+
+        Returns those that PostgreSQL refuses: they are dropped aloud, since a repetition could
+        not help, and cost the others nothing.
+        """
+        try:
+            await self._commit(contacts)
+        except UnstorableError as error:
+            if len(contacts) > 1:
+                apart = await asyncio.gather(*(self.journal([contact]) for contact in contacts))
+                return [contact for refused in apart for contact in refused]
+            for contact in contacts:
+                log.error(
+                    f"{TAG} dropped: the participant can't be stored",
+                    ig_user_id=contact.ig_user_id,
+                    ig_account_id=contact.ig_account_id,
+                    error=str(error),
+                )
+            return list(contacts)
+        return []
+
+    async def _commit(self, contacts: Sequence[Contact]) -> None:
         mark = self._known.mark()
         written = await self._journal.write(contacts)
         self._metrics.journalled.inc(len(written))

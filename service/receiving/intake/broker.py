@@ -10,6 +10,7 @@ Source: NATS documentation, "JetStream: streams, consumers, acknowledgement mode
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ _CONNECTED_WITHIN_S = 2.0
 _CLOSED_WITHIN_S = 1.0
 _CALL_S = 5.0
 _PING_EVERY_S = 1
+_MOST_BYTES = 1024 * 1024
+_HEADER_BYTES = 256  # of a publication: which stream it is meant for
 _MOST_UNSENT_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger()
@@ -49,6 +52,13 @@ class Broker:
     def __init__(self, url: str) -> None:
         self._addresses, self._credentials = _read_url(url)
         self._client: Client | None = None
+        self._longest_message = math.inf
+
+    @property
+    def most_bytes(self) -> int:
+        """How long a payload may be: the server's limit and the stream's, less the headers."""
+        server = math.inf if self._client is None else self._client.max_payload
+        return int(min(server, self._longest_message, _MOST_BYTES)) - _HEADER_BYTES
 
     @property
     def is_connected(self) -> bool:
@@ -64,10 +74,12 @@ class Broker:
             await self.close()
             self._client = await self._connect()
         try:
-            await prepare(self._connected().jetstream(timeout=_CALL_S))
+            config = await prepare(self._connected().jetstream(timeout=_CALL_S))
         except BROKER_FAILURES as error:
             await self.close()
             raise UnavailableError(f"JetStream is not ready: {_describe(error)}") from error
+        limit = config.max_msg_size
+        self._longest_message = limit if limit is not None and limit > 0 else math.inf
 
     async def publish(self, payload: bytes) -> None:
         """Return once the stream holds the payload; raises UnavailableError within 3 seconds."""

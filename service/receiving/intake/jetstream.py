@@ -15,20 +15,20 @@ import msgspec
 import nats.errors
 import structlog
 
-from service.errors import UnavailableError, UnstorableError
-from service.model import Contact
+from service.errors import UnavailableError
 from service.receiving.intake.broker import BROKER_FAILURES, Broker
+from service.receiving.intake.messages import MOST_CONTACTS, Unpacked, pack, unpack
 from service.receiving.intake.stream import ACK_WAIT_S, BrokerMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
+    from service.model import Contact
     from service.receiving.intake.arrivals import Arrivals
 
-MOST_CONTACTS = 1000  # in one message and in one statement
 SETTLED_WITHIN_S = ACK_WAIT_S + 2
 _BATCH = 200
 _FETCH_S = 1.0
@@ -40,10 +40,16 @@ log = structlog.get_logger()
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A message that this replica has to journal, and what it says."""
+    """A message that this replica has to journal, and what it says; not whole: with faults."""
 
     message: Msg
     contacts: list[Contact]
+    is_whole: bool
+
+    async def end(self, refused: Collection[tuple[str, str]] = ()) -> None:
+        """Take it off the stream: acknowledged, or terminated where some of it was dropped."""
+        is_stored = self.is_whole and not any(c.key in refused for c in self.contacts)
+        await (self.message.ack() if is_stored else self.message.term())
 
 
 class JetStreamIntake:
@@ -58,8 +64,8 @@ class JetStreamIntake:
     async def accept(self, contacts: Sequence[Contact]) -> None:
         """Return once the broker holds every contact; raises UnavailableError within 3 seconds."""
         unknown = self._arrivals.sift(contacts)
-        parts = [unknown[n : n + MOST_CONTACTS] for n in range(0, len(unknown), MOST_CONTACTS)]
-        await asyncio.gather(*(self._broker.publish(msgspec.json.encode(part)) for part in parts))
+        messages = pack(unknown, self._broker.most_bytes)
+        await asyncio.gather(*(self._broker.publish(message) for message in messages))
 
     async def settle(self) -> bool:
         """Return once all that the broker has accepted is in the tables; raises UnavailableError.
@@ -103,10 +109,12 @@ class JetStreamIntake:
         """Commit messages and acknowledge them; what can't be read is ended aloud."""
         self._touched_at, held = time.monotonic(), []
         for message in messages:
-            if (contacts := _contacts(message)) is None:
-                await message.term()
+            read = _read(message)
+            one = _Held(message, read.contacts, is_whole=not read.faults)
+            if one.contacts or one.is_whole:
+                held.append(one)
             else:
-                held.append(_Held(message, contacts))
+                await one.end()
         try:
             while held:
                 await self._commit(_first_statement(held), held)
@@ -119,46 +127,55 @@ class JetStreamIntake:
         """Journal some of what is held, for as long as it takes, and let go of it."""
         contacts = [contact for one in statement for contact in one.contacts]
         try:
-            await self._store(contacts, held)
-        except UnstorableError:
-            for one in statement:
-                await self._commit_singly(one, held)
+            refused = await self._store(contacts, held)
+        except (UnavailableError, *BROKER_FAILURES):
+            raise
+        except Exception:  # noqa: BLE001 - it is told once it is known whose it is
+            await self._commit_singly(statement, held)
         else:
             for one in statement:
-                await one.message.ack()
+                await one.end(refused)
         del held[: len(statement)]
         if time.monotonic() - self._touched_at > _TOUCH_EVERY_S:
             await self._touch(held)
 
-    async def _commit_singly(self, one: _Held, held: list[_Held]) -> None:
-        """Journal a message's contacts one by one; what can't be stored is dropped aloud."""
-        end = one.message.ack
-        for contact in one.contacts:
-            try:
-                await self._store([contact], held)
-            except UnstorableError as error:
-                log.error("dropped: can't be stored", error=str(error))
-                end = one.message.term
-        await end()
+    async def _commit_singly(self, statement: list[_Held], held: list[_Held]) -> None:
+        """Journal messages one by one after an error that nobody foresaw; end those that have it.
 
-    async def _store(self, contacts: Sequence[Contact], held: Sequence[_Held]) -> None:
+        Such a message would come back after the ack wait, to this replica or another, for ever.
+        """
+        for one in statement:
+            try:
+                refused = await self._store(one.contacts, held)
+            except (UnavailableError, *BROKER_FAILURES):
+                raise
+            except Exception:
+                log.exception("dropped: a message that can't be handled", users=len(one.contacts))
+                await one.message.term()
+            else:
+                await one.end(refused)
+
+    async def _store(
+        self, contacts: Sequence[Contact], held: Sequence[_Held]
+    ) -> set[tuple[str, str]]:
         """Journal, again and again while PostgreSQL is away; the broker is told to wait.
 
-        What was held for so long that another replica may have it already is not journalled: its
-        user may have been erased meanwhile.
+        Returns the participants that PostgreSQL refuses. What was held for so long that another
+        replica may have it already is not journalled: its user may have been erased meanwhile.
         """
         while contacts:
             if time.monotonic() - self._touched_at > ACK_WAIT_S / 2:
                 raise UnavailableError("messages were held for too long")
             try:
-                await self._arrivals.journal(contacts)
+                refused = await self._arrivals.journal(contacts)
             except UnavailableError as error:
                 self._tell(str(error))
             else:
                 self._tell(None)
-                return
+                return {contact.key for contact in refused}
             await self._touch(held)
             await asyncio.sleep(_BACK_OFF_S)
+        return set()
 
     async def _touch(self, held: Sequence[_Held]) -> None:
         """Begin the ack wait of what is held anew."""
@@ -207,12 +224,15 @@ def _first_statement(held: Sequence[_Held]) -> list[_Held]:
     return list(held[:count])
 
 
-def _contacts(message: Msg) -> list[Contact] | None:
+def _read(message: Msg) -> Unpacked:
+    """Read a message; what can't be read of it is dropped aloud."""
     try:
-        return msgspec.json.decode(message.data, type=list[Contact])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        log.error("dropped: not a message of ours", error=type(error).__name__)
-        return None
+        read = unpack(message.data)
+    except ValueError as error:
+        read = Unpacked([], [f"not a list of contacts ({type(error).__name__})"])
+    for fault in read.faults:
+        log.error("dropped: not a contact of ours", error=fault)
+    return read
 
 
 def _insist_on_cancellation() -> None:

@@ -24,6 +24,7 @@ _MOST_REPLICAS = 3
 _MOST_UNACKED = 5000
 _TOO_FEW_NODES = {10005, 10074}  # no suitable peers; not a cluster
 _TAKEN = {10058}  # another replica made it first, with as many nodes as it saw
+_LEAST_MESSAGE_BYTES = 1024
 _NO_LIMIT = (None, 0, -1)
 
 _STREAM = api.StreamConfig(
@@ -66,22 +67,31 @@ class BrokerMismatchError(ServiceError):
     """A stream or consumer of our name exists and is not what the intake needs."""
 
 
-async def prepare(jetstream: JetStreamContext) -> None:
-    """Make what is missing; raises BrokerMismatchError, or what nats-py raises."""
-    await _prepare_stream(jetstream)
+async def prepare(jetstream: JetStreamContext) -> api.StreamConfig:
+    """Make what is missing and give the stream's settings.
+
+    Raises BrokerMismatchError, or what nats-py raises.
+    """
+    config = await _prepare_stream(jetstream)
     await _prepare_consumer(jetstream)
+    return config
 
 
-async def _prepare_stream(jetstream: JetStreamContext) -> None:
+async def _prepare_stream(jetstream: JetStreamContext) -> api.StreamConfig:
     try:
         found = (await jetstream.stream_info(STREAM)).config
     except NotFoundError:
-        await _add_stream(jetstream)
-    else:
-        _compare(f"stream {STREAM}", found, _STREAM_PROMISES)
+        return await _add_stream(jetstream)
+    _compare(f"stream {STREAM}", found, _STREAM_PROMISES)
+    if found.max_msg_size is not None and 0 < found.max_msg_size < _LEAST_MESSAGE_BYTES:
+        raise BrokerMismatchError(
+            f"The stream {STREAM} takes messages of {found.max_msg_size} bytes at most:"
+            f" it has to take {_LEAST_MESSAGE_BYTES}. Change it, then restart."
+        )
+    return found
 
 
-async def _add_stream(jetstream: JetStreamContext) -> None:
+async def _add_stream(jetstream: JetStreamContext) -> api.StreamConfig:
     """Create the stream with as many replicas as the cluster has, up to three."""
     for replicas in range(_MOST_REPLICAS, 0, -1):
         try:
@@ -94,8 +104,8 @@ async def _add_stream(jetstream: JetStreamContext) -> None:
             log.warning("fewer replicas", replicas=replicas - 1, error=error.description)
         else:
             log.info("stream created", stream=STREAM, replicas=replicas)
-            return None
-    return None
+            return _STREAM
+    return _STREAM
 
 
 async def _prepare_consumer(jetstream: JetStreamContext) -> None:

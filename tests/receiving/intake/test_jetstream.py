@@ -1,8 +1,10 @@
 """The intake through a broker, against a real one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from signal import SIGTERM
 
 import asyncpg
@@ -143,7 +145,7 @@ async def test_a_message_that_cant_be_read_is_ended_aloud(
         await intake.accept([one])
         await intake.settle()
     assert await stored_users(db) == {one.ig_user_id}
-    assert [line for line in logs if "dropped: not a message of ours" in line["event"]]
+    assert [line for line in logs if "dropped: not a contact of ours" in line["event"]]
 
 
 async def test_a_contact_that_cant_be_stored_costs_itself_alone(
@@ -158,7 +160,77 @@ async def test_a_contact_that_cant_be_stored_costs_itself_alone(
         await intake.accept([good[2]])
         await intake.settle()
     assert await stored_users(db) == {c.ig_user_id for c in good}
-    assert len([line for line in logs if "dropped: can't be stored" in line["event"]]) == 2
+    assert len([line for line in logs if "dropped: not a contact of ours" in line["event"]]) == 2
+
+
+ODD_TIMES = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"]
+
+
+@pytest.mark.parametrize("time", [*ODD_TIMES, "20000-01-01T00:00:00Z", "2026-11-22T10:00:00"])
+async def test_a_message_with_a_time_out_of_bounds_ends_nothing(
+    intake: Intake, broker: Node, db: asyncpg.Connection, time: str
+) -> None:
+    odd, one = contact(), contact()
+    body = msgspec.json.encode([odd]).replace(
+        msgspec.json.encode(odd.last_at), msgspec.json.encode(time)
+    )
+    async with broker.client() as client:
+        await client.jetstream().publish(SUBJECT, body)
+    await intake.accept([one])
+    await intake.settle()
+    kept = {odd.ig_user_id} if time in ODD_TIMES else set()
+    assert await stored_users(db) == {one.ig_user_id} | kept
+    assert await db.fetchval(
+        "SELECT bool_and(last_message_at BETWEEN timestamptz 'epoch' AND now())"
+        " FROM instagram_participants"
+    )
+
+
+async def test_a_message_that_nobody_foresaw_is_ended_and_costs_no_other(
+    intake: Intake, arrivals: Arrivals, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = contact(), contact()
+    journal = arrivals.journal
+
+    async def stumble(contacts: Sequence[Contact]) -> list[Contact]:
+        if bad in contacts:
+            raise ZeroDivisionError
+        return await journal(contacts)
+
+    monkeypatch.setattr(arrivals, "journal", stumble)
+    with structlog.testing.capture_logs() as logs:
+        await asyncio.gather(intake.accept([bad]), intake.accept([good]))
+        await intake.settle()
+    assert await stored_users(db) == {good.ig_user_id}
+    (said,) = [line for line in logs if "can't be handled" in line["event"]]
+    assert said["exc_info"]
+
+
+async def test_a_delivery_is_split_by_what_the_broker_takes_in_one_message(
+    tmp_path: Path, arrivals: Arrivals, db: asyncpg.Connection
+) -> None:
+    config = tmp_path / "nats.conf"
+    config.write_text("max_payload: 64KB\n")
+    node, contacts = Node(tmp_path, "-c", str(config)), [contact() for _ in range(1000)]
+    try:
+        await node.start()
+        async with running(node.url, arrivals) as intake:
+            await intake.accept(contacts)
+            await until_stored(db, *(c.ig_user_id for c in contacts))
+    finally:
+        await node.stop()
+
+
+async def test_a_delivery_is_split_by_what_the_stream_takes_in_one_message(
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
+) -> None:
+    config = dataclasses.replace(stream._STREAM, max_msg_size=2000)
+    async with broker.client() as client:
+        await client.jetstream().add_stream(config)
+    contacts = [contact() for _ in range(50)]
+    async with running(broker.url, arrivals) as intake:
+        await intake.accept(contacts)
+        await until_stored(db, *(c.ig_user_id for c in contacts))
 
 
 async def test_a_message_that_was_not_acknowledged_is_delivered_again(
