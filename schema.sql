@@ -1,36 +1,79 @@
--- The whole truth for a new database, and the upgrade of an older one: it may be applied again at
--- any time. `python -m service migrate` applies it in one transaction under an advisory lock and
--- then encrypts tokens that are still plain.
+-- The whole schema of a new database. `python -m service migrate` applies it to a database that has
+-- none of these tables; a database that has some of them is brought up by the numbered files in
+-- service/store/migrations. Every change here needs such a file, and a line in the list below.
 
--- 1. What is known of each user -------------------------------------------------------------------
+-- 1. Which migrations this file contains ----------------------------------------------------------
 
+CREATE TABLE IF NOT EXISTS instagram_migrations (
+    name       text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO instagram_migrations (name)
+SELECT contained.name
+FROM (VALUES
+    ('0001_adopt'),
+    ('0002_sources_pictures_tokens'),
+    ('0003_rules'),
+    ('0004_indexes'),
+    ('0005_forwards')
+) AS contained (name)
+WHERE to_regclass('instagram_user_cache') IS NULL
+    AND to_regclass('instagram_connections') IS NULL
+    AND to_regclass('instagram_participants') IS NULL
+ON CONFLICT (name) DO NOTHING;
+
+-- 2. What is known of each user -------------------------------------------------------------------
+
+-- source: where the current names come from; null while there are none.
 CREATE TABLE IF NOT EXISTS instagram_user_cache (
     ig_user_id      text PRIMARY KEY,
     username        text,
     name            text,
     profile_pic_url text,
     last_fetched_at timestamptz,
-    fail_count      integer NOT NULL DEFAULT 0 CHECK (fail_count >= 0),
+    fail_count      integer NOT NULL DEFAULT 0,
     last_failed_at  timestamptz,
     raw             jsonb,
     expires_at      timestamptz,
-    last_error      jsonb
+    last_error      jsonb,
+    source          text,
+    CONSTRAINT instagram_user_cache_fail_count_check CHECK (fail_count >= 0),
+    CONSTRAINT instagram_user_cache_source_check CHECK (source IN ('profile', 'conversation'))
 );
 
--- 2. The accounts that we may call for ------------------------------------------------------------
+-- The bytes of the last good picture; `sha256` in lower-case hex.
+CREATE TABLE IF NOT EXISTS instagram_pictures (
+    ig_user_id   text PRIMARY KEY,
+    sha256       text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$'),
+    content_type text NOT NULL
+        CHECK (content_type IN ('image/jpeg', 'image/png', 'image/webp', 'image/gif')),
+    bytes        bytea NOT NULL CHECK (octet_length(bytes) BETWEEN 1 AND 1048576),
+    copied_at    timestamptz NOT NULL DEFAULT now()
+);
+ALTER TABLE instagram_pictures ALTER COLUMN bytes SET STORAGE EXTERNAL;  -- compressed already
 
+-- 3. The accounts that we may call for ------------------------------------------------------------
+
+-- Another application may share this table. So the values of `login` and `token_status` are not
+-- checked here: an unknown login reads as facebook, and a token is dead only where it says invalid.
 CREATE TABLE IF NOT EXISTS instagram_connections (
-    ig_account_id text PRIMARY KEY,
-    alias_ids     text[] NOT NULL DEFAULT '{}',
-    location_id   text NOT NULL,
-    login         text NOT NULL DEFAULT 'facebook' CHECK (login IN ('facebook', 'instagram')),
-    access_token  text NOT NULL,
-    token_status  text NOT NULL DEFAULT 'active' CHECK (token_status IN ('active', 'invalid')),
-    created_at    timestamptz NOT NULL DEFAULT now(),
-    updated_at    timestamptz NOT NULL DEFAULT now()
+    ig_account_id          text PRIMARY KEY,
+    alias_ids              text[] NOT NULL DEFAULT '{}',
+    location_id            text NOT NULL,
+    login                  text NOT NULL DEFAULT 'facebook',
+    access_token           text NOT NULL,
+    token_status           text NOT NULL DEFAULT 'active',
+    created_at             timestamptz NOT NULL DEFAULT now(),
+    updated_at             timestamptz NOT NULL DEFAULT now(),
+    username               text,
+    token_expires_at       timestamptz,
+    data_access_expires_at timestamptz,
+    token_checked_at       timestamptz,
+    token_scopes           text[]
 );
 
--- 3. Who has written, and when each is due for a fetch --------------------------------------------
+-- 4. Who has written, and when each is due for a fetch --------------------------------------------
 
 -- due_at: when the user next needs a fetch; null when fresh or stopped. While a worker holds the
 -- row, `lease` names its claim and due_at is when the claim lapses by itself.
@@ -46,7 +89,7 @@ CREATE TABLE IF NOT EXISTS instagram_participants (
     PRIMARY KEY (ig_account_id, ig_user_id)
 );
 
--- 4. What holds calls back ------------------------------------------------------------------------
+-- 5. What holds calls back ------------------------------------------------------------------------
 
 -- A pause that has run out stays until a call succeeds: `probing_until` lets one call through at a
 -- time, and `strikes` lengthens the next pause of the same reason.
@@ -82,7 +125,7 @@ CREATE TABLE IF NOT EXISTS instagram_streaks (
     PRIMARY KEY (scope, ig_user_id)
 );
 
--- 4a. Deliveries to forward ---------------------------------------------------------------------
+-- 6. Deliveries to forward ------------------------------------------------------------------------
 
 -- Deliveries that wait to be posted to the forward addresses, a row for each address. Empty unless
 -- FORWARD_URLS is set. The body is encrypted. A row is deleted when its address answers 2xx.
@@ -113,130 +156,74 @@ CREATE INDEX IF NOT EXISTS instagram_forwards_set_aside
 CREATE INDEX IF NOT EXISTS instagram_forwards_user
     ON instagram_forwards (only_user_id) WHERE only_user_id IS NOT NULL;
 
--- 5. Databases from before this file --------------------------------------------------------------
+-- 7. Indexes --------------------------------------------------------------------------------------
 
--- Their columns are kept, what is missing is added, types and nulls become what the service
--- expects. Every step looks first, so that a database that is up to date is not locked.
-DO $upgrade$
-DECLARE
-    wanted record;
-    has record;
-BEGIN
-    FOR wanted IN
-        -- for_null: what a null becomes; itself null where nulls are allowed
-        SELECT * FROM (VALUES
-            ('instagram_user_cache', 'ig_user_id', 'text', NULL, ''),
-            ('instagram_user_cache', 'username', 'text', NULL, NULL),
-            ('instagram_user_cache', 'name', 'text', NULL, NULL),
-            ('instagram_user_cache', 'profile_pic_url', 'text', NULL, NULL),
-            ('instagram_user_cache', 'last_fetched_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'fail_count', 'integer', '0', '0'),
-            ('instagram_user_cache', 'last_failed_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'raw', 'jsonb', NULL, NULL),
-            ('instagram_user_cache', 'expires_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'last_error', 'jsonb', NULL, NULL),
-            ('instagram_connections', 'ig_account_id', 'text', NULL, ''),
-            ('instagram_connections', 'alias_ids', 'text[]', '''{}''', '{}'),
-            ('instagram_connections', 'location_id', 'text', NULL, ''),
-            ('instagram_connections', 'login', 'text', '''facebook''', 'facebook'),
-            ('instagram_connections', 'access_token', 'text', NULL, ''),
-            ('instagram_connections', 'token_status', 'text', '''active''', 'active'),
-            ('instagram_connections', 'created_at', 'timestamp with time zone', 'now()', 'now'),
-            ('instagram_connections', 'updated_at', 'timestamp with time zone', 'now()', 'now'),
-            ('instagram_participants', 'due_at', 'timestamp with time zone', 'now()', NULL),
-            ('instagram_participants', 'lease', 'bigint', NULL, NULL),
-            ('instagram_participants', 'forced', 'boolean', 'false', 'false'),
-            ('instagram_pauses', 'strikes', 'integer', '1', '1'),
-            ('instagram_pauses', 'probing_until', 'timestamp with time zone', NULL, NULL),
-            ('instagram_pauses', 'created_at', 'timestamp with time zone', 'now()', 'now')
-        ) AS w (in_table, column_name, type, default_is, for_null)
-    LOOP
-        SELECT format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null, a.atthasdef AS a_default
-        INTO has
-        FROM pg_attribute a
-        WHERE a.attrelid = to_regclass(wanted.in_table) AND a.attname = wanted.column_name
-            AND NOT a.attisdropped;
-        IF NOT FOUND THEN
-            EXECUTE format('ALTER TABLE %I ADD COLUMN %I %s %s', wanted.in_table,
-                wanted.column_name, wanted.type, 'DEFAULT ' || wanted.default_is);
-            SELECT wanted.type AS type, false AS not_null, wanted.default_is IS NOT NULL AS a_default
-            INTO has;
-        END IF;
-        IF has.type <> wanted.type AND wanted.type = 'jsonb' THEN
-            -- what jsonb can't hold (\u0000, half a surrogate pair) is kept as a string of its text
-            EXECUTE $create$
-                CREATE OR REPLACE FUNCTION pg_temp.instagram_jsonb(stored text) RETURNS jsonb
-                LANGUAGE plpgsql AS $body$ BEGIN
-                    RETURN stored::jsonb;
-                EXCEPTION WHEN data_exception THEN
-                    RETURN to_jsonb(stored);
-                END $body$
-            $create$;
-        END IF;
-        IF has.type <> wanted.type THEN
-            EXECUTE format('ALTER TABLE %1$I ALTER COLUMN %2$I DROP DEFAULT, '
-                'ALTER COLUMN %2$I TYPE %3$s USING %4$s', wanted.in_table, wanted.column_name,
-                wanted.type, CASE
-                    WHEN wanted.type = 'jsonb'
-                    THEN format('pg_temp.instagram_jsonb(%I::text)', wanted.column_name)
-                    WHEN has.type = 'timestamp without time zone'
-                    THEN format('%I AT TIME ZONE ''UTC''', wanted.column_name)
-                    ELSE format('%I::%s', wanted.column_name, wanted.type) END);
-            has.a_default := false;
-        END IF;
-        IF wanted.default_is IS NOT NULL AND NOT has.a_default THEN
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I SET DEFAULT %s', wanted.in_table,
-                wanted.column_name, wanted.default_is);
-        END IF;
-        IF wanted.for_null IS NOT NULL AND NOT has.not_null THEN
-            EXECUTE format('UPDATE %1$I SET %2$I = %3$L WHERE %2$I IS NULL', wanted.in_table,
-                wanted.column_name, wanted.for_null);
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I SET NOT NULL', wanted.in_table,
-                wanted.column_name);
-        ELSIF wanted.for_null IS NULL AND has.not_null THEN
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I DROP NOT NULL', wanted.in_table,
-                wanted.column_name);
-        END IF;
-    END LOOP;
-END
-$upgrade$;
+CREATE INDEX IF NOT EXISTS instagram_connections_location ON instagram_connections (location_id);
+CREATE INDEX IF NOT EXISTS instagram_participants_user ON instagram_participants (ig_user_id);
+CREATE INDEX IF NOT EXISTS instagram_participants_due
+    ON instagram_participants (ig_account_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS instagram_participants_recent
+    ON instagram_participants (ig_account_id, last_message_at DESC);
 
--- 6. Indexes --------------------------------------------------------------------------------------
+-- 8. Rules, the twins of those in service/model.py ------------------------------------------------
 
-DO $indexes$
-DECLARE
-    wanted record;
-BEGIN
-    FOR wanted IN
-        SELECT * FROM (VALUES
-            ('instagram_connections_location', 'instagram_connections (location_id)'),
-            ('instagram_participants_user', 'instagram_participants (ig_user_id)'),
-            ('instagram_participants_due',
-                'instagram_participants (ig_account_id, due_at) WHERE due_at IS NOT NULL'),
-            ('instagram_participants_recent',
-                'instagram_participants (ig_account_id, last_message_at DESC)')
-        ) AS w (index_name, definition)
-        WHERE to_regclass(w.index_name) IS NULL
-    LOOP
-        EXECUTE format('CREATE INDEX %I ON ', wanted.index_name) || wanted.definition;
-    END LOOP;
+-- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
+-- not rows, so that no table depends on them.
 
-    FOR wanted IN
-        SELECT * FROM (VALUES
-            ('instagram_user_cache', 'ig_user_id'), ('instagram_connections', 'ig_account_id')
-        ) AS w (in_table, key)
-        WHERE NOT EXISTS (
-            SELECT FROM pg_index i
-            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-            WHERE i.indrelid = to_regclass(w.in_table) AND i.indisunique AND i.indnkeyatts = 1
-                AND i.indpred IS NULL AND a.attname = w.key)
-    LOOP
-        EXECUTE format('CREATE UNIQUE INDEX ON %I (%I)', wanted.in_table, wanted.key);
-    END LOOP;
-END
-$indexes$;
+CREATE OR REPLACE FUNCTION instagram_is_fresh(
+    last_fetched_at timestamptz, expires_at timestamptz, ttl interval
+) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT last_fetched_at IS NOT NULL AND COALESCE(expires_at, last_fetched_at + ttl) > now()
+$$;
 
--- 7. Notices: every replica hears of what it may hold in memory, changes made by hand included -----
+CREATE OR REPLACE FUNCTION instagram_lacks_consent(fail_count integer, last_error jsonb)
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(fail_count > 0 AND last_error->>'reason' = 'consent_required', false)
+$$;
+
+-- waits: how long a user waits after each failure in a row; the last one repeats.
+CREATE OR REPLACE FUNCTION instagram_retry_at(
+    last_failed_at timestamptz, fail_count integer, waits interval[]
+) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(last_failed_at + waits[LEAST(fail_count, cardinality(waits))], now())
+$$;
+
+-- When a user is to be fetched; null: not at all (fresh, or stopped).
+CREATE OR REPLACE FUNCTION instagram_next_fetch(
+    last_fetched_at timestamptz, expires_at timestamptz, fail_count integer,
+    last_failed_at timestamptz, gave_consent boolean,
+    ttl interval, max_failures integer, waits interval[]
+) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN instagram_is_fresh(last_fetched_at, expires_at, ttl) THEN NULL
+        WHEN COALESCE(fail_count, 0) = 0 OR gave_consent THEN now()
+        WHEN fail_count >= max_failures THEN NULL
+        ELSE instagram_retry_at(last_failed_at, fail_count, waits)
+    END
+$$;
+
+-- While a worker holds a participant.
+CREATE OR REPLACE FUNCTION instagram_is_leased(lease bigint, due_at timestamptz)
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT lease IS NOT NULL AND due_at > now()
+$$;
+
+-- The pauses that hold calls back at this moment; while a probe is on its way, the others wait.
+CREATE OR REPLACE VIEW instagram_active_pauses AS
+SELECT scope, reason, GREATEST(until, probing_until) AS until
+FROM instagram_pauses
+WHERE until > now() OR probing_until > now();
+
+-- Why no call may be made for a participant; null where one may. `connection_id` is the account of
+-- its connection; the pauses are those of the app and of the account, null where there is none.
+CREATE OR REPLACE FUNCTION instagram_blocked_by(
+    app_pause text, connection_id text, account_pause text, token_status text
+) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(app_pause, CASE WHEN connection_id IS NULL THEN 'no_connection' END,
+        account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
+$$;
+
+-- 9. Notices: every replica hears of what it may hold in memory, changes made by hand included -----
 
 CREATE OR REPLACE FUNCTION instagram_notify_identities() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
@@ -283,34 +270,31 @@ BEGIN
 END
 $body$;
 
-DO $triggers$
-DECLARE
-    wanted record;
-BEGIN
-    FOR wanted IN
-        SELECT * FROM (VALUES
-            ('identities_inserted', 'INSERT', 'instagram_user_cache', 'NEW', 'identities'),
-            ('identities_updated', 'UPDATE', 'instagram_user_cache', 'NEW', 'identities'),
-            ('identities_deleted', 'DELETE', 'instagram_user_cache', 'OLD', 'identities'),
-            ('identities_truncated', 'TRUNCATE', 'instagram_user_cache', NULL, 'identities'),
-            ('participants_deleted', 'DELETE', 'instagram_participants', 'OLD', 'gone'),
-            ('participants_truncated', 'TRUNCATE', 'instagram_participants', NULL, 'gone'),
-            ('connections_inserted', 'INSERT', 'instagram_connections', 'NEW', 'change'),
-            ('connections_updated', 'UPDATE', 'instagram_connections', 'NEW', 'change'),
-            ('connections_deleted', 'DELETE', 'instagram_connections', 'OLD', 'change'),
-            ('connections_truncated', 'TRUNCATE', 'instagram_connections', NULL, 'change'),
-            ('pauses_inserted', 'INSERT', 'instagram_pauses', 'NEW', 'change'),
-            ('pauses_updated', 'UPDATE', 'instagram_pauses', 'NEW', 'change'),
-            ('pauses_deleted', 'DELETE', 'instagram_pauses', 'OLD', 'change'),
-            ('pauses_truncated', 'TRUNCATE', 'instagram_pauses', NULL, 'change')
-        ) AS w (trigger_name, event, in_table, rows, notice)
-        WHERE NOT EXISTS (
-            SELECT FROM pg_trigger t
-            WHERE t.tgrelid = to_regclass(w.in_table) AND t.tgname = w.trigger_name)
-    LOOP
-        EXECUTE format('CREATE TRIGGER %I AFTER %s ON %I %s FOR EACH STATEMENT EXECUTE FUNCTION %I()',
-            wanted.trigger_name, wanted.event, wanted.in_table,
-            'REFERENCING ' || wanted.rows || ' TABLE AS changed', 'instagram_notify_' || wanted.notice);
-    END LOOP;
-END
-$triggers$;
+CREATE OR REPLACE TRIGGER identities_inserted AFTER INSERT ON instagram_user_cache
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_identities();
+CREATE OR REPLACE TRIGGER identities_updated AFTER UPDATE ON instagram_user_cache
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_identities();
+CREATE OR REPLACE TRIGGER identities_deleted AFTER DELETE ON instagram_user_cache
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_identities();
+CREATE OR REPLACE TRIGGER identities_truncated AFTER TRUNCATE ON instagram_user_cache
+    FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_identities();
+CREATE OR REPLACE TRIGGER participants_deleted AFTER DELETE ON instagram_participants
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_gone();
+CREATE OR REPLACE TRIGGER participants_truncated AFTER TRUNCATE ON instagram_participants
+    FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_gone();
+CREATE OR REPLACE TRIGGER connections_inserted AFTER INSERT ON instagram_connections
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER connections_updated AFTER UPDATE ON instagram_connections
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER connections_deleted AFTER DELETE ON instagram_connections
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER connections_truncated AFTER TRUNCATE ON instagram_connections
+    FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER pauses_inserted AFTER INSERT ON instagram_pauses
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER pauses_updated AFTER UPDATE ON instagram_pauses
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER pauses_deleted AFTER DELETE ON instagram_pauses
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+CREATE OR REPLACE TRIGGER pauses_truncated AFTER TRUNCATE ON instagram_pauses
+    FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();

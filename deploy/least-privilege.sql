@@ -40,8 +40,11 @@ DECLARE
     ours text;
 BEGIN
     FOR ours IN
-        SELECT tablename FROM pg_tables
-        WHERE schemaname = 'public' AND tablename LIKE 'instagram\_%'
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relname IN (
+            'instagram_user_cache', 'instagram_pictures', 'instagram_connections',
+            'instagram_participants', 'instagram_pauses', 'instagram_active_pauses',
+            'instagram_budget', 'instagram_streaks', 'instagram_forwards')
     LOOP
         EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, instagram_identity', ours);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO instagram_identity', ours);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,48 +12,131 @@ import asyncpg
 import structlog
 
 from service.errors import SealError, UnavailableError
-from service.store import sql
+from service.store.queries import read_queries
+from service.store.refusals import describe_refusal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from service.vault import Vault
 
 SCHEMA = Path(__file__).parents[2] / "schema.sql"
+MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_TIMEOUT_S = 600.0
+_TURN_POLL_S = 0.1
+_LOCK_RETRY_S = 1.0
+_BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
+_SQL = read_queries("migrating")
 
 log = structlog.get_logger()
 
 
 async def migrate(dsn: str, vault: Vault) -> int:
-    """Apply the schema and seal tokens that are plain or sealed with an older key.
+    """Bring the schema up to date; seal tokens that are plain or sealed with an older key.
 
-    One transaction under an advisory lock, so that replicas may start together. Returns how many
-    tokens were sealed; raises UnavailableError if the database can't be reached or refuses.
+    Replicas may start together: one works, the others wait for it. Returns how many tokens were
+    sealed; raises UnavailableError if the database can't be reached or refuses.
     """
     try:
-        async with asyncio.timeout(MIGRATION_TIMEOUT_S):
-            connection = await asyncpg.connect(dsn, timeout=10)
-            try:
-                async with connection.transaction():
-                    return await _migrate(connection, vault)
-            finally:
-                await connection.close(timeout=5)
+        async with (
+            asyncio.timeout(MIGRATION_TIMEOUT_S),
+            _connected(dsn) as keeper,
+            _connected(dsn) as connection,
+            _turn(keeper),
+        ):
+            await _bring_up(connection)
+            return await _seal_tokens(connection, vault)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError(
-            f"the migration failed: {str(error) or type(error).__name__}"
-        ) from error
+        raise UnavailableError(f"the migration failed: {describe_refusal(error)}") from None
 
 
-async def _migrate(connection: asyncpg.Connection, vault: Vault) -> int:
-    await connection.execute("SET LOCAL lock_timeout = '60s'")
-    await connection.execute("SET LOCAL client_min_messages = warning")
-    await connection.execute(sql.LOCK_MIGRATION)
-    await connection.execute(SCHEMA.read_text(encoding="utf-8"))
-    return await _seal_tokens(connection, vault)
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+@asynccontextmanager
+async def _turn(keeper: asyncpg.Connection) -> AsyncIterator[None]:
+    """Wait until no other replica migrates, and keep the others out for the length of the block.
+
+    The lock is a transaction's, so that it holds through a pooler and ends with its session.
+    """
+    while True:
+        async with keeper.transaction():
+            if await keeper.fetchval(_SQL["take_turn"]):
+                await keeper.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                yield
+                return
+        await asyncio.sleep(_TURN_POLL_S)
+
+
+async def _bring_up(connection: asyncpg.Connection) -> None:
+    await connection.execute("SET client_min_messages = warning")
+    await connection.execute("SET statement_timeout = 0")
+    if await connection.fetchval(_SQL["is_new"]):
+        async with connection.transaction():
+            await connection.execute(SCHEMA.read_text(encoding="utf-8"))
+        return
+    await connection.execute(_SQL["create_list"])
+    applied = {row["name"] for row in await connection.fetch(_SQL["list_applied"])}
+    for name, script in _read_migrations():
+        if name not in applied:
+            await _apply(connection, name, script)
+            log.info("a migration was applied", migration=name)
+
+
+def _read_migrations() -> list[tuple[str, str]]:
+    """Read the name and the text of every migration, in their order."""
+    return [(path.stem, path.read_text("utf-8")) for path in sorted(MIGRATIONS.glob("*.sql"))]
+
+
+async def _apply(connection: asyncpg.Connection, name: str, script: str) -> None:
+    if "CONCURRENTLY" in script:
+        await _apply_by_statement(connection, script)
+        await connection.execute(_SQL["record_applied"], name)
+        return
+    while not await _apply_at_once(connection, name, script):
+        log.warning("a migration waits for a lock", migration=name)
+        await asyncio.sleep(_LOCK_RETRY_S)
+
+
+async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str) -> bool:
+    """Apply a file in one transaction; false if a lock was not to be had soon.
+
+    What waits for a table's lock holds up everybody who comes after it, so it waits briefly.
+    """
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '2s'")
+            await connection.execute(script)
+            await connection.execute(_SQL["record_applied"], name)
+    except _BUSY:
+        return False
+    return True
+
+
+async def _apply_by_statement(connection: asyncpg.Connection, script: str) -> None:
+    r"""Apply a file outside a transaction; an empty line ends a statement.
+
+    As in psql, `\gexec` after a query runs what the query returns.
+    """
+    for statement in filter(None, _COMMENT.sub("", script).strip().split("\n\n")):
+        query = statement.removesuffix(r"\gexec")
+        if query == statement:
+            await connection.execute(statement)
+            continue
+        for row in await connection.fetch(query):
+            await connection.execute(row[0])
 
 
 async def _seal_tokens(connection: asyncpg.Connection, vault: Vault) -> int:
     sealed = 0
-    for row in await connection.fetch(sql.STORED_TOKENS):
+    for row in await connection.fetch(_SQL["list_tokens"]):
         account, stored = row["ig_account_id"], row["access_token"]
         if not vault.needs_sealing(stored):
             continue
@@ -60,6 +145,6 @@ async def _seal_tokens(connection: asyncpg.Connection, vault: Vault) -> int:
         except SealError as error:
             log.error("a token stays as it is", ig_account_id=account, error=str(error))
             continue
-        await connection.execute(sql.STORE_TOKEN, account, stored, vault.seal(token, account))
+        await connection.execute(_SQL["replace_token"], account, stored, vault.seal(token, account))
         sealed += 1
     return sealed

@@ -605,14 +605,6 @@ CROSS JOIN (
 ) AS p
 """
 
-# Migrating
-
-LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtext('instagram_migration'))"
-STORED_TOKENS = "SELECT ig_account_id, access_token FROM instagram_connections"
-STORE_TOKEN = """
-UPDATE instagram_connections SET access_token = $3 WHERE ig_account_id = $1 AND access_token = $2
-"""
-
 # For the commands
 
 # A place in the budget whatever is paused: an operator who asks what is wrong may ask Meta.

@@ -19,9 +19,12 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 def read_queries(family: str) -> Mapping[str, str]:
-    """Read the statements of one file, by name."""
+    """Read the statements of one file, by name; raises ValueError where two share a name."""
     text = (FOLDER / f"{family}.sql").read_text(encoding="utf-8")
     _, *parts = _NAME.split(text)
+    names = parts[::2]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two statements of {family}.sql have the same name")
     return MappingProxyType(
-        {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+        {name: sql.strip() for name, sql in zip(names, parts[1::2], strict=True)}
     )

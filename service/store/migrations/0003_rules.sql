@@ -1,0 +1,57 @@
+-- The rules that statements share.
+
+-- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
+-- not rows, so that no table depends on them.
+
+CREATE OR REPLACE FUNCTION instagram_is_fresh(
+    last_fetched_at timestamptz, expires_at timestamptz, ttl interval
+) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT last_fetched_at IS NOT NULL AND COALESCE(expires_at, last_fetched_at + ttl) > now()
+$$;
+
+CREATE OR REPLACE FUNCTION instagram_lacks_consent(fail_count integer, last_error jsonb)
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(fail_count > 0 AND last_error->>'reason' = 'consent_required', false)
+$$;
+
+-- waits: how long a user waits after each failure in a row; the last one repeats.
+CREATE OR REPLACE FUNCTION instagram_retry_at(
+    last_failed_at timestamptz, fail_count integer, waits interval[]
+) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(last_failed_at + waits[LEAST(fail_count, cardinality(waits))], now())
+$$;
+
+-- When a user is to be fetched; null: not at all (fresh, or stopped).
+CREATE OR REPLACE FUNCTION instagram_next_fetch(
+    last_fetched_at timestamptz, expires_at timestamptz, fail_count integer,
+    last_failed_at timestamptz, gave_consent boolean,
+    ttl interval, max_failures integer, waits interval[]
+) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN instagram_is_fresh(last_fetched_at, expires_at, ttl) THEN NULL
+        WHEN COALESCE(fail_count, 0) = 0 OR gave_consent THEN now()
+        WHEN fail_count >= max_failures THEN NULL
+        ELSE instagram_retry_at(last_failed_at, fail_count, waits)
+    END
+$$;
+
+-- While a worker holds a participant.
+CREATE OR REPLACE FUNCTION instagram_is_leased(lease bigint, due_at timestamptz)
+RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT lease IS NOT NULL AND due_at > now()
+$$;
+
+-- The pauses that hold calls back at this moment; while a probe is on its way, the others wait.
+CREATE OR REPLACE VIEW instagram_active_pauses AS
+SELECT scope, reason, GREATEST(until, probing_until) AS until
+FROM instagram_pauses
+WHERE until > now() OR probing_until > now();
+
+-- Why no call may be made for a participant; null where one may. `connection_id` is the account of
+-- its connection; the pauses are those of the app and of the account, null where there is none.
+CREATE OR REPLACE FUNCTION instagram_blocked_by(
+    app_pause text, connection_id text, account_pause text, token_status text
+) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(app_pause, CASE WHEN connection_id IS NULL THEN 'no_connection' END,
+        account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
+$$;

@@ -1,0 +1,33 @@
+-- What `migrate` asks besides the files in ../migrations.
+
+-- name: take_turn
+-- For the length of a transaction. Asked again and again instead of waited for: a statement that
+-- waits holds a snapshot, and CREATE INDEX CONCURRENTLY would wait for it.
+SELECT pg_try_advisory_xact_lock(hashtext('instagram_migration'));
+
+-- name: is_new
+-- Whether none of the tables is there, nor a view of such a name.
+SELECT to_regclass('instagram_migrations') IS NULL
+    AND to_regclass('instagram_user_cache') IS NULL
+    AND to_regclass('instagram_connections') IS NULL
+    AND to_regclass('instagram_participants') IS NULL;
+
+-- name: create_list
+CREATE TABLE IF NOT EXISTS instagram_migrations (
+    name       text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- name: list_applied
+SELECT name FROM instagram_migrations;
+
+-- name: record_applied
+-- $1: the name of a migration.
+INSERT INTO instagram_migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING;
+
+-- name: list_tokens
+SELECT ig_account_id, access_token FROM instagram_connections;
+
+-- name: replace_token
+-- $1: the account; $2: the token as it was read; $3: the token to store.
+UPDATE instagram_connections SET access_token = $3 WHERE ig_account_id = $1 AND access_token = $2;
