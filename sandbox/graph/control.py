@@ -3,14 +3,19 @@
     PUT    /_simulator/answer                {"answer", "times"}: every call
     PUT    /_simulator/users/{igUserId}      {"profile": {...}, "answer", "times"}
     PUT    /_simulator/accounts/{id}         {"tokens", "login", "answer", "times", "subscribed",
-                                              "conversations": [["igUserId", "RFC 3339 time"]]}
+                                              "conversations": [["igUserId", "RFC 3339 time"]],
+                                              "conversationsAnswer"}
+    PUT    /_simulator/threads/{igUserId}    {"igAccountId", "username", "hidesUsername",
+                                              "isBusinessFirst", "isListed", "participants"}
+    PUT    /_simulator/pictures/{igUserId}   {"answer"}: how the picture host answers
     PUT    /_simulator/tokens                {"token", "igAccountId", "login", "debug", "answer",
                                               "times"}
     PUT    /_simulator/latency               {"ms": 50} or {"ms": [20, 80]}
     PUT    /_simulator/usage                 {"app": 80 or {...}, "business": 80 or {...}}
     PUT    /_simulator/throttle              {"callsPerSecond": 5 or null, "windowSeconds": 1}
     PUT    /_simulator/settings              {"appSecret", "restrictTokens", "held"}
-    GET    /_simulator/calls                 ?user= &limit= : the newest, in order of arrival
+    GET    /_simulator/calls                 ?user= &limit= : the newest, in order of arrival;
+                                             ?kind=conversations: of those calls
     DELETE /_simulator/calls
     GET    /_simulator/budget?rate=10        {"overBudget", "calls", "forgotten"}
     GET    /_simulator                       the answers' names and a few counts
@@ -26,10 +31,11 @@ from typing import Protocol, TypeVar
 import msgspec
 from aiohttp import web
 
+from sandbox.graph.albums import PictureAnswer
 from sandbox.graph.answers import ANSWERS, ErrorAnswer, Host
 from sandbox.graph.calls import Call, CallLog
 from sandbox.graph.profiles import JsonObject
-from sandbox.graph.world import GraphWorld
+from sandbox.graph.world import GraphWorld, Thread
 
 _MOST_CALLS = 10_000
 
@@ -42,7 +48,11 @@ class Simulator(Protocol):
 
     world: GraphWorld
     log: CallLog
+    conversations: CallLog
     most_in_flight: int
+
+    def most_over_budget(self, rate_per_s: float) -> float:
+        """Give the largest excess of all calls over a budget."""
 
     def hold(self) -> None:
         """Answer nothing for now."""
@@ -68,6 +78,20 @@ class _Account(_Scripted, rename="camel", forbid_unknown_fields=True, kw_only=Tr
     login: Host = "facebook"
     subscribed: bool | None = None
     conversations: list[tuple[str, datetime]] | None = None
+    conversations_answer: str | ErrorAnswer | Unset | None = msgspec.UNSET
+
+
+class _Thread(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    ig_account_id: str
+    username: str | None = None
+    hides_username: bool = False
+    is_business_first: bool = True
+    is_listed: bool = True
+    participants: list[JsonObject] | None = None
+
+
+class _Picture(msgspec.Struct, forbid_unknown_fields=True):
+    answer: PictureAnswer | None
 
 
 class _Token(_Scripted, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -104,6 +128,8 @@ def routes(simulator: Simulator) -> list[web.RouteDef]:
         web.put("/_simulator/answer", _put(_Scripted, switches.answer)),
         web.put("/_simulator/users/{id}", _put(_User, switches.user)),
         web.put("/_simulator/accounts/{id}", _put(_Account, switches.account)),
+        web.put("/_simulator/threads/{id}", _put(_Thread, switches.thread)),
+        web.put("/_simulator/pictures/{id}", _put(_Picture, switches.picture)),
         web.put("/_simulator/tokens", _put(_Token, switches.token)),
         web.put("/_simulator/latency", _put(_Latency, switches.latency)),
         web.put("/_simulator/usage", _put(_Usage, switches.usage)),
@@ -163,6 +189,16 @@ class _Switches:
             self._world.set_conversations(ig_account_id, wanted.conversations)
         if wanted.answer is not msgspec.UNSET:
             self._world.set_answer(wanted.answer, account=ig_account_id, times=wanted.times)
+        if wanted.conversations_answer is not msgspec.UNSET:
+            self._world.set_answer(wanted.conversations_answer, conversations=ig_account_id)
+
+    def thread(self, wanted: _Thread, ig_user_id: str) -> None:
+        account, fields = wanted.ig_account_id, msgspec.structs.asdict(wanted)
+        del fields["ig_account_id"]
+        self._world.set_thread(ig_user_id, account, Thread(**fields))
+
+    def picture(self, wanted: _Picture, ig_user_id: str) -> None:
+        self._world.album.set_answer(wanted.answer, user=ig_user_id)
 
     def token(self, wanted: _Token, _id: str) -> None:
         self._world.add_token(
@@ -192,7 +228,9 @@ class _Switches:
             (self._simulator.hold if wanted.held else self._simulator.release)()
 
     async def calls(self, request: web.Request) -> web.Response:
-        log, user = self._simulator.log, request.query.get("user")
+        simulator, user = self._simulator, request.query.get("user")
+        is_profile = request.query.get("kind") != "conversations"
+        log = simulator.log if is_profile else simulator.conversations
         found = log.calls if user is None else log.calls_for(user)
         limit = request.query.get("limit", "")
         newest = int(limit) if limit.isdecimal() else _MOST_CALLS
@@ -201,6 +239,7 @@ class _Switches:
 
     async def forget(self, _request: web.Request) -> web.Response:
         self._simulator.log.clear()
+        self._simulator.conversations.clear()
         return _json({"ok": True})
 
     async def budget(self, request: web.Request) -> web.Response:
@@ -209,7 +248,7 @@ class _Switches:
             rate_per_s = float(request.query["rate"])
         except (KeyError, ValueError):
             return _json({"error": "say which budget: ?rate=10 (calls per second)"}, status=400)
-        over = log.most_over_budget(rate_per_s)
+        over = self._simulator.most_over_budget(rate_per_s)
         return _json({"overBudget": over, "calls": log.total, "forgotten": log.forgotten})
 
     async def landed(self, _request: web.Request) -> web.Response:

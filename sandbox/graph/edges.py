@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from datetime import datetime
 
 from aiohttp import web
 
@@ -53,29 +54,47 @@ async def _conversations(world: GraphWorld, ask: Ask) -> web.StreamResponse:
         return await reply(world, ask, bad_field(strange))
     query = ask.request.query
     account = _account(world, ask) if query.get("platform") == "instagram" else Account()
+    listed = _listed(world, account, query.get("user_id"))
     start = _position(query.get("after"))
     limit = max(1, min(_MOST_PAGE_SIZE, _number(query.get("limit"), _PAGE_SIZE)))
-    rows = [_conversation(world, ask, account, i) for i in range(start, start + limit)]
-    data = [_only(row, fields) for row in rows if row]
+    rows = [_conversation(world, ask, *talk) for talk in listed[start : start + limit]]
+    data = [_only(row, fields) for row in rows]
     page: JsonObject = {"data": data}
     if data:
-        page["paging"] = _paging(ask, start, start + len(data), len(account.conversations))
+        page["paging"] = _paging(ask, start, start + len(data), len(listed))
     return await reply_json(world, ask, page)
 
 
-def _conversation(world: GraphWorld, ask: Ask, account: Account, index: int) -> JsonObject:
-    if index >= len(account.conversations):
-        return {}
-    user, updated_at = account.conversations[index]
-    ids = (ask.ig_account_id or ask.node, user)
-    people = [{"username": world.profile(i)["username"], "id": i} for i in ids]
+def _listed(
+    world: GraphWorld, account: Account, ig_user_id: str | None
+) -> list[tuple[str, datetime]]:
+    """The conversations that Graph lists: with one user where it is named, else with everybody."""
+    return [
+        (user, updated_at)
+        for user, updated_at in account.conversations
+        if (ig_user_id is None or user == ig_user_id) and world.thread(user).is_listed
+    ]
+
+
+def _conversation(world: GraphWorld, ask: Ask, user: str, updated_at: datetime) -> JsonObject:
     return {
         "id": f"aWdfZAG06{user}",
         "link": f"/direct/t/{user}",
-        "participants": {"data": people},
+        "participants": {"data": _participants(world, ask.ig_account_id or ask.node, user)},
         "updated_time": updated_at.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "message_count": 1,
     }
+
+
+def _participants(world: GraphWorld, ig_account_id: str, user: str) -> list[JsonObject]:
+    thread = world.thread(user)
+    if thread.participants is not None:
+        return thread.participants
+    business: JsonObject = {"username": world.profile(ig_account_id)["username"]}
+    username = thread.username or world.profile(user)["username"]
+    person: JsonObject = {} if thread.hides_username else {"username": username}
+    people = [business | {"id": ig_account_id}, person | {"id": user}]
+    return people if thread.is_business_first else people[::-1]
 
 
 def _only(row: JsonObject, fields: list[str]) -> JsonObject:

@@ -17,32 +17,22 @@ PROFILE_FIELDS = (
 
 _FIRST = ("Amber", "Birch", "Cedar", "Coral", "Dusky", "Fern", "Golden", "Hazel", "Ivory", "Jade")
 _LAST = ("Anchor", "Basket", "Candle", "Drum", "Easel", "Fiddle", "Garden", "Harbour", "Kettle")
-_DAY_S = 86_400
 
 
-def made_up_profile(ig_user_id: str, now_s: float) -> JsonObject:
-    """Make up the whole profile of an id; only the picture's expiry moves, a day at a time."""
+def made_up_profile(ig_user_id: str) -> JsonObject:
+    """Make up the profile of an id, but for its picture."""
     seed = hashlib.blake2b(ig_user_id.encode(), digest_size=8).digest()
     first, last = _FIRST[seed[0] % len(_FIRST)], _LAST[seed[1] % len(_LAST)]
     number = int.from_bytes(seed[2:4], "big")
     return {
         "name": f"{first} {last}",
         "username": f"{first}.{last}.{number}".lower(),
-        "profile_pic": picture_url(ig_user_id, expires_at=now_s - now_s % _DAY_S + 4 * _DAY_S),
         "follower_count": int.from_bytes(seed[4:6], "big"),
         "is_user_follow_business": bool(seed[6] & 1),
         "is_business_follow_user": bool(seed[6] & 2),
         "is_verified_user": False,
         "id": ig_user_id,
     }
-
-
-def picture_url(ig_user_id: str, expires_at: float) -> str:
-    """Build a CDN URL whose `oe` is the expiry in hexadecimal unix seconds."""
-    return (
-        f"https://scontent.cdninstagram.com/v/t51.2885-19/{ig_user_id}_n.jpg"
-        f"?stp=dst-jpg_s150x150&_nc_cat=1&oh=00_Sample{ig_user_id[-6:]}&oe={int(expires_at):X}"
-    )
 
 
 def unknown_field(fields: str) -> str | None:

@@ -158,14 +158,14 @@ async def _misbehave(
             await asyncio.sleep(_HANG_S)
             return web.Response(status=504)
         case "reset":
-            return _reset(request)
+            return reset_connection(request)
         case "redirect":
             return web.Response(status=302, headers={"Location": "/_simulator/landed"})
         case _:
             return await _stream(request, behaviour, headers | {"Content-Type": _JSON})
 
 
-def _reset(request: web.Request) -> web.Response:
+def reset_connection(request: web.Request) -> web.Response:
     """Drop the connection with an RST, as a crashed proxy does."""
     if request.transport is not None:
         raw = request.transport.get_extra_info("socket")

@@ -5,7 +5,7 @@ import time
 from sandbox.graph.answers import ANSWERS, Answer, bad_field
 from sandbox.graph.profiles import unknown_field
 from sandbox.graph.replies import Ask, version_served
-from sandbox.graph.world import GraphWorld
+from sandbox.graph.world import GraphWorld, Scope
 
 Refusal = tuple[str, Answer]
 
@@ -34,8 +34,11 @@ def profile_refusal(world: GraphWorld, ask: Ask) -> Refusal | None:
 
 
 def _scripted(world: GraphWorld, ask: Ask) -> Refusal | None:
+    own: list[tuple[Scope, str]] = []
+    if ask.edge == "conversations":
+        own.append(("conversations", ask.ig_account_id or ""))
     script = world.scripted(
-        ("all", ""), ("token", ask.token_sha), ("account", ask.ig_account_id or "")
+        ("all", ""), ("token", ask.token_sha), ("account", ask.ig_account_id or ""), *own
     )
     return None if script is None else (script.name, script.answer)
 

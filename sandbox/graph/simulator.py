@@ -20,8 +20,9 @@ import msgspec
 from aiohttp import web
 
 from sandbox.graph import control, edges
-from sandbox.graph.answers import ANSWERS, Answer, Host, TwistedProfile
-from sandbox.graph.calls import Call, CallLog
+from sandbox.graph.answers import ANSWERS, Host, TwistedProfile
+from sandbox.graph.calls import Call, CallLog, most_over_budget
+from sandbox.graph.picture_host import PictureHost
 from sandbox.graph.replies import Ask, reply
 from sandbox.graph.rules import profile_refusal, refusal
 from sandbox.graph.world import GraphWorld
@@ -50,6 +51,7 @@ class GraphSimulator:
     ) -> None:
         self.world = GraphWorld(app_secret=app_secret, now=now)
         self.log = CallLog()
+        self.conversations = CallLog()
         self.in_flight = 0
         self.most_in_flight = 0
         self.url = self.instagram_url = ""
@@ -68,14 +70,19 @@ class GraphSimulator:
         self.set_throttle = world.set_throttle
         self.add_account, self.add_token = world.add_account, world.add_token
         self.set_subscribed = world.set_subscribed
-        self.set_conversations = world.set_conversations
-        self.calls_for, self.most_over_budget = log.calls_for, log.most_over_budget
-        self.wait_for_calls = log.wait_for_calls
+        self.set_conversations, self.set_thread = world.set_conversations, world.set_thread
+        self.album = world.album
+        self.calls_for, self.wait_for_calls = log.calls_for, log.wait_for_calls
 
     @property
     def calls(self) -> list[Call]:
         """Copy the profile calls that have arrived, oldest first."""
         return self.log.calls
+
+    def most_over_budget(self, rate_per_s: float) -> float:
+        """Give the largest excess of all remembered calls over rate x T + 2."""
+        times_s = [call.at_s for log in (self.log, self.conversations) for call in log.calls]
+        return most_over_budget(sorted(times_s), rate_per_s)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -84,6 +91,7 @@ class GraphSimulator:
             self.url, self.instagram_url = (f"http://{self._host}:{port}" for port in ports)
             self._instagram_port = ports[1]
             await self._serve(stack, sockets)
+            await stack.enter_async_context(PictureHost(self.world.album, self._host))
             self._stack = stack.pop_all()
         return self
 
@@ -102,6 +110,7 @@ class GraphSimulator:
         """Set every switch back, forget accounts, tokens and calls; the app secret stays."""
         self.world.reset()
         self.log.clear()
+        self.conversations.clear()
         self.most_in_flight = self.in_flight
         self.release()
 
@@ -160,8 +169,14 @@ class GraphSimulator:
         return await reply(self.world, ask, answer)
 
     async def _edge(self, ask: Ask) -> web.StreamResponse:
+        stopped = refusal(self.world, ask)
+        if ask.edge == "conversations":
+            name = "conversations" if stopped is None else stopped[0]
+            self.conversations.append(_call(self.world, ask, name))
         await self._wait()
-        return await self._refused(ask) or await edges.edge(self.world, ask)
+        if stopped is not None:
+            return await reply(self.world, ask, stopped[1])
+        return await edges.edge(self.world, ask)
 
     async def _debug_token(self, ask: Ask) -> web.StreamResponse:
         await self._wait()
@@ -172,10 +187,6 @@ class GraphSimulator:
 
     async def _nowhere(self, ask: Ask) -> web.StreamResponse:
         return await reply(self.world, ask, ANSWERS["unknown_path"])
-
-    async def _refused(self, ask: Ask) -> web.StreamResponse | None:
-        stopped: tuple[str, Answer] | None = refusal(self.world, ask)
-        return None if stopped is None else await reply(self.world, ask, stopped[1])
 
     async def _wait(self) -> None:
         delay_s = self.world.latency_s()
@@ -191,7 +202,7 @@ def _call(world: GraphWorld, ask: Ask, answer: str) -> Call:
     return Call(
         at_s=time.monotonic(),
         received_at=time.time(),
-        ig_user_id=ask.node,
+        ig_user_id=ask.request.query.get("user_id", "") if ask.edge else ask.node,
         ig_account_id=ask.ig_account_id,
         token_sha=ask.token_sha,
         answer="throttled" if answer == "app_throttle" and world.throttle else answer,
@@ -215,13 +226,17 @@ async def _run(arguments: argparse.Namespace) -> None:
         instagram_port=arguments.instagram_port,
         host=arguments.host,
     ) as graph:
-        urls = {"url": graph.url, "instagramUrl": graph.instagram_url}
+        urls = {
+            "url": graph.url,
+            "instagramUrl": graph.instagram_url,
+            "picturesUrl": graph.album.origin,
+        }
         print(json.dumps(urls), flush=True)  # noqa: T201 - the one line that callers wait for
         await stopped.wait()
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM; the first line on stdout is JSON with both URLs."""
+    """Serve until SIGINT or SIGTERM; the first line on stdout is JSON with the URLs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="as graph.facebook.com; 0: any free")
     parser.add_argument("--instagram-port", type=int, default=0, help="as graph.instagram.com")

@@ -2,22 +2,23 @@
 
 import hashlib
 import hmac
-import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, cast
 
+from sandbox.graph.albums import Album
 from sandbox.graph.answers import ANSWERS, Answer, ErrorAnswer, Host
-from sandbox.graph.calls import BURST, token_sha
+from sandbox.graph.calls import token_sha
 from sandbox.graph.profiles import JsonObject, made_up_profile
+from sandbox.graph.throttle import Throttle
 
-Scope = Literal["all", "token", "account", "user"]
+Scope = Literal["all", "token", "account", "user", "conversations"]
 Usage = int | JsonObject | None  # percent, or the header's JSON as it shall stand
 
+_DAY_S = 86_400
 _TOKEN_SCOPES: tuple[str, ...] = (
     "instagram_basic",
     "instagram_manage_messages",
@@ -53,6 +54,21 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """How a conversation with a user is listed.
+
+    Meta leaves out idle threads of the Requests folder, and now and then a username;
+    `participants` replaces all of them.
+    """
+
+    username: str | None = None  # None: the profile's
+    hides_username: bool = False
+    is_business_first: bool = True
+    is_listed: bool = True
+    participants: list[JsonObject] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """Whose token it is, at which host it is good, and what debug_token adds or overrides."""
 
@@ -61,27 +77,7 @@ class Token:
     debug: JsonObject
 
 
-class Throttle:
-    """Let at most rate x window + 2 calls through in any window; refused calls count too."""
-
-    def __init__(self, calls_per_s: float, window_s: float = 1.0) -> None:
-        if calls_per_s <= 0 or window_s <= 0:
-            raise ValueError("a throttle needs calls per second and a window above 0")
-        self._limit = math.ceil(calls_per_s * window_s) + BURST
-        self._window_s = window_s
-        self._times_s: deque[float] = deque(maxlen=self._limit + 1)
-
-    def admit(self, now_s: float) -> bool:
-        """Count a call at `now_s` (monotonic) and say whether it may pass."""
-        while self._times_s and self._times_s[0] <= now_s - self._window_s:
-            self._times_s.popleft()
-        self._times_s.append(now_s)
-        return len(self._times_s) <= self._limit
-
-    @property
-    def percent(self) -> int:
-        """Tell how much of the limit the window of the last call has used, 0 to 100."""
-        return min(100, 100 * len(self._times_s) // self._limit)
+_LISTED = Thread()
 
 
 class GraphWorld:
@@ -92,11 +88,13 @@ class GraphWorld:
     ) -> None:
         self.app_secret = app_secret
         self._now = now
+        self.album = Album(now)
         self.reset()
 
     def reset(self) -> None:
         """Set every switch back and forget tokens, accounts and profiles; the secret stays."""
         self.restrict_tokens = False
+        self.album.reset()
         self.accounts: dict[str, Account] = {}
         self.usage: Usage = None
         self.business_usage: Usage = None
@@ -106,6 +104,7 @@ class GraphWorld:
         self._random = random.Random(0)  # noqa: S311 - spreads waits, guards nothing
         self._tokens: dict[str, Token] = {}
         self._profiles: dict[str, JsonObject] = {}
+        self._threads: dict[str, Thread] = {}
         self._scripts: dict[tuple[Scope, str], Script] = {}
 
     def add_account(self, ig_account_id: str, *tokens: str, login: Host = "facebook") -> Account:
@@ -135,8 +134,14 @@ class GraphWorld:
         self._profiles[ig_user_id] = fields
 
     def profile(self, ig_user_id: str) -> JsonObject:
-        """Give a user's whole profile, made up where nothing overrides it."""
-        return made_up_profile(ig_user_id, self._now()) | self._profiles.get(ig_user_id, {})
+        """Give a user's whole profile, made up where nothing overrides it.
+
+        The picture's address is another one at each call; its expiry moves a day at a time.
+        """
+        now_s = self._now()
+        picture = self.album.url(ig_user_id, now_s - now_s % _DAY_S + 4 * _DAY_S)
+        made_up = made_up_profile(ig_user_id) | {"profile_pic": picture}
+        return made_up | self._profiles.get(ig_user_id, {})
 
     def set_answer(
         self,
@@ -145,14 +150,16 @@ class GraphWorld:
         user: str | None = None,
         account: str | None = None,
         token: str | None = None,
+        conversations: str | None = None,
         times: int | None = None,
     ) -> None:
         """Answer so for the next `times` calls (None: from now on) of a user, account or token.
 
-        With none of the three named it is for every call; `answer` None makes the scope normal
-        again. Raises ValueError for a name that `ANSWERS` does not have.
+        `conversations` names an account whose conversation calls alone are meant. With none of the
+        four named it is for every call; `answer` None makes the scope normal again. Raises
+        ValueError for a name that `ANSWERS` does not have.
         """
-        scope = _scope(user, account, token)
+        scope = _scope(user=user, account=account, token=token, conversations=conversations)
         if answer is None:
             self._scripts.pop(scope, None)
             return
@@ -202,6 +209,17 @@ class GraphWorld:
         newest_first = sorted(conversations, key=lambda item: item[1], reverse=True)
         self.accounts.setdefault(ig_account_id, Account()).conversations = newest_first
 
+    def set_thread(self, ig_user_id: str, ig_account_id: str, thread: Thread | None = None) -> None:
+        """Have a user and an account talk, from now on as `thread` says."""
+        account = self.accounts.setdefault(ig_account_id, Account())
+        if all(user != ig_user_id for user, _ in account.conversations):
+            account.conversations.insert(0, (ig_user_id, self.now()))
+        self._threads[ig_user_id] = thread or Thread()
+
+    def thread(self, ig_user_id: str) -> Thread:
+        """Say how the conversations with a user are listed."""
+        return self._threads.get(ig_user_id, _LISTED)
+
     def proof_problem(self, token: str, proof: str | None) -> str | None:
         """Name the answer to a call's appsecret_proof, None where it is right or not asked for."""
         if self.app_secret is None:
@@ -239,17 +257,14 @@ class GraphWorld:
         return datetime.fromtimestamp(self._now(), UTC)
 
 
-def _scope(user: str | None, account: str | None, token: str | None) -> tuple[Scope, str]:
-    named: list[tuple[Scope, str]] = []
-    if user is not None:
-        named.append(("user", user))
-    if account is not None:
-        named.append(("account", account))
-    if token is not None:
-        named.append(("token", token_sha(token)))
-    if len(named) > 1:
-        raise ValueError("name one of user, account and token")
-    return named[0] if named else ("all", "")
+def _scope(**named: str | None) -> tuple[Scope, str]:
+    given = [(scope, key) for scope, key in named.items() if key is not None]
+    if len(given) > 1:
+        raise ValueError("name one of user, account, token and conversations")
+    if not given:
+        return "all", ""
+    [(scope, key)] = given
+    return cast("Scope", scope), token_sha(key) if scope == "token" else key
 
 
 def _known(answer: str | Answer) -> Answer:

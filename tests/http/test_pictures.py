@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from sandbox.graph.profiles import picture_url
+from sandbox.graph.albums import picture_url
 from sandbox.graph.simulator import GraphSimulator
 from service.http.pictures import initials, is_metas
 from service.model import CachedIdentity, Identity, Rules, identity

@@ -18,6 +18,7 @@ from yarl import URL
 from sandbox.graph.answers import ANSWERS, ErrorAnswer, RawAnswer
 from sandbox.graph.calls import CallLog, most_over_budget, token_sha
 from sandbox.graph.simulator import GraphSimulator
+from sandbox.graph.world import Thread
 from tests import answers
 
 ACCOUNT, TOKEN = "17841400000000007", "EAATESTTOKEN"
@@ -69,6 +70,13 @@ class Client:
             return await Answer.of(response)
 
 
+async def people_of(client: Client, user: str) -> list[dict[str, str]]:
+    """Ask for the conversation with a user and give its participants, if it is listed."""
+    path = "/v23.0/me/conversations"
+    answer = await client.get(path, platform="instagram", user_id=user, fields="participants")
+    return [p for row in answer.json["data"] for p in row["participants"]["data"]]
+
+
 @pytest.fixture
 async def graph() -> AsyncIterator[GraphSimulator]:
     async with GraphSimulator(now=lambda: NOW_S) as graph:
@@ -85,15 +93,17 @@ async def client(graph: GraphSimulator) -> AsyncIterator[Client]:
 class TestProfiles:
     async def test_an_id_always_gets_the_same_made_up_person(self, client: Client) -> None:
         first, again = await client.profile(), await client.profile()
-        assert first.json == again.json
+        assert first.json | {"profile_pic": ""} == again.json | {"profile_pic": ""}
         assert first.json["id"] == USER
         assert first.json["username"]
         assert first.json["name"]
         assert (await client.profile(OTHER)).json["username"] != first.json["username"]
 
     async def test_the_picture_expires_some_days_ahead_by_its_oe(self, client: Client) -> None:
-        url = urlsplit((await client.profile()).json["profile_pic"])
-        assert url.hostname == "scontent.cdninstagram.com"
+        shown = (await client.profile()).json["profile_pic"]
+        assert shown != (await client.profile()).json["profile_pic"]
+        url = urlsplit(shown)
+        assert f"{url.scheme}://{url.netloc}" == client.graph.album.origin
         expires_at = int(parse_qs(url.query)["oe"][0], 16)
         assert 3 * 86_400 <= expires_at - NOW_S <= 4 * 86_400
 
@@ -437,6 +447,40 @@ class TestEdges:
         assert users == [user for user, _ in told]
         assert pages[0]["data"][0]["updated_time"] == "2026-11-20T10:00:00+0000"
         assert client.graph.calls == []
+
+    async def test_a_conversation_is_found_by_its_user(self, client: Client) -> None:
+        client.graph.add_account(ACCOUNT, TOKEN)
+        client.graph.set_profile(USER, username="jane.doe")
+        client.graph.set_thread(USER, ACCOUNT)
+        client.graph.set_thread(OTHER, ACCOUNT)
+        [business, person] = await people_of(client, USER)
+        assert business["id"] == ACCOUNT
+        assert person == {"username": "jane.doe", "id": USER}
+        assert [call.ig_user_id for call in client.graph.conversations.calls] == [USER]
+        assert client.graph.calls == []
+
+    @pytest.mark.parametrize(
+        ("thread", "shown"),
+        [
+            (Thread(is_listed=False), []),
+            (Thread(hides_username=True), [{"id": USER}]),
+            (Thread(username="from.thread"), [{"username": "from.thread", "id": USER}]),
+            (Thread(participants=[{"id": OTHER}]), []),
+        ],
+    )
+    async def test_a_thread_shows_what_it_is_told(
+        self, client: Client, thread: Thread, shown: list[object]
+    ) -> None:
+        client.graph.add_account(ACCOUNT, TOKEN)
+        client.graph.set_thread(USER, ACCOUNT, thread)
+        assert [p for p in await people_of(client, USER) if p["id"] == USER] == shown
+
+    async def test_conversation_calls_may_fail_alone(self, client: Client) -> None:
+        client.graph.add_account(ACCOUNT, TOKEN)
+        client.graph.set_answer("permission", conversations=ACCOUNT)
+        path = "/v23.0/me/conversations"
+        assert (await client.get(path, platform="instagram", user_id=USER)).code == 10
+        assert (await client.profile()).status == 200
 
     async def test_conversations_need_the_platform_and_known_fields(self, client: Client) -> None:
         client.graph.add_account(ACCOUNT, TOKEN)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from sandbox import samples
+from sandbox.graph.albums import picture_url
 from sandbox.graph.answers import ANSWERS, ErrorAnswer, RawAnswer, TwistedProfile
 from sandbox.graph.profiles import made_up_profile
 
@@ -66,7 +67,8 @@ def deliveries() -> list[bytes]:
 
 def graph_answers() -> list[bytes]:
     """Write the bodies that the simulator knows, good and bad."""
-    profile = made_up_profile(USERS[0], samples.now_ms() / 1000)
+    picture = picture_url(USERS[0], samples.now_ms() / 1000)
+    profile = made_up_profile(USERS[0]) | {"profile_pic": picture}
     bodies = [json.dumps(profile).encode()]
     for answer in ANSWERS.values():
         if isinstance(answer, ErrorAnswer):

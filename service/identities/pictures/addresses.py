@@ -1,0 +1,102 @@
+"""Which picture addresses may be fetched: https on Meta's hosts, and never a private network."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TYPE_CHECKING
+
+from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+LONGEST_URL = 4096
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# An address and nothing else: no user before the host, no backslash (browsers read it as a slash)
+# and no character that could leave a header.
+_URL = re.compile(
+    r"(?P<origin>(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?P<port>:[0-9]{1,5})?)"
+    r"/[!-\[\]-~]*",
+    re.ASCII | re.IGNORECASE,
+)
+_DOMAIN = re.compile(
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
+)
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+
+
+class PictureHosts:
+    """The hosts that pictures may come from.
+
+    An entry is a domain, which allows https on it and its subdomains, or a whole origin such as
+    `http://127.0.0.1:9000`, which allows exactly that one, on a private network too.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        named = {entry.lower().rstrip("/") for entry in entries}
+        self._origins = {entry for entry in named if "://" in entry}
+        self._domains = tuple(f".{entry}" for entry in named - self._origins)
+
+    def allows(self, url: str) -> bool:
+        """Tell whether a picture may be fetched from this address, or a browser sent there."""
+        return self.is_named_origin(url) or self._is_on_a_domain(url)
+
+    def is_named_origin(self, url: str) -> bool:
+        """Tell whether the address lies on an origin that is named whole."""
+        found = _matched(url)
+        return found is not None and found["origin"].lower() in self._origins
+
+    def _is_on_a_domain(self, url: str) -> bool:
+        found = _matched(url)
+        if found is None or found["scheme"].lower() != "https" or found["port"] is not None:
+            return False
+        return f".{found['host'].lower()}".endswith(self._domains) if self._domains else False
+
+
+def is_picture_host(entry: str) -> bool:
+    """Tell whether an entry of PICTURE_HOSTS is a domain or a whole origin."""
+    lowered = entry.lower().rstrip("/")
+    return bool(_DOMAIN.fullmatch(lowered) or _ORIGIN.fullmatch(lowered))
+
+
+def redirected(url: str, location: str) -> str:
+    """Resolve a redirect's Location against the address it came from; empty if it is none."""
+    try:
+        return str(URL(url, encoded=True).join(URL(location, encoded=True)))
+    except ValueError:
+        return ""
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address belongs to the public internet, also behind IPv6's disguises."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return all(map(_is_public, [ip, *_embedded(ip)]))
+
+
+def _embedded(ip: Ip) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses that an IPv6 address leads to: mapped, 6to4, Teredo, NAT64."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return []
+    nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
+    found = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ()), nat64]
+    return [v4 for v4 in found if v4 is not None]
+
+
+def _is_public(ip: Ip) -> bool:
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        return True  # judged by the address that it maps
+    if ip in _NAT64:
+        return True
+    is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
+    is_special = ip.is_multicast or ip.is_reserved or ip.is_unspecified or is_site_local
+    return ip.is_global and not is_special
+
+
+def _matched(url: str) -> re.Match[str] | None:
+    return _URL.fullmatch(url) if len(url) <= LONGEST_URL else None
