@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import samples
 from service.http.doorway import most_connections
-from tests.abuse.wires import Wire, head, is_problem, post, responses
+from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines, forked_rig
 from tests.system.chaos.processes import Service
 from tests.system.chaos.rig import Rig, message_from, new_user
@@ -22,7 +22,7 @@ ATTACKS = {
     "nothing": b"",
     "half a head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ",
     "a drip": b"GET /healthz HTTP/1.1\r\n",
-    "half a body": post(b"x" * 100)[:-99],
+    "half a body": post(b"x" * 100, UNPROVEN)[:-99],
 }
 
 
