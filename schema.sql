@@ -16,7 +16,8 @@ FROM (VALUES
     ('0002_sources_pictures_tokens'),
     ('0003_rules'),
     ('0004_indexes'),
-    ('0005_forwards')
+    ('0005_forwards'),
+    ('0006_list_people')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL
@@ -162,8 +163,14 @@ CREATE INDEX IF NOT EXISTS instagram_connections_location ON instagram_connectio
 CREATE INDEX IF NOT EXISTS instagram_participants_user ON instagram_participants (ig_user_id);
 CREATE INDEX IF NOT EXISTS instagram_participants_due
     ON instagram_participants (ig_account_id, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS instagram_participants_recent
-    ON instagram_participants (ig_account_id, last_message_at DESC);
+CREATE INDEX IF NOT EXISTS instagram_participants_latest
+    ON instagram_participants (last_message_at, ig_user_id, ig_account_id);
+CREATE INDEX IF NOT EXISTS instagram_participants_latest_of_account
+    ON instagram_participants (ig_account_id, last_message_at, ig_user_id);
+CREATE INDEX IF NOT EXISTS instagram_user_cache_username
+    ON instagram_user_cache (left(lower(username), 64) text_pattern_ops);
+CREATE INDEX IF NOT EXISTS instagram_user_cache_name
+    ON instagram_user_cache (left(lower(name), 64) text_pattern_ops);
 
 -- 8. Rules, the twins of those in service/model.py ------------------------------------------------
 

@@ -135,10 +135,12 @@ def literal(value: object) -> str:
             return f"interval '{value.total_seconds()} s'"
         case datetime():
             return f"timestamptz '{value.isoformat()}'"
+        case [] | ():
+            return "'{}'"
         case list() | tuple():
             return f"ARRAY[{', '.join(literal(item) for item in value)}]"
         case _:
-            return f"'{value}'"
+            return "NULL" if value is None else f"'{value}'"
 
 
 async def measure(session: asyncpg.Connection, case: Case, *, is_generic: bool) -> Cost:

@@ -17,11 +17,13 @@ from service.http.grant_signing import Grants
 from service.http.health import HealthRoutes, Status, describe_intake
 from service.http.operators import OperatorRoutes
 from service.http.pages import Pages
+from service.http.people import PeopleRoutes
 from service.http.pictures import PictureRoutes
 from service.http.server import build_application
 from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
 from service.identities.events import Changes
+from service.identities.people import People
 from service.logs import LOST_LINES
 from service.metrics import Metrics
 from service.model import PauseReason, Rules
@@ -39,6 +41,7 @@ from service.store.database import Listener
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.pauses import Pauses
+from service.store.people import PeopleStore
 from service.store.places import Places
 
 if TYPE_CHECKING:
@@ -227,6 +230,7 @@ def build_receiver(
         _webhook_routes(parts, intake),
         users,
         _operator_routes(parts, intake, status),
+        PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
         health,
         EventRoutes(parts.changes),
         PictureRoutes(users, parts.identities, parts.queue),

@@ -9,6 +9,8 @@ import structlog
 from service.logs import TAG
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.queue import TurnQueue
     from service.receiving.intake import Intake
     from service.receiving.intake.known import Known
@@ -28,21 +30,23 @@ class Erasure:
         self._known = known
         self._queue = queue
 
-    async def erase(self, ig_user_id: str) -> None:
-        """Erase everything held about a user.
+    async def erase(self, ig_user_ids: Sequence[str]) -> None:
+        """Erase everything held about users.
 
         Memory is cleared before and after: a delivery that comes in between is either journalled
-        anew or deleted, never remembered as durable. What a broker accepted before could bring the
+        again or deleted, never remembered as durable. What a broker accepted before could bring a
         user back: it is waited for. Raises UnavailableError; then something may be left: ask again.
         """
-        self.forget(ig_user_id)
-        await self._identities.erase(ig_user_id)
+        self.forget(ig_user_ids)
+        await self._identities.erase(*ig_user_ids)
         if await self._intake.settle():
-            await self._identities.erase(ig_user_id)
-        self.forget(ig_user_id)
-        log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
+            await self._identities.erase(*ig_user_ids)
+        self.forget(ig_user_ids)
+        for ig_user_id in ig_user_ids:
+            log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
 
-    def forget(self, ig_user_id: str) -> None:
-        """Clear this replica's memory of a user."""
-        self._known.evict(ig_user_id)
-        self._queue.forget(ig_user_id)
+    def forget(self, ig_user_ids: Sequence[str]) -> None:
+        """Clear this replica's memory of users."""
+        for ig_user_id in ig_user_ids:
+            self._known.evict(ig_user_id)
+            self._queue.forget(ig_user_id)

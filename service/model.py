@@ -191,6 +191,11 @@ def _is_visible(character: str) -> bool:
     )
 
 
+def has_name(username: str | None, name: str | None) -> bool:
+    """Tell whether a username or a name can be shown."""
+    return not is_blank(username) or not is_blank(name)
+
+
 def display_name(ig_user_id: str, username: str | None, name: str | None) -> str:
     """`@username`, else the name, else `@user_` and the last six digits of the id."""
     if username and not is_blank(username):

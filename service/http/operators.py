@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,9 @@ import msgspec
 from aiohttp import web
 
 from service.http.bodies import decode_body, read_body
+from service.http.parameters import END, LocationId, account_id, boolean, location, whole_number
 from service.http.problems import ProblemError, bad_request, json_response
-from service.http.users import user_id
+from service.http.users import checked_id, user_id
 from service.model import Login, identity, ig_id
 from service.store.connections import TakenError
 
@@ -25,14 +25,9 @@ if TYPE_CHECKING:
     from service.store.identities import Identities
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
-_DAYS = re.compile(r"[0-9]{1,4}", re.ASCII)
-_END = r"$(?!\n)"  # in Python `$` alone would let a newline follow
-_VISIBLE = rf"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?{_END}"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
-
-LocationId = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_VISIBLE)]
+MOST_ERASED = 1000
 AccessToken = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=4096, pattern=rf"^[\x21-\x7e]+{_END}")
+    str, msgspec.Meta(min_length=1, max_length=4096, pattern=rf"^[\x21-\x7e]+{END}")
 ]
 
 
@@ -43,6 +38,12 @@ class ConnectionBody(msgspec.Struct, rename="camel"):
     access_token: AccessToken
     login: Login = "facebook"
     alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+
+
+class EraseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What `POST /users/erase` takes."""
+
+    ig_user_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST_ERASED)]
 
 
 class OperatorRoutes:
@@ -75,13 +76,23 @@ class OperatorRoutes:
 
     async def erase(self, request: web.Request) -> web.Response:
         """Erase everything held about a user, known or not."""
-        await self._erasure.erase(user_id(request))
+        await self._erasure.erase([user_id(request)])
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def erase_many(self, request: web.Request) -> web.Response:
+        """Erase everything held about 1 to 1000 users, known or not."""
+        body = decode_body(await read_body(request), EraseBody)
+        ig_user_ids = sorted({checked_id(each) for each in body.ig_user_ids})
+        await self._erasure.erase(ig_user_ids)
+        return json_response({"erased": len(ig_user_ids)})
 
     async def backfill(self, request: web.Request) -> web.Response:
         """Fetch up to 50 users of a location that lack a fresh identity."""
-        location_id, days = _location(request), _days(request)
-        include_failed = _boolean(request, "includeFailed")
+        location_id, days = (
+            location(request),
+            whole_number(request, "days", DEFAULT_DAYS, MOST_DAYS),
+        )
+        include_failed = boolean(request, "includeFailed")
         if not await self._identities.has_location(location_id):
             raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
         report = await self._fetching.backfill(location_id, days, include_failed=include_failed)
@@ -93,7 +104,7 @@ class OperatorRoutes:
 
     async def put_connection(self, request: web.Request) -> web.Response:
         """Create or replace a connection."""
-        account = _account_id(request)
+        account = account_id(request.match_info["igAccountId"])
         body = decode_body(await read_body(request), ConnectionBody)
         aliases = [ig_id(alias) for alias in body.alias_ids]
         if None in aliases:
@@ -113,7 +124,7 @@ class OperatorRoutes:
 
     async def delete_connection(self, request: web.Request) -> web.Response:
         """Remove a connection."""
-        if not await self._connections.delete(_account_id(request)):
+        if not await self._connections.delete(account_id(request.match_info["igAccountId"])):
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such connection.")
         await self._replica.read()
         return web.Response(status=HTTPStatus.NO_CONTENT)
@@ -121,32 +132,3 @@ class OperatorRoutes:
     async def status(self, _: web.Request) -> web.Response:
         """Tell how the service does, also while Postgres is away."""
         return json_response(await self._status.read())
-
-
-def _location(request: web.Request) -> str:
-    try:
-        return msgspec.convert(request.query.get("locationId"), LocationId)
-    except msgspec.ValidationError:
-        raise bad_request("locationId is missing or not readable.") from None
-
-
-def _days(request: web.Request) -> int:
-    given = request.query.get("days", str(DEFAULT_DAYS))
-    days = int(given) if _DAYS.fullmatch(given) else 0
-    if not 1 <= days <= MOST_DAYS:
-        raise bad_request(f"days is a whole number from 1 to {MOST_DAYS}.")
-    return days
-
-
-def _boolean(request: web.Request, name: str) -> bool:
-    value = _BOOLEANS.get(request.query.get(name, "").lower())
-    if value is None:
-        raise bad_request(f"{name} is true or false.")
-    return value
-
-
-def _account_id(request: web.Request) -> str:
-    found = ig_id(request.match_info["igAccountId"])
-    if found is None:
-        raise bad_request("igAccountId is 1 to 32 digits.")
-    return found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from service.http.bodies import MOST_BODY_BYTES
-from service.http.doorway import listen
+from service.http.connection import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
 from service.http.openapi.document import document_route
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from service.http.health import HealthRoutes
     from service.http.operators import OperatorRoutes
     from service.http.pages import Pages
+    from service.http.people import PeopleRoutes
     from service.http.pictures import PictureRoutes
     from service.http.users import UserRoutes
     from service.http.webhook import WebhookRoutes
@@ -42,6 +43,7 @@ def build_application(
     webhook: WebhookRoutes,
     users: UserRoutes,
     operators: OperatorRoutes,
+    people: PeopleRoutes,
     health: HealthRoutes,
     events: EventRoutes,
     pictures: PictureRoutes,
@@ -56,7 +58,7 @@ def build_application(
     application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
     application.add_routes(_meta_routes(webhook))
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
-    application.add_routes(_operator_routes(keyring, operators))
+    application.add_routes(_operator_routes(keyring, operators, people))
     application.add_routes(_probe_routes(health))
     application.add_routes(_page_routes(keyring, pages, console))
     return application
@@ -86,10 +88,14 @@ def _inbox_routes(
     ]
 
 
-def _operator_routes(keyring: Keyring, operators: OperatorRoutes) -> list[web.RouteDef]:
+def _operator_routes(
+    keyring: Keyring, operators: OperatorRoutes, people: PeopleRoutes
+) -> list[web.RouteDef]:
     operator, connection = keyring.for_operator, f"{PREFIX}/connections/{{igAccountId}}"
     return [
+        web.get(f"{PREFIX}/people", operator(people.list)),
         web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
+        web.post(f"{PREFIX}/users/erase", operator(operators.erase_many)),
         web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),
         web.post(f"{PREFIX}/messages/backfill", operator(operators.backfill)),
         web.get(f"{PREFIX}/connections", operator(operators.list_connections)),

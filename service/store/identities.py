@@ -124,11 +124,11 @@ class Identities:
         total = rows[0]["candidates"] if rows else 0
         return Candidates(total, [row["ig_user_id"] for row in rows])
 
-    async def erase(self, ig_user_id: str) -> None:
-        """Delete everything held about a user; a claim in flight can't settle any more."""
-        async with self._database.transaction() as connection:
+    async def erase(self, *ig_user_ids: str) -> None:
+        """Delete everything held about users; a claim in flight can't settle any more."""
+        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
             for statement in sql.ERASE:
-                await connection.execute(statement, [ig_user_id])
+                await connection.execute(statement, ig_user_ids)
 
     async def count(self) -> dict[str, int]:
         """Count users by state; reads whole tables, so ask seldom."""

@@ -175,7 +175,12 @@ async def operating(witness: Witness) -> None:
     await witness.ask(backfill, 200, params={"locationId": "loc_1", "includeFailed": "true"})
     await witness.ask(backfill, 404, params={"locationId": "nowhere"})
     await witness.ask(backfill, 400, params={"locationId": "loc_1", "days": "91"})
+    await witness.ask(api("GET /people"), 200, params={"limit": "1"})
+    await witness.ask(api("GET /people"), 400, params={"cursor": "x"})
     await witness.ask(erase, 204)
+    await witness.ask(api("POST /users/erase"), 200, json={"igUserIds": ["1", "2"]})
+    await witness.ask(api("POST /users/erase"), 400, json={"igUserIds": []})
+    await witness.ask(api("POST /users/erase"), 413, data=io.BytesIO(TOO_MUCH))
     await witness.ask(erase, 400, in_path="x")
     await witness.ask(api("GET /status"), 200)
 

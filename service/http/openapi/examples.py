@@ -46,6 +46,11 @@ _CONNECTION: Json = {
     "pausedUntil": None,
     "pauseReason": None,
 }
+_WROTE: Json = {
+    "igAccountId": "17841400000000001",
+    "locationId": "loc_1",
+    "lastMessageAt": "2026-11-22T10:00:00Z",
+}
 _BACKFILL: Json = {
     "locationId": "loc_1",
     "days": 7,
@@ -88,6 +93,17 @@ _STATUS: Json = {
 EXAMPLES: Mapping[str, Mapping[str, Json]] = {
     "Identity": {"resolved": _JANE, "withoutConsent": _STRANGER},
     "Users": {"two": {"users": [_JANE, _STRANGER]}},
+    "People": {
+        "two": {
+            "people": [
+                _JANE | {"accounts": [_WROTE], "nextAttemptAt": None},
+                _STRANGER | {"accounts": [_WROTE], "nextAttemptAt": "2026-11-22T10:11:00Z"},
+            ],
+            "next": "1795341600000000-5512340987-17841400000000001",
+        }
+    },
+    "EraseBody": {"two": {"igUserIds": ["1254459154682919", "5512340987"]}},
+    "Erased": {"two": {"erased": 2}},
     "Connection": {"connected": _CONNECTION},
     "Connections": {"one": {"connections": [_CONNECTION]}},
     "ConnectionBody": {

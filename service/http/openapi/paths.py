@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.http.openapi.listing import people_paths
 from service.http.openapi.pages import page_paths, probe_paths
 from service.http.openapi.parts import (
     ANYBODY,
@@ -48,7 +49,7 @@ def paths(prefix: str) -> Json:
     """Give the paths; `prefix` is that of the API's own."""
     described = (
         *(_webhook(), _users(), _user(), _picture(), _events(), _grants()),
-        *(_operations(), _connections()),
+        *(people_paths(), _operations(), _connections()),
     )
     prefixed = {prefix + path: item for part in described for path, item in part.items()}
     return prefixed | probe_paths() | page_paths()

@@ -8,8 +8,10 @@ import msgspec
 
 from service.http.grant_signing import Grant
 from service.http.grants import GrantBody
-from service.http.operators import MOST_DAYS, ConnectionBody
+from service.http.operators import MOST_DAYS, ConnectionBody, EraseBody
+from service.http.people import MOST_PEOPLE
 from service.http.users import MOST_IDS
+from service.identities.people import Person
 from service.model import Identity, Login, PauseReason, UserReason
 from service.resolving.on_request import BACKFILL_LIMIT, Backfill
 from service.store.connections import Connection
@@ -50,6 +52,10 @@ _WORDS: Mapping[str, Json] = {
         "enum": [*REASONS, None],
         "description": "Why there is no fresh identity; null if there is one.",
     },
+    "lastMessageAt": _TIME,
+    "nextAttemptAt": _TIME
+    | {"description": "When Meta is asked next; null if not, or once a pause without end is over."},
+    "igUserIds": {"items": IG_ID},
     "createdAt": _TIME,
     "updatedAt": _TIME,
     "pausedUntil": _TIME | {"description": "Until when the account is not called."},
@@ -77,7 +83,7 @@ _WORDS: Mapping[str, Json] = {
 def schemas() -> Json:
     """Give the schemas by name."""
     _, found = msgspec.json.schema_components(
-        [Identity, Backfill, ConnectionBody, Connection, GrantBody, Grant],
+        [Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant],
         ref_template=f"{SCHEMAS_AT}{{name}}",
     )
     structs = {name: _in_words(schema) for name, schema in found.items()}
@@ -138,6 +144,19 @@ _BY_HAND: Json = {
         {"users": array_of(schema_ref("Identity"), minItems=1, maxItems=MOST_IDS)},
         description="Identities in the order asked, repeats kept.",
     ),
+    "People": object_of(
+        {
+            "people": array_of(schema_ref("Person"), maxItems=MOST_PEOPLE),
+            "next": {
+                "type": ["string", "null"],
+                "description": "Send it as `cursor` for the next page; null at the end. A page may "
+                "be short or empty and still have it: filters that few people match are searched "
+                "for in steps.",
+            },
+        },
+        description="Who has written, the most recent first.",
+    ),
+    "Erased": object_of({"erased": _COUNT | {"description": "How many users were erased."}}),
     "Connections": object_of({"connections": array_of(schema_ref("Connection"))}),
     "Delivery": {
         "type": "object",

@@ -1,0 +1,54 @@
+"""Parameters of requests: what each may be, and the 400 that says so."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from service.http.problems import bad_request
+from service.model import ig_id
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+END = r"$(?!\n)"  # in Python `$` alone would let a newline follow
+_VISIBLE = rf"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?{END}"
+_DIGITS = re.compile(r"[0-9]{1,6}", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+LocationId = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=_VISIBLE)]
+
+
+def location(request: web.Request) -> str:
+    """Read `locationId`; 400 if it is missing or not readable."""
+    try:
+        return msgspec.convert(request.query.get("locationId"), LocationId)
+    except msgspec.ValidationError:
+        raise bad_request("locationId is missing or not readable.") from None
+
+
+def whole_number(request: web.Request, name: str, default: int, most: int) -> int:
+    """Read a number from 1 to `most`; 400 if it is anything else."""
+    given = request.query.get(name, str(default))
+    number = int(given) if _DIGITS.fullmatch(given) else 0
+    if not 1 <= number <= most:
+        raise bad_request(f"{name} is a whole number from 1 to {most}.")
+    return number
+
+
+def boolean(request: web.Request, name: str) -> bool:
+    """Read true or false, false if it is missing; 400 if it is anything else."""
+    value = _BOOLEANS.get(request.query.get(name, "").lower())
+    if value is None:
+        raise bad_request(f"{name} is true or false.")
+    return value
+
+
+def account_id(given: str) -> str:
+    """Give an account's id back; 400 if it is not 1 to 32 digits."""
+    found = ig_id(given)
+    if found is None:
+        raise bad_request("igAccountId is 1 to 32 digits.")
+    return found

@@ -1,0 +1,133 @@
+"""Who has written, in the order of their last messages, read in bounded steps.
+
+The order is that of `Place`: last message, then user, then account, all descending. Every read
+begins below a place and stops after a number of rows, so that its cost does not depend on how many
+participants there are.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.store.database import SLOW_STATEMENT_S
+from service.store.queries import read_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.store.database import Database
+
+EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
+NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # stands for a pause without end
+LONGEST_PREFIX = 64  # characters of a name that the indexes hold
+ACCOUNTS_A_USER = 20
+_SQL = read_queries("people")
+_ABOVE_ALL = "9" * 33  # sorts after every id, in every collation
+_LAST_CHARACTER = "\U0010ffff"
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """A place in the list: the user's latest message and the account it was written to."""
+
+    last_message_at: datetime
+    ig_user_id: str
+    ig_account_id: str
+
+
+TOP = Place(datetime(9990, 1, 1, tzinfo=UTC), _ABOVE_ALL, _ABOVE_ALL)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A participant met on the way down; `is_latest`: the user has written nowhere later."""
+
+    place: Place
+    is_latest: bool
+
+
+class WrittenTo(msgspec.Struct, frozen=True):
+    """One account that a user has written to, and when the user is tried there next."""
+
+    ig_user_id: str
+    ig_account_id: str
+    location_id: str | None
+    last_message_at: datetime
+    next_attempt_at: datetime | None
+
+
+class PeopleStore:
+    """Reads participants by the time of their last message."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read_below(
+        self,
+        place: Place,
+        since: datetime,
+        at_most: int,
+        ig_account_ids: Sequence[str] | None = None,
+    ) -> list[Written]:
+        """Read the participants that follow a place, of all accounts or of these alone."""
+        args: list[object] = [*msgspec.structs.astuple(place), since, at_most]
+        statement = _SQL["below"]
+        if ig_account_ids is not None:
+            statement, args = _SQL["of_accounts_below"], [*args, list(ig_account_ids)]
+        rows = await self._database.fetch(statement, *args, timeout_s=SLOW_STATEMENT_S)
+        return [Written(Place(*row[:3]), row["is_latest"]) for row in rows]
+
+    async def find_by_prefix(
+        self, prefix: str, at_most: int, *, is_username: bool, may_be_id: bool
+    ) -> list[str]:
+        """Find users whose username, name or id begins so: `at_most` of each kind.
+
+        `is_username` leaves out names and ids; `may_be_id` takes ids in.
+        """
+        rows = await self._database.fetch(
+            _SQL["begin_with"],
+            prefix,
+            _LAST_CHARACTER,
+            at_most,
+            not is_username,
+            may_be_id and not is_username,
+            _ABOVE_ALL,
+            timeout_s=SLOW_STATEMENT_S,
+        )
+        return [row["ig_user_id"] for row in rows]
+
+    async def read_of(
+        self,
+        ig_user_ids: Sequence[str],
+        place: Place,
+        since: datetime,
+        ig_account_ids: Sequence[str] | None,
+    ) -> list[Written]:
+        """Read the latest participant of each of these users, as far as it follows a place."""
+        rows = await self._database.fetch(
+            _SQL["of_users_below"],
+            *msgspec.structs.astuple(place),
+            since,
+            list(ig_user_ids),
+            None if ig_account_ids is None else list(ig_account_ids),
+            timeout_s=SLOW_STATEMENT_S,
+        )
+        return [Written(Place(*row), is_latest=True) for row in rows]
+
+    async def read_accounts(self, ig_user_ids: Sequence[str]) -> dict[str, list[WrittenTo]]:
+        """Read which accounts users have written to, the latest first, at most 20 each."""
+        if not ig_user_ids:
+            return {}
+        rows = await self._database.fetch(
+            _SQL["written_to"], list(ig_user_ids), ACCOUNTS_A_USER, NEVER
+        )
+        found: dict[str, list[WrittenTo]] = {}
+        for row in rows:
+            found.setdefault(row["ig_user_id"], []).append(WrittenTo(*row))
+        return found
+
+    async def accounts_of(self, location_id: str) -> list[str]:
+        """Name the accounts of a location."""
+        rows = await self._database.fetch(_SQL["accounts_of_location"], location_id)
+        return [row["ig_account_id"] for row in rows]
