@@ -63,6 +63,9 @@ class Metrics:
         )
         self.lookups = counter("instagram_lookups", "Identities looked up by state", ["state"])
         self.identities = gauge("instagram_identities", "Users by state", ["state"])
+        self.forwarded = counter(
+            "instagram_forwards", "Posts to forward addresses by outcome", ["outcome"]
+        )
         self.wrong_keys = counter("instagram_wrong_keys", "Wrong API keys")
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:

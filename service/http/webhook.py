@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from service.metrics import Metrics
+    from service.receiving.forwarding.intake import ForwardIntake
     from service.receiving.intake import Intake
     from service.receiving.webhook import Delivery
 
@@ -37,11 +38,13 @@ class WebhookRoutes:
         intake: Intake,
         account_of: Callable[[], Mapping[str, str]],
         metrics: Metrics,
+        forwarding: ForwardIntake | None = None,
     ) -> None:
         self._app_secrets = [secret.encode() for secret in app_secrets]
         self._verify_token = verify_token.encode()
         self._intake = intake
         self._account_of = account_of
+        self._forwarding = forwarding
         self._contacts = metrics.contacts
         self._skipped = metrics.skipped
         self._ack_seconds = metrics.ack_seconds
@@ -87,11 +90,16 @@ class WebhookRoutes:
             self._tell_skipped(delivery, request[REQUEST_ID])
         if delivery.contacts:
             self._contacts.inc(len(delivery.contacts))
-            await self._make_durable(delivery)
+        await self._make_durable(delivery, body, request.headers)
 
-    async def _make_durable(self, delivery: Delivery) -> None:
+    async def _make_durable(
+        self, delivery: Delivery, body: bytes, headers: Mapping[str, str]
+    ) -> None:
         try:
-            await self._intake.accept(delivery.contacts)
+            if self._forwarding is not None:
+                await self._forwarding.store(body, headers, delivery.contacts)
+            if delivery.contacts:
+                await self._intake.accept(delivery.contacts)
         except UnavailableError as error:
             log.warning("not acknowledged", users=len(delivery.contacts), error=str(error))
             raise ProblemError(
