@@ -12,6 +12,7 @@ import structlog
 
 from service.build import (
     build_arrivals,
+    build_forwarding,
     build_listener,
     build_parts,
     build_receiver,
@@ -23,6 +24,7 @@ from service.errors import UnavailableError
 from service.graph.client import graph_session
 from service.http.health import HealthRoutes
 from service.http.server import serve
+from service.receiving.forwarding.forwarding import forward_session
 from service.receiving.intake.direct import DirectIntake
 from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.settings import secret_values
@@ -143,10 +145,11 @@ async def _start(
     half_s = settings.shutdown_timeout_seconds / 2
     await _patiently(parts.replica.read)
     intake = await _patiently(lambda: _start_intake(parts, stack), "the broker")
-    status = build_status(parts, intake)
+    forwarding = build_forwarding(parts, await stack.enter_async_context(forward_session()))
+    status = build_status(parts, intake, forwarding)
     health = HealthRoutes(status, intake, parts.metrics)
-    application = build_receiver(parts, intake, status, health, extra_routes)
-    publish_figures(parts, intake)
+    application = build_receiver(parts, intake, status, health, forwarding, extra_routes)
+    publish_figures(parts, intake, forwarding)
     resolver = build_resolver(parts, session)
     running = Running(parts.queue, health, stack)
     running.keep("listener", build_listener(parts).run())
@@ -156,6 +159,9 @@ async def _start(
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())
+    if forwarding is not None:
+        stack.push_async_callback(forwarding.forwarder.drain, half_s)
+        running.keep("forwarder", forwarding.forwarder.run())
     if isinstance(intake, JetStreamIntake):
         running.keep("intake", intake.run())
     running.port = await stack.enter_async_context(

@@ -28,6 +28,7 @@ from service.logs import LOST_LINES
 from service.metrics import Metrics
 from service.model import PauseReason, Rules
 from service.queue import TurnQueue
+from service.receiving.forwarding.forwarding import Forwarding
 from service.receiving.intake.arrivals import Arrivals
 from service.receiving.intake.known import Known
 from service.replica import Replica
@@ -117,7 +118,7 @@ def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
     )
 
 
-def publish_figures(parts: Parts, intake: Intake) -> None:
+def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:
     """Publish as metrics what is read when it is asked for."""
     watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
     watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
@@ -129,6 +130,13 @@ def publish_figures(parts: Parts, intake: Intake) -> None:
     watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
     watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
+    if forwarding is not None:
+        outbox = forwarding.outbox
+        watch("instagram_forwards_waiting", "Deliveries to be forwarded", forwarding.waiting)
+        watch("instagram_forwards_waiting_bytes", "Their bodies", lambda: outbox.waiting_bytes)
+        watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
+        watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
+        watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
     watch_each(
         "instagram_intake_up",
         "What makes deliveries durable answers",
@@ -195,7 +203,7 @@ def build_arrivals(parts: Parts) -> Arrivals:
     return Arrivals(Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics)
 
 
-def build_status(parts: Parts, intake: Intake) -> Status:
+def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> Status:
     """Build what reads the figures of `/status`."""
     return Status(
         parts.database,
@@ -206,6 +214,7 @@ def build_status(parts: Parts, intake: Intake) -> Status:
         intake,
         parts.metrics,
         parts.settings.graph_calls_per_second,
+        forwarding.describe if forwarding else None,
     )
 
 
@@ -214,6 +223,7 @@ def build_receiver(
     intake: Intake,
     status: Status,
     health: HealthRoutes,
+    forwarding: Forwarding | None,
     extra_routes: ExtraRoutes | None,
 ) -> web.Application:
     """Build the receiving half; `extra_routes` are the sandbox's."""
@@ -227,7 +237,7 @@ def build_receiver(
     pages = Pages()
     application = build_application(
         keyring,
-        _webhook_routes(parts, intake),
+        _webhook_routes(parts, intake, forwarding),
         users,
         _operator_routes(parts, intake, status),
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
@@ -243,13 +253,29 @@ def build_receiver(
     return application
 
 
-def _webhook_routes(parts: Parts, intake: Intake) -> WebhookRoutes:
+def build_forwarding(parts: Parts, session: aiohttp.ClientSession) -> Forwarding | None:
+    """Build the forwarding of deliveries, where there are addresses to forward to."""
+    settings = parts.settings
+    if not settings.forward_urls:
+        return None
+    return Forwarding(
+        parts.database,
+        secret_values(settings.token_encryption_keys),
+        secret_values(settings.forward_urls),
+        settings.forward_max_bytes,
+        session,
+        parts.metrics,
+    )
+
+
+def _webhook_routes(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> WebhookRoutes:
     return WebhookRoutes(
         secret_values(parts.settings.meta_app_secrets),
         parts.settings.meta_verify_token.get_secret_value(),
         intake,
         lambda: parts.replica.account_of,
         parts.metrics,
+        forwarding.intake if forwarding else None,
     )
 
 

@@ -13,6 +13,8 @@ from service.errors import UnavailableError
 from service.http.problems import json_response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.graph.budget import PauseBoard
     from service.metrics import Metrics
     from service.queue import TurnQueue
@@ -40,6 +42,7 @@ class Status:
         intake: Intake,
         metrics: Metrics,
         calls_per_second: float,
+        describe_forwards: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self._database = database
         self._identities = identities
@@ -49,6 +52,7 @@ class Status:
         self._intake = intake
         self._metrics = metrics
         self._calls_per_second = calls_per_second
+        self._describe_forwards = describe_forwards
         self._counts = {"resolved": 0, "pending": 0, "failed": 0}
         self._wait = (0.0, 1.0)
 
@@ -76,6 +80,7 @@ class Status:
             "identities": self._counts,
             "postgres": postgres,
             "intake": describe_intake(self._intake, postgres),
+            "forwards": self._describe_forwards() if self._describe_forwards else None,
         }
 
     async def ping(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
 from datetime import UTC, datetime
@@ -90,16 +91,20 @@ class WebhookRoutes:
             self._tell_skipped(delivery, request[REQUEST_ID])
         if delivery.contacts:
             self._contacts.inc(len(delivery.contacts))
-        await self._make_durable(delivery, body, request.headers)
+        if delivery.contacts or self._forwarding is not None:
+            await self._make_durable(delivery, body, request.headers)
 
     async def _make_durable(
         self, delivery: Delivery, body: bytes, headers: Mapping[str, str]
     ) -> None:
         try:
-            if self._forwarding is not None:
-                await self._forwarding.store(body, headers, delivery.contacts)
-            if delivery.contacts:
+            if self._forwarding is None:
                 await self._intake.accept(delivery.contacts)
+            else:
+                await asyncio.gather(
+                    self._forwarding.store(body, headers, delivery.contacts),
+                    self._intake.accept(delivery.contacts),
+                )
         except UnavailableError as error:
             log.warning("not acknowledged", users=len(delivery.contacts), error=str(error))
             raise ProblemError(

@@ -70,12 +70,12 @@ class Backlog(msgspec.Struct, frozen=True):
     """What one address has not taken yet."""
 
     address: str
-    waiting: int
-    bytes: int
-    posting: int
-    set_aside: int
-    oldest_s: float
-    most_attempts: int | None
+    waiting: int = 0
+    bytes: int = 0
+    posting: int = 0
+    set_aside: int = 0
+    oldest_s: float = 0.0
+    most_attempts: int = 0
 
 
 class Outbox:

@@ -540,6 +540,8 @@ ERASE = (
     WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
     """,
     "DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[])",
+    # deliveries that hold nobody else's messages
+    "DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[])",
     "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
 )
 

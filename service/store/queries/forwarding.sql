@@ -62,7 +62,7 @@ SELECT address,
     count(*) FILTER (WHERE set_aside_at IS NOT NULL) AS set_aside,
     COALESCE(EXTRACT(epoch FROM now() - min(received_at) FILTER (WHERE set_aside_at IS NULL)), 0)
         ::float8 AS oldest_s,
-    max(attempts) FILTER (WHERE set_aside_at IS NULL) AS most_attempts
+    COALESCE(max(attempts) FILTER (WHERE set_aside_at IS NULL), 0) AS most_attempts
 FROM instagram_forwards GROUP BY address ORDER BY address;
 
 -- name: last_error
@@ -109,7 +109,3 @@ WITH chosen AS (
     LIMIT $3::bigint FOR UPDATE SKIP LOCKED
 )
 DELETE FROM instagram_forwards f USING chosen c WHERE f.id = c.id RETURNING f.id;
-
--- name: erase
--- $1 users: deliveries that hold nobody else's messages
-DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);

@@ -1,0 +1,86 @@
+"""Forwarding as a whole: what the webhook stores with, what posts, and the figures of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from service.receiving.forwarding.addresses import name_addresses
+from service.receiving.forwarding.forwarder import MOST_AT_A_TIME, Forwarder
+from service.receiving.forwarding.intake import ForwardIntake
+from service.receiving.forwarding.sealing import BodySeal
+from service.store.outbox import Backlog, Outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.metrics import Metrics
+    from service.store.database import Database
+
+
+class Forwarding:
+    """The forwarding of one process to its `urls`; `most_bytes` bounds what waits."""
+
+    def __init__(
+        self,
+        database: Database,
+        encryption_keys: Sequence[str],
+        urls: Sequence[str],
+        most_bytes: int,
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+    ) -> None:
+        addresses = name_addresses(urls)
+        seal = BodySeal(encryption_keys)
+        self.most_bytes = most_bytes
+        self.addresses = list(addresses)
+        self.outbox = Outbox(database, most_bytes)
+        self.forwarder = Forwarder(self.outbox, seal, session, addresses, metrics)
+        self.intake = ForwardIntake(self.outbox, seal, self.addresses, self.forwarder.wake)
+
+    def waiting(self) -> int:
+        """How many deliveries wait, over all addresses, when last counted."""
+        return sum(backlog.waiting for backlog in self.forwarder.backlogs.values())
+
+    def set_aside(self) -> int:
+        """How many deliveries are set aside, when last counted."""
+        return sum(backlog.set_aside for backlog in self.forwarder.backlogs.values())
+
+    def oldest_s(self) -> float:
+        """How long the oldest delivery has waited, when last counted."""
+        return max((each.oldest_s for each in self.forwarder.backlogs.values()), default=0.0)
+
+    def describe(self) -> dict[str, object]:
+        """Say what waits at each address; the figures may be some seconds old."""
+        backlogs = {address: Backlog(address) for address in self.addresses}
+        backlogs |= self.forwarder.backlogs
+        return {
+            "waiting": self.waiting(),
+            "waitingBytes": self.outbox.waiting_bytes,
+            "maxBytes": self.most_bytes,
+            "setAside": self.set_aside(),
+            "oldestSeconds": round(self.oldest_s(), 3),
+            "addresses": [
+                {
+                    "address": backlog.address,
+                    "waiting": backlog.waiting,
+                    "posting": backlog.posting,
+                    "setAside": backlog.set_aside,
+                    "oldestSeconds": round(backlog.oldest_s, 3),
+                    "attempts": backlog.most_attempts,
+                    "isConfigured": backlog.address in self.addresses,
+                }
+                for backlog in backlogs.values()
+            ],
+        }
+
+
+def forward_session() -> aiohttp.ClientSession:
+    """Open a client for forward addresses: no cookies, no proxy of the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit_per_host=MOST_AT_A_TIME),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        headers={"User-Agent": "instagram-identity"},
+    )
