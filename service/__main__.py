@@ -177,6 +177,47 @@ def import_participants(location: str | None, days: int | None, *, from_meta: bo
     sys.exit(asyncio.run(import_from_meta(GraphSettings.load(), location, days or 7)))
 
 
+@main.group()
+def forwards() -> None:
+    """Show, retry and drop deliveries that wait to be forwarded."""
+
+
+@forwards.command("list")
+@_json
+def list_forwards(*, as_json: bool) -> None:
+    """Show what each forward address has not taken yet.
+
+    Exits with 1 if deliveries were set aside after 36 hours.
+    """
+    from service.commands import forwards as commands
+    from service.settings import ForwardSettings
+
+    sys.exit(asyncio.run(commands.list_forwards(ForwardSettings.load(), as_json=as_json)))
+
+
+@forwards.command("retry")
+@click.argument("address", required=False)
+def retry_forwards(address: str | None) -> None:
+    """Post deliveries again now, to ADDRESS or to all; also those that were set aside."""
+    from service.commands import forwards as commands
+    from service.settings import ForwardSettings
+
+    sys.exit(asyncio.run(commands.retry(ForwardSettings.load(), address)))
+
+
+@forwards.command("drop")
+@click.argument("address")
+@click.option("--set-aside", is_flag=True, help="Only those that were set aside after 36 hours.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def drop_forwards(address: str, *, set_aside: bool, yes: bool) -> None:
+    """Delete deliveries to ADDRESS (as `forwards list` names it) that it has not received."""
+    from service.commands import forwards as commands
+    from service.settings import ForwardSettings
+
+    work = commands.drop(ForwardSettings.load(), address, only_set_aside=set_aside, is_sure=yes)
+    sys.exit(asyncio.run(work))
+
+
 def _run() -> None:
     try:
         main()

@@ -100,7 +100,14 @@ class GraphSettings(StoreSettings, MigrateSettings):
     conversation_names: bool = True
 
 
-class Settings(GraphSettings):
+class ForwardSettings(_DatabaseSettings):
+    """What the `forwards` commands need."""
+
+    forward_urls: ForwardUrls = ()
+    forward_max_bytes: SizeInBytes = GIB
+
+
+class Settings(GraphSettings, ForwardSettings):
     """What `serve` needs; names and defaults are documented in `.env.example`."""
 
     meta_verify_token: Secret
@@ -115,8 +122,6 @@ class Settings(GraphSettings):
     # Host names, which stand for their subdomains too, and whole origins (with "://").
     picture_hosts: PictureHosts = ("cdninstagram.com", "fbcdn.net", "fbsbx.com")
     retention_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
-    forward_urls: ForwardUrls = ()
-    forward_max_bytes: SizeInBytes = GIB
     host: str = "0.0.0.0"  # noqa: S104 - the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0

@@ -29,7 +29,7 @@ async def exposed(start: Start, broker: Node) -> Exposed:
     """Have a service with a broker and one without resolve a user, and read what they publish."""
     found: defaultdict[str, dict[str, set[str]]] = defaultdict(dict, up={})
     for intake_url in ("", broker.url):
-        client = await start(intake_url=intake_url)
+        client = await start(intake_url=intake_url, forward_urls="http://127.0.0.1:9/")
         await client.connect()
         user = new_user()
         await client.write(user)

@@ -88,6 +88,7 @@ _STATUS: Json = {
     "identities": {"resolved": 4210, "pending": 12, "failed": 31},
     "postgres": "ok",
     "intake": {"kind": "postgres"},
+    "forwards": None,
 }
 
 EXAMPLES: Mapping[str, Mapping[str, Json]] = {

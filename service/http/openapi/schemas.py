@@ -189,8 +189,32 @@ _BY_HAND: Json = {
             "identities": object_of(dict.fromkeys(("resolved", "pending", "failed"), _COUNT)),
             "postgres": _STORE,
             "intake": _INTAKE,
+            "forwards": {"anyOf": [schema_ref("Forwards"), {"type": "null"}]},
         },
         description="How the service does; the counts of identities may be a minute old.",
+    ),
+    "Forwards": object_of(
+        {
+            "waiting": _COUNT,
+            "waitingBytes": _COUNT,
+            "maxBytes": _COUNT,
+            "setAside": _COUNT,
+            "oldestSeconds": _NUMBER,
+            "addresses": array_of(
+                object_of(
+                    {
+                        "address": {"type": "string"},
+                        "waiting": _COUNT,
+                        "posting": _COUNT,
+                        "setAside": _COUNT,
+                        "oldestSeconds": _NUMBER,
+                        "attempts": _COUNT,
+                        "isConfigured": {"type": "boolean"},
+                    }
+                )
+            ),
+        },
+        description="Deliveries that wait for the addresses in FORWARD_URLS; some seconds old.",
     ),
     "ConsoleContext": object_of(
         {
