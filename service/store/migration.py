@@ -24,7 +24,7 @@ SCHEMA = Path(__file__).parents[2] / "schema.sql"
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_TIMEOUT_S = 600.0
 _TURN_POLL_S = 0.1
-_LOCK_RETRY_S = 1.0
+LOCK_TIMEOUT_MS, LOCK_RETRY_S = 2000, 1.0
 _BUSY = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _COMMENT = re.compile(r"^--.*\n", re.MULTILINE)
 _SQL = read_queries("migrating")
@@ -102,7 +102,7 @@ async def _apply(connection: asyncpg.Connection, name: str, script: str) -> None
         return
     while not await _apply_at_once(connection, name, script):
         log.warning("a migration waits for a lock", migration=name)
-        await asyncio.sleep(_LOCK_RETRY_S)
+        await asyncio.sleep(LOCK_RETRY_S)
 
 
 async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str) -> bool:
@@ -112,7 +112,7 @@ async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str)
     """
     try:
         async with connection.transaction():
-            await connection.execute("SET LOCAL lock_timeout = '2s'")
+            await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
             await connection.execute(script)
             await connection.execute(_SQL["record_applied"], name)
     except _BUSY:

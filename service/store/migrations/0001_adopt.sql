@@ -82,54 +82,89 @@ CREATE TABLE IF NOT EXISTS instagram_streaks (
     PRIMARY KEY (scope, ig_user_id)
 );
 
--- 5. Databases from before this file --------------------------------------------------------------
+-- 5. Tables from before this file -----------------------------------------------------------------
 
--- Their columns are kept, what is missing is added, types and nulls become what the service
--- expects. Every step looks first, so that a database that is up to date is not locked.
-DO $upgrade$
+-- What can't be used is refused in a sentence that says what to do.
+DO $refuse$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT w.*, c.relkind, c.oid AS table_id FROM (VALUES
+            ('instagram_user_cache', 'ig_user_id'), ('instagram_connections', 'ig_account_id')
+        ) AS w (in_table, key)
+        JOIN pg_class c ON c.oid = to_regclass(w.in_table)
+    LOOP
+        IF wanted.relkind <> 'r' THEN
+            RAISE EXCEPTION '% is not an ordinary table (a view, or partitioned): give it another '
+                'name, run migrate again, and copy its rows into the table that migrate makes',
+                wanted.in_table;
+        ELSIF NOT EXISTS (
+            SELECT FROM pg_attribute
+            WHERE attrelid = wanted.table_id AND attname = wanted.key AND NOT attisdropped)
+        THEN
+            RAISE EXCEPTION '% has no column %: add the column, or give the table another name',
+                wanted.in_table, wanted.key;
+        END IF;
+    END LOOP;
+
+    FOR wanted IN
+        SELECT w.column_name, format_type(a.atttypid, a.atttypmod) AS type, w.types
+        FROM (VALUES
+            ('ig_account_id', '{text,character varying}'::text[]),
+            ('alias_ids', '{text[],character varying[]}'),
+            ('location_id', '{text,character varying}'),
+            ('login', '{text,character varying}'),
+            ('access_token', '{text,character varying}'),
+            ('token_status', '{text,character varying}'),
+            ('created_at', '{timestamp with time zone,timestamp without time zone}'),
+            ('updated_at', '{timestamp with time zone,timestamp without time zone}'),
+            ('username', '{text,character varying}'),
+            ('token_expires_at', '{timestamp with time zone}'),
+            ('data_access_expires_at', '{timestamp with time zone}'),
+            ('token_checked_at', '{timestamp with time zone}'),
+            ('token_scopes', '{text[],character varying[]}')
+        ) AS w (column_name, types)
+        JOIN pg_attribute a ON a.attrelid = to_regclass('instagram_connections')
+            AND a.attname = w.column_name AND NOT a.attisdropped
+        WHERE format_type(a.atttypid, NULL) <> ALL (w.types)
+    LOOP
+        RAISE EXCEPTION 'instagram_connections.% has the type %, and the service needs %: change '
+            'it with ALTER TABLE, or give the table another name', wanted.column_name, wanted.type,
+            wanted.types[1];
+    END LOOP;
+END
+$refuse$;
+
+-- The cache becomes what the service expects: what is missing is added, types and nulls are put
+-- right. Every step looks first, so that a table that is up to date is not locked.
+DO $cache$
 DECLARE
     wanted record;
     has record;
 BEGIN
     FOR wanted IN
-        -- for_null: what a null becomes; itself null where nulls are allowed
         SELECT * FROM (VALUES
-            ('instagram_user_cache', 'ig_user_id', 'text', NULL, ''),
-            ('instagram_user_cache', 'username', 'text', NULL, NULL),
-            ('instagram_user_cache', 'name', 'text', NULL, NULL),
-            ('instagram_user_cache', 'profile_pic_url', 'text', NULL, NULL),
-            ('instagram_user_cache', 'last_fetched_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'fail_count', 'integer', '0', '0'),
-            ('instagram_user_cache', 'last_failed_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'raw', 'jsonb', NULL, NULL),
-            ('instagram_user_cache', 'expires_at', 'timestamp with time zone', NULL, NULL),
-            ('instagram_user_cache', 'last_error', 'jsonb', NULL, NULL),
-            ('instagram_connections', 'ig_account_id', 'text', NULL, ''),
-            ('instagram_connections', 'alias_ids', 'text[]', '''{}''', '{}'),
-            ('instagram_connections', 'location_id', 'text', NULL, ''),
-            ('instagram_connections', 'login', 'text', '''facebook''', 'facebook'),
-            ('instagram_connections', 'access_token', 'text', NULL, ''),
-            ('instagram_connections', 'token_status', 'text', '''active''', 'active'),
-            ('instagram_connections', 'created_at', 'timestamp with time zone', 'now()', 'now'),
-            ('instagram_connections', 'updated_at', 'timestamp with time zone', 'now()', 'now'),
-            ('instagram_participants', 'due_at', 'timestamp with time zone', 'now()', NULL),
-            ('instagram_participants', 'lease', 'bigint', NULL, NULL),
-            ('instagram_participants', 'forced', 'boolean', 'false', 'false'),
-            ('instagram_pauses', 'strikes', 'integer', '1', '1'),
-            ('instagram_pauses', 'probing_until', 'timestamp with time zone', NULL, NULL),
-            ('instagram_pauses', 'created_at', 'timestamp with time zone', 'now()', 'now')
-        ) AS w (in_table, column_name, type, default_is, for_null)
+            ('ig_user_id', 'text'),
+            ('username', 'text'),
+            ('name', 'text'),
+            ('profile_pic_url', 'text'),
+            ('last_fetched_at', 'timestamp with time zone'),
+            ('fail_count', 'integer'),
+            ('last_failed_at', 'timestamp with time zone'),
+            ('raw', 'jsonb'),
+            ('expires_at', 'timestamp with time zone'),
+            ('last_error', 'jsonb')
+        ) AS w (column_name, type)
     LOOP
-        SELECT format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null, a.atthasdef AS a_default
-        INTO has
+        SELECT format_type(a.atttypid, NULL) AS type, a.attnotnull AS not_null INTO has
         FROM pg_attribute a
-        WHERE a.attrelid = to_regclass(wanted.in_table) AND a.attname = wanted.column_name
+        WHERE a.attrelid = to_regclass('instagram_user_cache') AND a.attname = wanted.column_name
             AND NOT a.attisdropped;
         IF NOT FOUND THEN
-            EXECUTE format('ALTER TABLE %I ADD COLUMN %I %s %s', wanted.in_table,
-                wanted.column_name, wanted.type, 'DEFAULT ' || wanted.default_is);
-            SELECT wanted.type AS type, false AS not_null, wanted.default_is IS NOT NULL AS a_default
-            INTO has;
+            EXECUTE format('ALTER TABLE instagram_user_cache ADD COLUMN %I %s', wanted.column_name,
+                wanted.type);
+            CONTINUE;
         END IF;
         IF has.type <> wanted.type AND wanted.type = 'jsonb' THEN
             -- what jsonb can't hold (\u0000, half a surrogate pair) is kept as a string of its text
@@ -143,32 +178,73 @@ BEGIN
             $create$;
         END IF;
         IF has.type <> wanted.type THEN
-            EXECUTE format('ALTER TABLE %1$I ALTER COLUMN %2$I DROP DEFAULT, '
-                'ALTER COLUMN %2$I TYPE %3$s USING %4$s', wanted.in_table, wanted.column_name,
-                wanted.type, CASE
+            EXECUTE format('ALTER TABLE instagram_user_cache ALTER COLUMN %1$I DROP DEFAULT, '
+                'ALTER COLUMN %1$I TYPE %2$s USING %3$s', wanted.column_name, wanted.type, CASE
                     WHEN wanted.type = 'jsonb'
                     THEN format('pg_temp.instagram_jsonb(%I::text)', wanted.column_name)
                     WHEN has.type = 'timestamp without time zone'
                     THEN format('%I AT TIME ZONE ''UTC''', wanted.column_name)
                     ELSE format('%I::%s', wanted.column_name, wanted.type) END);
-            has.a_default := false;
         END IF;
-        IF wanted.default_is IS NOT NULL AND NOT has.a_default THEN
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I SET DEFAULT %s', wanted.in_table,
-                wanted.column_name, wanted.default_is);
-        END IF;
-        IF wanted.for_null IS NOT NULL AND NOT has.not_null THEN
-            EXECUTE format('UPDATE %1$I SET %2$I = %3$L WHERE %2$I IS NULL', wanted.in_table,
-                wanted.column_name, wanted.for_null);
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I SET NOT NULL', wanted.in_table,
-                wanted.column_name);
-        ELSIF wanted.for_null IS NULL AND has.not_null THEN
-            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I DROP NOT NULL', wanted.in_table,
+        IF has.not_null AND wanted.column_name NOT IN ('ig_user_id', 'fail_count') THEN
+            EXECUTE format('ALTER TABLE instagram_user_cache ALTER COLUMN %I DROP NOT NULL',
                 wanted.column_name);
         END IF;
     END LOOP;
+
+    IF EXISTS (
+        SELECT FROM pg_attribute a LEFT JOIN pg_attrdef d ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid = to_regclass('instagram_user_cache') AND attname = 'fail_count'
+            AND (NOT attnotnull OR pg_get_expr(adbin, adrelid) IS DISTINCT FROM '0'))
+    THEN
+        ALTER TABLE instagram_user_cache ALTER COLUMN fail_count SET DEFAULT 0;
+        UPDATE instagram_user_cache SET fail_count = 0 WHERE fail_count IS NULL;
+        ALTER TABLE instagram_user_cache ALTER COLUMN fail_count SET NOT NULL;
+    END IF;
+EXCEPTION WHEN feature_not_supported THEN
+    RAISE EXCEPTION 'a view or a rule uses a column of instagram_user_cache whose type has to '
+        'change: drop it, run migrate again, and create it again';
 END
-$upgrade$;
+$cache$;
+
+-- A table of connections may be another application's: its own columns stay, nulls and defaults
+-- too. Ours are added with a default, so that its INSERTs go on working. Text without a limit of
+-- length holds an encrypted token, which is longer; to change that rewrites nothing.
+DO $connections$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('ig_account_id', 'text NOT NULL'),
+            ('alias_ids', 'text[] NOT NULL DEFAULT ''{}'''),
+            ('location_id', 'text NOT NULL DEFAULT '''''),
+            ('login', 'text NOT NULL DEFAULT ''facebook'''),
+            ('access_token', 'text NOT NULL DEFAULT '''''),
+            ('token_status', 'text NOT NULL DEFAULT ''active'''),
+            ('created_at', 'timestamptz NOT NULL DEFAULT now()'),
+            ('updated_at', 'timestamptz NOT NULL DEFAULT now()')
+        ) AS w (column_name, definition)
+        LEFT JOIN LATERAL (
+            SELECT format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+            WHERE a.attrelid = to_regclass('instagram_connections')
+                AND a.attname = w.column_name AND NOT a.attisdropped
+        ) AS has ON true
+        WHERE has.type IS NULL OR has.type LIKE 'character varying%'
+    LOOP
+        IF wanted.type IS NULL THEN
+            EXECUTE format('ALTER TABLE instagram_connections ADD COLUMN %I %s',
+                wanted.column_name, wanted.definition);
+        ELSE
+            EXECUTE format('ALTER TABLE instagram_connections ALTER COLUMN %I TYPE %s',
+                wanted.column_name, split_part(wanted.definition, ' ', 1));
+        END IF;
+    END LOOP;
+EXCEPTION WHEN feature_not_supported THEN
+    RAISE EXCEPTION 'a view or a rule uses a column of instagram_connections that has to become '
+        'text: drop it, run migrate again, and create it again';
+END
+$connections$;
 
 -- Rows from before are not looked at here, so that nothing waits.
 DO $check$

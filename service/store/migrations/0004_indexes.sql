@@ -24,7 +24,32 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS instagram_participants_due
 CREATE INDEX CONCURRENTLY IF NOT EXISTS instagram_participants_recent
     ON instagram_participants (ig_account_id, last_message_at DESC);
 
--- A table whose id is in no unique index of its own.
+-- A table whose id is in no unique index of its own gets one.
+DO $once$
+DECLARE
+    wanted record;
+    is_repeated boolean;
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('instagram_user_cache', 'ig_user_id'), ('instagram_connections', 'ig_account_id')
+        ) AS w (in_table, key)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_index i
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+            WHERE i.indrelid = to_regclass(w.in_table) AND i.indisunique AND i.indisvalid
+                AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = w.key)
+    LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I GROUP BY %I HAVING count(*) > 1)',
+            wanted.in_table, wanted.key) INTO is_repeated;
+        IF is_repeated THEN
+            RAISE EXCEPTION '% has several rows with the same %: keep one of each, and run migrate '
+                'again', wanted.in_table, wanted.key;
+        END IF;
+    END LOOP;
+END
+$once$;
+
 SELECT format('CREATE UNIQUE INDEX CONCURRENTLY %I ON %I (%I)', in_table || '_key', in_table, key)
 FROM (VALUES ('instagram_user_cache', 'ig_user_id'), ('instagram_connections', 'ig_account_id'))
     AS wanted (in_table, key)
