@@ -10,7 +10,8 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from service.commands.voice import CommandError, printable
+from service.commands.voice import CommandError
+from service.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from service.commands.api import ApiError, OperatorApi, UnreachableError
-from service.commands.reasons import short_reason
 from service.commands.signals import cancelled_by_signals
 from service.commands.voice import (
     DONE,
@@ -22,11 +21,11 @@ from service.commands.voice import (
     CommandError,
     Meter,
     complain,
-    count,
-    duration,
     say,
     say_json,
 )
+from service.reasons import short_reason
+from service.wording import count, duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from service.commands.api import ApiError, ConnectionLine, OperatorApi
-from service.commands.reasons import reason_of
-from service.commands.voice import CommandError, console, printable, say, say_json
+from service.commands.voice import CommandError, console, say, say_json
 from service.model import ig_id
+from service.reasons import reason_of
+from service.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -10,21 +10,12 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
-from service.commands.voice import (
-    DONE,
-    INCOMPLETE,
-    CommandError,
-    console,
-    count,
-    duration,
-    printable,
-    say,
-    say_json,
-)
+from service.commands.voice import DONE, INCOMPLETE, CommandError, console, say, say_json
 from service.receiving.forwarding.addresses import address_name
 from service.settings import secret_values
 from service.store.database import Database
 from service.store.outbox import Backlog, Outbox
+from service.wording import count, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

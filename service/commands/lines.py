@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from service.commands.voice import CommandError, printable
+from service.commands.voice import CommandError
 from service.model import event_time, ig_id
+from service.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

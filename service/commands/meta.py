@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from service.commands.voice import printable
 from service.errors import AccountFault, NobodysFault
 from service.graph.client import Usage, read_error, read_usage
 from service.model import GraphProblem
+from service.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

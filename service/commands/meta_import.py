@@ -11,22 +11,12 @@ from typing import TYPE_CHECKING
 from service.commands.conversations import Account, Conversations, StoppedError
 from service.commands.meta import MetaReader, describe_fault
 from service.commands.participants import Recorder, say_what_was_stored
-from service.commands.reasons import reason_of, why_token_ended
 from service.commands.signals import cancelled_by_signals
-from service.commands.voice import (
-    DONE,
-    INCOMPLETE,
-    INTERRUPTED,
-    CommandError,
-    Meter,
-    count,
-    duration,
-    printable,
-    say,
-)
+from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import AccountFault, SealError, UnavailableError
 from service.graph.budget import Budget, PauseBoard
 from service.model import APP_SCOPE, Rules, account_scope
+from service.reasons import reason_of, why_token_ended
 from service.settings import secret_values
 from service.store.checkup import Checkup
 from service.store.database import Database
@@ -34,6 +24,7 @@ from service.store.journal import Journal
 from service.store.pauses import Pauses
 from service.store.places import Places
 from service.vault import Vault
+from service.wording import count, duration, printable
 
 if TYPE_CHECKING:
     from service.commands.conversations import Found

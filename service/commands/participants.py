@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
 from service.commands.lines import BadLine, Participant, read_participants
-from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, count, say
+from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import UnavailableError
 from service.model import Contact, Rules
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.journal import Journal
+from service.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

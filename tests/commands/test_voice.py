@@ -2,7 +2,8 @@ import io
 
 import pytest
 
-from service.commands.voice import LINE_EVERY_S, Meter, count, duration, printable
+from service.commands.voice import LINE_EVERY_S, Meter
+from service.wording import count, duration, printable
 
 
 class Terminal(io.StringIO):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.commands.doctor.findings import Finding
-from service.commands.reasons import reason_of, short_reason
-from service.commands.voice import count, duration, printable
+from service.reasons import reason_of, short_reason
+from service.wording import count, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

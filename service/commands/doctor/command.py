@@ -16,7 +16,7 @@ from service.commands.doctor.errors import check_pauses, check_recent_errors, ch
 from service.commands.doctor.findings import Finding, diagnose, tell
 from service.commands.doctor.meta import MetaCheck
 from service.commands.meta import MetaReader
-from service.commands.voice import count, printable, say_json
+from service.commands.voice import say_json
 from service.errors import UnavailableError
 from service.model import APP_SCOPE, Rules
 from service.settings import secret_values
@@ -24,6 +24,7 @@ from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.identities import Identities
 from service.vault import Vault
+from service.wording import count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

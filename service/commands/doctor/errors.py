@@ -8,9 +8,9 @@ import msgspec
 
 from service.commands.api import ApiError, UnreachableError
 from service.commands.doctor.findings import Finding
-from service.commands.reasons import reason_of, short_reason
-from service.commands.voice import count, duration, printable
 from service.model import APP_SCOPE
+from service.reasons import reason_of, short_reason
+from service.wording import count, duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.commands.voice import DONE, INCOMPLETE, REFUSED, count, say
+from service.commands.voice import DONE, INCOMPLETE, REFUSED, say
+from service.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,9 +19,9 @@ from service.commands.doctor.token import (
     judge_version,
 )
 from service.commands.meta import describe_fault
-from service.commands.reasons import reason_of
-from service.commands.voice import count, printable
 from service.errors import NobodysFault, SealError
+from service.reasons import reason_of
+from service.wording import count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

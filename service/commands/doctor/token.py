@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from service.commands.doctor.findings import Finding
 from service.commands.meta import describe_fault
-from service.commands.reasons import reason_of, why_token_ended
-from service.commands.voice import duration, printable
 from service.errors import NobodysFault
+from service.reasons import reason_of, why_token_ended
+from service.wording import duration, printable
 
 if TYPE_CHECKING:
     from service.errors import GraphError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from service.commands.voice import printable
+from service.wording import printable
 
 
 class Reason(msgspec.Struct, frozen=True):
