@@ -1,0 +1,69 @@
+"""A real nginx for tests: one process, in a folder of the test's, on a loopback port."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+_MAIN = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    {http}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
+
+
+@asynccontextmanager
+async def nginx(folder: Path, http: str, port: int) -> AsyncIterator[None]:
+    """Run nginx with these directives of the `http` block until the block ends."""
+    assert NGINX is not None
+    config = folder / "nginx.conf"
+    config.write_text(_MAIN.format(folder=folder, http=http))
+    process = await asyncio.create_subprocess_exec(
+        NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)
+    )
+    try:
+        await _until_it_listens(process, port, folder / "error.log")
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            assert process.returncode is None, log.read_text()
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
+
+
+def is_needed() -> bool:
+    """Tell whether a missing nginx is a failure: CI has it."""
+    return os.environ.get("CI") == "true"
