@@ -38,9 +38,9 @@ from service.resolving.workers import Resolver, lease_for
 from service.settings import secret_values
 from service.store.claims import Claims
 from service.store.connections import Connections
-from service.store.database import Listener
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.places import Places
@@ -164,10 +164,12 @@ def build_listener(parts: Parts) -> Listener:
     """Build what hears the notices of every replica."""
     replica = parts.replica
     return Listener(
-        parts.settings.database_url.get_secret_value(),
+        parts.settings.notices_url.get_secret_value(),
+        parts.database.notify,
         replica.notices(),
         replica.connected,
-        replica.disconnected,
+        replica.doubt,
+        replica.trust,
     )
 
 
