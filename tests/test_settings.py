@@ -131,9 +131,8 @@ WRONG = [
 
 @pytest.fixture(autouse=True)
 def _only_what_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Start from an environment without a fault, in a folder without a `.env`."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    """Start from an environment without a fault; a `.env` is read, and there is none yet."""
+    monkeypatch.setitem(Settings.model_config, "env_file", ".env")
     for name, value in NEEDED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
