@@ -14,6 +14,7 @@ from service.http.auth import Keyring
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
+from service.http.guesses import Guesses
 from service.http.health import HealthRoutes, Status, describe_intake
 from service.http.operators import OperatorRoutes
 from service.http.pages import Pages
@@ -233,7 +234,7 @@ def build_receiver(
     keyring = Keyring(
         secret_values(settings.inbox_api_keys),
         secret_values(settings.operator_api_keys),
-        parts.metrics.wrong_keys.inc,
+        Guesses("keys", parts.metrics.wrong_keys.inc),
     )
     users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
     pages = Pages()
@@ -277,6 +278,7 @@ def _webhook_routes(parts: Parts, intake: Intake, forwarding: Forwarding | None)
         intake,
         lambda: parts.replica.account_of,
         parts.metrics,
+        Guesses("verify tokens", parts.metrics.wrong_keys.inc),
         forwarding.intake if forwarding else None,
     )
 

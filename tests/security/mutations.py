@@ -102,16 +102,16 @@ MUTATIONS = (
     ),
     Mutation(
         "wrong keys are limited",
-        "service/http/auth.py",
-        "if self._wrong.count(address) > WRONG_KEYS_A_MINUTE:",
-        "if self._wrong.count(address) < 0:",
+        "service/http/guesses.py",
+        "if self._count(counted_as(address)) > WRONG_A_MINUTE:",
+        "if False:",
         f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
     ),
     Mutation(
         "right keys are not",
         "service/http/auth.py",
         "        is_operator = _is_among(given, self._operator)\n",
-        '        self._refuse(request.remote or "")\n'
+        "        self._guesses.refuse(request.remote)\n"
         "        is_operator = _is_among(given, self._operator)\n",
         f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
     ),
