@@ -16,7 +16,7 @@ from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
-from service.receiving.webhook import parse_delivery, verify_signature
+from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,9 +83,10 @@ class WebhookRoutes:
         return Answer(b"EVENT_RECEIVED", "text/plain; charset=utf-8")
 
     async def _accept(self, request: web.Request) -> None:
-        body = await read_body(request)
         try:
-            verify_signature(body, request.headers.get("X-Hub-Signature-256"), self._app_secrets)
+            signature = claimed_signature(request.headers.getall("X-Hub-Signature-256", []))
+            body = await read_body(request)
+            verify_signature(body, signature, self._app_secrets)
             delivery = parse_delivery(body, datetime.now(UTC), self._account_of())
         except SignatureError as error:
             raise ProblemError(HTTPStatus.UNAUTHORIZED, f"{error}.") from None
