@@ -156,6 +156,8 @@ async def _start(
     running.keep("replica", parts.replica.run())
     running.keep("changes", parts.changes.run())
     running.keep("counter", status.run())
+    running.keep("outlook", status.outlook.run())
+    running.keep("minutes", status.minutes.run())
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())

@@ -14,9 +14,10 @@ from service.http.auth import Keyring
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
-from service.http.guesses import Guesses
 from service.http.health import HealthRoutes, Status, describe_intake
+from service.http.history import Minutes
 from service.http.operators import OperatorRoutes
+from service.http.outlook import Outlook
 from service.http.pages import Pages
 from service.http.people import PeopleRoutes
 from service.http.pictures import PictureRoutes
@@ -39,12 +40,13 @@ from service.resolving.workers import Resolver, lease_for
 from service.settings import secret_values
 from service.store.claims import Claims
 from service.store.connections import Connections
+from service.store.database import Listener
 from service.store.identities import Identities
 from service.store.journal import Journal
-from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.places import Places
+from service.store.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,12 +167,10 @@ def build_listener(parts: Parts) -> Listener:
     """Build what hears the notices of every replica."""
     replica = parts.replica
     return Listener(
-        parts.settings.notices_url.get_secret_value(),
-        parts.database.notify,
+        parts.settings.database_url.get_secret_value(),
         replica.notices(),
         replica.connected,
-        replica.doubt,
-        replica.trust,
+        replica.disconnected,
     )
 
 
@@ -217,6 +217,14 @@ def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) ->
         intake,
         parts.metrics,
         parts.settings.graph_calls_per_second,
+        Outlook(
+            Recent(parts.database),
+            parts.queue,
+            intake,
+            parts.settings.graph_calls_per_second,
+            parts.metrics,
+        ),
+        Minutes(parts.metrics, parts.queue),
         forwarding.describe if forwarding else None,
     )
 
@@ -234,7 +242,7 @@ def build_receiver(
     keyring = Keyring(
         secret_values(settings.inbox_api_keys),
         secret_values(settings.operator_api_keys),
-        Guesses("keys", parts.metrics.wrong_keys.inc),
+        parts.metrics.wrong_keys.inc,
     )
     users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
     pages = Pages()
@@ -278,7 +286,6 @@ def _webhook_routes(parts: Parts, intake: Intake, forwarding: Forwarding | None)
         intake,
         lambda: parts.replica.account_of,
         parts.metrics,
-        Guesses("verify tokens", parts.metrics.wrong_keys.inc),
         forwarding.intake if forwarding else None,
     )
 

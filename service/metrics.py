@@ -56,17 +56,32 @@ class Metrics:
         )
         calls = counter("instagram_graph_calls", "Graph calls by outcome", ["outcome"])
         self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
+        self._all_calls = calls
         self.call_seconds = histogram("instagram_graph_call_seconds", "Time of Graph calls")
         self.settled = counter("instagram_settled", "Users settled by outcome", ["outcome"])
         self.name_seconds = histogram(
             "instagram_name_seconds", "Time from the queue to a settled user", buckets=_SLOW_S
         )
         self.lookups = counter("instagram_lookups", "Identities looked up by state", ["state"])
+        self.verdict = gauge(
+            "instagram_verdict", "How well people get their names: 0 ok, 1 attention, 2 broken"
+        )
+        self.recent = gauge(
+            "instagram_recent_users", "Users who wrote within the last hour, by state", ["state"]
+        )
         self.identities = gauge("instagram_identities", "Users by state", ["state"])
         self.forwarded = counter(
             "instagram_forwards", "Posts to forward addresses by outcome", ["outcome"]
         )
         self.wrong_keys = counter("instagram_wrong_keys", "Wrong API keys")
+
+    def totals(self) -> dict[str, float]:
+        """Read what was received, named and called so far; calls by outcome as `calls:outcome`."""
+        calls = _totals(self._all_calls)
+        return {
+            "received": _totals(self.contacts).get("", 0.0),
+            "named": _totals(self.settled).get("resolved", 0.0),
+        } | {f"calls:{outcome}": total for outcome, total in calls.items()}
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Publish a figure that is read when it is asked for."""
@@ -87,3 +102,13 @@ class Metrics:
     def render(self) -> bytes:
         """Write all of it in the Prometheus text format."""
         return generate_latest(self.registry)
+
+
+def _totals(counter: Counter) -> dict[str, float]:
+    """Read a counter by outcome; one without that label has the outcome ''."""
+    return {
+        sample.labels.get("outcome", ""): sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }

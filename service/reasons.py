@@ -2,22 +2,56 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 
 from service.wording import printable
 
+_ADD = "python -m service connections add ACCOUNT --location LOCATION"
+_RETRY = "python -m service backfill --location LOCATION --include-failed"
+
 
 class Reason(msgspec.Struct, frozen=True):
-    """A reason in a few words, and what to do; `is_normal` where that is nothing."""
+    """A reason in a few words, what to do, and the command for it.
+
+    `is_normal`: there is nothing to do for a few people. `is_of_account`: it concerns everybody of
+    an account or of the app. `one`, `all` and `some` put it for people: one, all of them, `{n}`.
+    """
 
     words: str
-    advice: str
+    cure: str
+    command: str | None = None
     is_normal: bool = False
+    is_of_account: bool = False
+    one: str = ""
+    all: str = ""
+    some: str = ""
 
-    def advise(self, ig_account_id: str, location_id: str) -> str:
+    @property
+    def advice(self) -> str:
+        """What to do, with the command."""
+        return self.advise("ACCOUNT", "LOCATION")
+
+    def advise(self, ig_account_id: str, location_id: str | None) -> str:
         """Say what to do about one account, as it may be pasted."""
-        named = self.advice.replace("ACCOUNT", ig_account_id)
-        return named.replace("LOCATION", printable(location_id))
+        command = self.command_of(ig_account_id, location_id)
+        return f"{self.cure} Command: {command}" if command else self.cure
+
+    def command_of(self, ig_account_id: str, location_id: str | None) -> str | None:
+        """Give the command with the real ids filled in."""
+        if self.command is None:
+            return None
+        location = shlex.quote(printable(location_id)) if location_id else "LOCATION"
+        return self.command.replace("ACCOUNT", ig_account_id).replace("LOCATION", location)
+
+    def of_people(self, number: int, *, is_all: bool) -> str:
+        """Put the reason for so many people, all of whom it concerns or only some."""
+        if not self.some:
+            return self.words
+        if is_all:
+            return self.one if number == 1 else self.all
+        return self.some.format(n=f"{number:,}")
 
 
 _UNKNOWN = Reason("a reason that this version does not know", "Look for it in the service's log.")
@@ -28,51 +62,88 @@ REASONS: dict[str, Reason] = {
         "Nothing to do: writing to the account is what gives consent, and then the name is "
         "fetched at once.",
         is_normal=True,
+        one="Meta says that this person has not consented",
+        all="Meta says that none of them has consented",
+        some="Meta says that {n} of them have not consented",
     ),
     "not_found": Reason(
         "Meta knows nobody by this id for this account (left, blocked, or another app's id)",
         "Nothing to do for a few. If it is nearly everybody, the connection's token belongs to "
         "another account: connect the right one with `connections add`.",
         is_normal=True,
+        one="Meta does not know this person",
+        all="Meta knows none of them",
+        some="Meta does not know {n} of them",
+    ),
+    "refused": Reason(
+        "Meta refuses this person's profile with an error of another kind",
+        "Look for the person with `doctor --user`: it has Meta's words.",
+        is_normal=True,
+        one="Meta refuses this person's profile",
+        all="Meta refuses the profile of each of them",
+        some="Meta refuses the profiles of {n} of them",
     ),
     "timeout": Reason(
         "Meta did not answer in time",
-        "Look at the way from here to Meta and at GRAPH_TIMEOUT_SECONDS; then run `backfill` with "
-        "--include-failed.",
+        "Look at the way from here to Meta and at GRAPH_TIMEOUT_SECONDS; then try those who failed "
+        "again.",
+        _RETRY,
+        one="Meta did not answer in time",
+        all="Meta did not answer in time for any of them",
+        some="Meta did not answer in time for {n} of them",
     ),
     "upstream_error": Reason(
         "Meta answered with an error of its own",
-        "Look at https://metastatus.com and give Meta's support the trace id; when it is over, run "
-        "`backfill` with --include-failed.",
+        "Look at https://metastatus.com and give Meta's support the trace id; when it is over, try "
+        "those who failed again.",
+        _RETRY,
+        one="Meta answered with an error of its own",
+        all="Meta answered with errors of its own for all of them",
+        some="Meta answered with errors of its own for {n} of them",
     ),
     "token_invalid": Reason(
-        "the account's access token is dead",
-        "Get a new token from Meta and store it: `connections add ACCOUNT --location LOCATION`. "
-        "Its users are then fetched at once.",
+        "Meta refuses the account's access token",
+        "Get a new token from Meta and store it; its users are then fetched at once.",
+        _ADD,
+        is_of_account=True,
     ),
     "permission": Reason(
         "the account's token lacks a permission",
-        "Connect the account again with every permission that step 2 names as missing, and check "
-        "that the app has Advanced Access to instagram_manage_messages.",
+        "Log the account in to the app again with instagram_basic and instagram_manage_messages "
+        "(Instagram login: instagram_business_basic and instagram_business_manage_messages) "
+        "granted, store the new token, and check that the app has Advanced Access to them.",
+        _ADD,
+        is_of_account=True,
     ),
     "no_connection": Reason(
         "messages come in for an account that is not connected",
-        "Connect it: `connections add ACCOUNT --location LOCATION`.",
+        "Connect it, or make it an alias of the account it belongs to.",
+        _ADD,
+        is_of_account=True,
     ),
     "throttled": Reason(
         "Meta's limit of calls is used up",
         "Wait: calls go on by themselves. If it comes back every day, lower "
         "GRAPH_CALLS_PER_SECOND.",
+        is_of_account=True,
     ),
     "outage": Reason(
         "Meta failed for five users in a row, which counts as an outage",
         "Wait: a single call looks from time to time whether it is over. See "
         "https://metastatus.com.",
+        is_of_account=True,
     ),
     "bad_request": Reason(
-        "Meta refuses the way we call it",
+        "Meta calls our requests wrong",
         "Check META_APP_SECRETS (the first one must be the secret of the app that made the token), "
         "GRAPH_BASE_URL and GRAPH_API_VERSION, then restart the service.",
+        is_of_account=True,
+    ),
+    "policy_block": Reason(
+        "Meta has blocked the account's calls for a breach of its policies (code 368)",
+        "Waiting does not cure it: see the account's Support Inbox and Account Status at Meta, "
+        "settle it there, then lift the pause in the console under Accounts.",
+        is_of_account=True,
     ),
     "not_finished": Reason("not finished in time", "They stay queued.", is_normal=True),
     "unknown": Reason("no reason was stored", "Look for the user in the service's log."),

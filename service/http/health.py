@@ -10,12 +10,17 @@ import structlog
 from aiohttp import web
 
 from service.errors import UnavailableError
+from service.http.outlook import show_recent
 from service.http.problems import json_response
+from service.judgement.verdict import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from service.graph.budget import PauseBoard
+    from service.http.history import Minutes
+    from service.http.outlook import Outlook
+    from service.judgement.figures import Figures
     from service.metrics import Metrics
     from service.queue import TurnQueue
     from service.receiving.intake import Intake
@@ -42,6 +47,8 @@ class Status:
         intake: Intake,
         metrics: Metrics,
         calls_per_second: float,
+        outlook: Outlook,
+        minutes: Minutes,
         describe_forwards: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self._database = database
@@ -52,6 +59,8 @@ class Status:
         self._intake = intake
         self._metrics = metrics
         self._calls_per_second = calls_per_second
+        self.outlook = outlook
+        self.minutes = minutes
         self._describe_forwards = describe_forwards
         self._counts = {"resolved": 0, "pending": 0, "failed": 0}
         self._wait = (0.0, 1.0)
@@ -65,7 +74,10 @@ class Status:
             postgres = "ok"
         except UnavailableError:
             postgres = "unavailable"
+        figures = await self.outlook.figures()
         return {
+            "verdict": judge(figures),
+            "recent": show_recent(figures),
             "queue": {
                 "depth": self._queue.depth,
                 "oldestSeconds": round(self._queue.oldest_s(), 3),
@@ -76,17 +88,18 @@ class Status:
                 "waitSeconds": round(self._wait[0], 3),
                 "pace": self._wait[1],
             },
-            "pauses": [_shown(pause) for pause in pauses],
+            "pauses": _shown(pauses, figures),
             "identities": self._counts,
             "postgres": postgres,
             "intake": describe_intake(self._intake, postgres),
             "forwards": self._describe_forwards() if self._describe_forwards else None,
+            "history": self.minutes.read(),
         }
 
     async def ping(self) -> str:
-        """Ask PostgreSQL whether it takes writes."""
+        """Ask Postgres for a sign of life."""
         try:
-            await self._database.check_writable(timeout_s=_PING_S)
+            await self._database.fetch("SELECT 1", timeout_s=_PING_S)
         except UnavailableError:
             return "unavailable"
         return "ok"
@@ -143,5 +156,15 @@ def describe_intake(intake: Intake, postgres: str) -> dict[str, str]:
     return {"state": postgres, **intake.describe()}
 
 
-def _shown(pause: Pause) -> dict[str, object]:
-    return {"scope": pause.scope, "until": pause.until, "reason": pause.reason}
+def _shown(pauses: Sequence[Pause], figures: Figures) -> list[dict[str, object]]:
+    """Show pauses with how many users each holds up, as far as that has been counted."""
+    held = {pause.scope: pause.held for pause in figures.pauses}
+    return [
+        {
+            "scope": pause.scope,
+            "until": pause.until,
+            "reason": pause.reason,
+            "waiting": held.get(pause.scope, 0),
+        }
+        for pause in pauses
+    ]

@@ -14,7 +14,6 @@ import structlog
 from service.errors import SealError, UnavailableError
 from service.store.queries import read_queries
 from service.store.refusals import describe_refusal
-from service.store.session import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,12 +53,11 @@ async def migrate(dsn: str, vault: Vault) -> int:
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect(dsn)
+    connection = await asyncpg.connect(dsn, timeout=10)
     try:
         yield connection
-        await connection.close(timeout=5)
     finally:
-        connection.terminate()
+        await connection.close(timeout=5)
 
 
 @asynccontextmanager

@@ -6,9 +6,8 @@ import sys
 from asyncio.subprocess import PIPE
 
 from service.vault import Vault
-from tests.processes.forks import NO_DOTENV
 
-from .world import ACCOUNT, ENCRYPTION_KEY, LOCATION, TOKEN, World
+from .world import ACCOUNT, ENCRYPTION_KEY, LOCATION, ROOT, TOKEN, World
 
 ADD = ("connections", "add", ACCOUNT, "--location", LOCATION)
 
@@ -105,7 +104,7 @@ async def test_on_a_terminal_the_token_is_asked_for_and_not_shown(world: World) 
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "service", *ADD),
-            cwd=NO_DOTENV,
+            cwd=ROOT,
             env=world.environment,
             stdin=terminal,
             stdout=PIPE,

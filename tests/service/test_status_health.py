@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import service.http.health
+import service.http.outlook
 from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import ACCOUNT, SECRETS, Client, Database, Start, new_user
 from tests.until import until
@@ -64,7 +65,7 @@ async def test_status_shows_pauses_with_their_end(client: Client, graph: GraphSi
     await client.write(new_user())
     await client.until_paused(f"account:{ACCOUNT}", "throttled")
     (pause,) = (await client.status())["pauses"]
-    assert pause.keys() == {"scope", "until", "reason"}
+    assert pause.keys() == {"scope", "until", "reason", "waiting"}
     assert datetime.fromisoformat(pause["until"]).tzinfo is not None
     assert pause["until"].endswith("Z")
 
@@ -103,6 +104,58 @@ async def test_identities_are_counted_by_state(
         return bool(counts == {"resolved": 3, "failed": 1, "pending": 1})
 
     await until(counted)
+
+
+async def test_the_verdict_is_about_names(
+    start: Start, graph: GraphSimulator, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers write, the machinery runs, and nobody gets a name."""
+    monkeypatch.setattr(service.http.outlook, "GOOD_FOR_S", 0.0)
+    monkeypatch.setattr(service.http.outlook, "JUDGE_EVERY_S", 0.02)
+    client = await start()
+    await client.connect()
+    await db.execute("UPDATE instagram_connections SET username = 'shop'")
+    assert (await client.status())["verdict"]["level"] == "ok"
+    graph.set_answer("not_found")
+    users = [new_user() for _ in range(6)]
+    await client.write(*users)
+    for user in users:
+        await client.until_failed(user)
+    status = await client.status()
+    assert status["verdict"]["level"] == "broken"
+    [sentence] = status["verdict"]["sentences"]
+    assert sentence.startswith(
+        "6 people wrote to @shop in the last hour and none has a name: Meta knows none of them"
+    )
+    everybody = {"wrote": 6, "named": 0, "waiting": 0, "nameless": {"not_found": 6}}
+    assert {name: status["recent"][name] for name in everybody} == everybody
+    [account] = status["recent"]["accounts"]
+    assert (account["igAccountId"], account["username"]) == (ACCOUNT, "shop")
+
+    async def is_alarming() -> bool:
+        read = await metrics(client)
+        return read["instagram_verdict"] == 2 and read["instagram_recent_users|nameless"] == 6
+
+    await until(is_alarming)
+
+
+async def test_people_of_a_paused_account_count_as_waiting_for_its_end(
+    client: Client, graph: GraphSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.http.outlook, "GOOD_FOR_S", 0.0)
+    graph.set_answer("buc_throttle", times=1)
+    await client.write(new_user())
+    await client.until_paused(f"account:{ACCOUNT}", "throttled")
+    await client.write(*[new_user() for _ in range(3)])
+
+    async def wait() -> bool:
+        [pause] = (await client.status())["pauses"]
+        return bool(pause["waiting"] == 4)
+
+    await until(wait)
+    verdict = (await client.status())["verdict"]
+    assert verdict["level"] == "attention"
+    assert "4 people wait" in verdict["sentences"][0]
 
 
 async def test_metrics_parse_and_count(client: Client, graph: GraphSimulator) -> None:

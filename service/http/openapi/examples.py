@@ -75,7 +75,50 @@ _MESSAGE: Json = {
     "timestamp": 1795341600000,
     "message": {"mid": "aWdfZAG1faXRlbToxOklHTWVzc2FnZA", "text": "Hello"},
 }
+_WRITERS: Json = {"wrote": 41, "named": 1, "waiting": 0, "nameless": {"not_found": 40}}
+_TEXT = (
+    "40 of the 41 people who wrote to @shop in the last hour have no name: Meta knows none of them "
+    "(code 100/33)."
+)
+_CAUSE: Json = {
+    "level": "attention",
+    "text": _TEXT,
+    "likely": "The token probably belongs to another account.",
+    "cure": "Connect the right one.",
+    "command": "python -m service connections add 17841400000000001 --location loc_1",
+    "reason": "not_found",
+    "igAccountId": "17841400000000001",
+    "locationId": "loc_1",
+}
+_HISTORY: Json = {
+    "replica": "9f86d081",
+    "startedAt": "2026-11-22T08:00:00Z",
+    "minutes": [
+        {
+            "at": "2026-11-22T09:59:00Z",
+            "received": 41,
+            "named": 1,
+            "calls": 41,
+            "failures": {"not_found": 40},
+            "waiting": 0,
+            "oldestSeconds": 0.0,
+        }
+    ],
+}
 _STATUS: Json = {
+    "verdict": {
+        "level": "attention",
+        "sentences": [f"{_TEXT} {_CAUSE['likely']} {_CAUSE['cure']}"],
+        "causes": [_CAUSE],
+    },
+    "recent": _WRITERS
+    | {
+        "accounts": [
+            {"igAccountId": "17841400000000001", "username": "shop", "locationId": "loc_1"}
+            | _WRITERS
+        ]
+    },
+    "history": _HISTORY,
     "queue": {"depth": 12, "oldestSeconds": 0.8, "inFlight": 4},
     "budget": {"perSecond": 10.0, "waitSeconds": 0.1, "pace": 1.0},
     "pauses": [
@@ -83,6 +126,7 @@ _STATUS: Json = {
             "scope": "account:17841400000000001",
             "until": "2026-11-22T10:10:00Z",
             "reason": "throttled",
+            "waiting": 12,
         }
     ],
     "identities": {"resolved": 4210, "pending": 12, "failed": 31},

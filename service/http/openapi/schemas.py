@@ -8,10 +8,12 @@ import msgspec
 
 from service.http.grant_signing import Grant
 from service.http.grants import GrantBody
+from service.http.history import History
 from service.http.operators import MOST_DAYS, ConnectionBody, EraseBody
 from service.http.people import MOST_PEOPLE
 from service.http.users import MOST_IDS
 from service.identities.people import Person
+from service.judgement.verdict import Verdict
 from service.model import Identity, Login, PauseReason, UserReason
 from service.resolving.on_request import BACKFILL_LIMIT, Backfill
 from service.store.connections import Connection
@@ -56,6 +58,17 @@ _WORDS: Mapping[str, Json] = {
     "nextAttemptAt": _TIME
     | {"description": "When Meta is asked next; null if not, or once a pause without end is over."},
     "igUserIds": {"items": IG_ID},
+    "level": {"description": "`broken` needs somebody now, `attention` in the morning."},
+    "sentences": {"description": "What to know and do, the worst first."},
+    "causes": {"description": "The same in parts."},
+    "text": {"description": "What is wrong, and for how many."},
+    "likely": {"description": "The likely cause."},
+    "cure": {"description": "What to do."},
+    "command": {"description": "A command for it, with the real ids."},
+    "replica": {"description": "Tells this replica from the others until it stops."},
+    "minutes": {"maxItems": 60, "description": "The last hour, the oldest minute first."},
+    "at": _TIME,
+    "startedAt": _TIME,
     "createdAt": _TIME,
     "updatedAt": _TIME,
     "pausedUntil": _TIME | {"description": "Until when the account is not called."},
@@ -83,7 +96,10 @@ _WORDS: Mapping[str, Json] = {
 def schemas() -> Json:
     """Give the schemas by name."""
     _, found = msgspec.json.schema_components(
-        [Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant],
+        [
+            *(Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant),
+            *(Verdict, History),
+        ],
         ref_template=f"{SCHEMAS_AT}{{name}}",
     )
     structs = {name: _in_words(schema) for name, schema in found.items()}
@@ -108,8 +124,14 @@ def array_of(items: Json, **more: object) -> Json:
 def _in_words(schema: Json) -> Json:
     properties = schema["properties"]
     assert isinstance(properties, dict)  # noqa: S101 - for mypy: it is a struct's
-    said = {name: _plain(prop) | _WORDS.get(name, {}) for name, prop in properties.items()}
+    said = {name: _said(name, _plain(prop)) for name, prop in properties.items()}
     return schema | {"properties": said}
+
+
+def _said(name: str, schema: Json) -> Json:
+    """Add what the type can't say; what may be null stays so."""
+    is_nullable = isinstance(schema.get("type"), list)
+    return schema | _WORDS.get(name, {}) | ({"type": schema["type"]} if is_nullable else {})
 
 
 def _plain(schema: Json) -> Json:
@@ -129,6 +151,21 @@ _INTAKE = object_of(
     {"kind": {"type": "string", "examples": ["postgres", "jetstream"]}},
     description="Where deliveries are made durable.",
 )
+_WRITERS: Json = {
+    "wrote": _COUNT,
+    "named": _COUNT,
+    "waiting": _COUNT | {"description": "Meta has still to be asked."},
+    "nameless": {
+        "type": "object",
+        "additionalProperties": _COUNT,
+        "description": "Those without a name, by reason.",
+    },
+}
+_OF_ACCOUNT: Json = {
+    "igAccountId": IG_ID,
+    "username": {"type": ["string", "null"]},
+    "locationId": {"type": ["string", "null"]},
+}
 _BY_HAND: Json = {
     "Problem": object_of(
         {
@@ -169,6 +206,13 @@ _BY_HAND: Json = {
     },
     "Status": object_of(
         {
+            "verdict": schema_ref("Verdict"),
+            "recent": object_of(
+                _WRITERS | {"accounts": array_of(object_of(_OF_ACCOUNT | _WRITERS), maxItems=20)},
+                description="Those who wrote within the last hour, the last 1,000 of them; "
+                "`accounts` has the worst first.",
+            ),
+            "history": schema_ref("History"),
             "queue": object_of({"depth": _COUNT, "oldestSeconds": _NUMBER, "inFlight": _COUNT}),
             "budget": object_of(
                 {
@@ -183,6 +227,7 @@ _BY_HAND: Json = {
                         "scope": {"type": "string", "pattern": "^(app|account:[0-9]{1,32})$"},
                         "until": {"type": "string"} | _TIME,
                         "reason": {"enum": PAUSE_REASONS},
+                        "waiting": _COUNT | {"description": "Users held up, up to 1,000."},
                     }
                 )
             ),

@@ -1,0 +1,123 @@
+"""The verdict as this replica last reached it, and the figures of the last hour behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from service.errors import UnavailableError
+from service.judgement.figures import Figures, Writers
+from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.judgement.figures import AccountWriters
+    from service.metrics import Metrics
+    from service.queue import TurnQueue
+    from service.receiving.intake import Intake
+    from service.store.recent import Recent
+
+GOOD_FOR_S = 2.0  # however many look, the tables are read so often
+JUDGE_EVERY_S = 15.0
+MOST_ACCOUNTS = 20
+BROKER = "jetstream"
+
+log = structlog.get_logger()
+
+
+class Outlook:
+    """Reads the figures, at most every two seconds, and judges them with the replica's own."""
+
+    def __init__(
+        self,
+        recent: Recent,
+        queue: TurnQueue,
+        intake: Intake,
+        calls_per_second: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._recent = recent
+        self._queue = queue
+        self._intake = intake
+        self._calls_per_second = calls_per_second
+        self._metrics = metrics
+        self._clock = clock
+        self._figures = Figures(Writers())
+        self._is_up = True
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def figures(self) -> Figures:
+        """Give the figures; what the tables can't tell now is as it was last told."""
+        async with self._reading:
+            if self._clock() - self._read_at >= GOOD_FOR_S:
+                await self._read()
+        described = self._intake.describe()
+        return msgspec.structs.replace(
+            self._figures,
+            is_postgres_up=self._is_up,
+            is_broker_up=described["kind"] != BROKER or described.get("state") == "ok",
+            oldest_wait_s=self._queue.oldest_s(),
+            queued=self._queue.depth,
+            calls_per_second=self._calls_per_second,
+        )
+
+    async def _read(self) -> None:
+        try:
+            self._figures = await self._recent.read()
+            self._is_up = True
+        except UnavailableError as error:
+            self._is_up = False
+            log.warning("recent writers not read", error=str(error))
+        self._read_at = self._clock()
+
+    async def run(self) -> None:
+        """Judge from time to time for the metrics, until cancelled."""
+        while True:
+            figures = await self.figures()
+            self._publish(figures, judge(figures))
+            await asyncio.sleep(JUDGE_EVERY_S)
+
+    def _publish(self, figures: Figures, verdict: Verdict) -> None:
+        self._metrics.verdict.set(LEVELS.index(verdict.level))
+        everybody = figures.everybody
+        for state, number in (
+            ("named", everybody.named),
+            ("waiting", everybody.waiting),
+            ("nameless", everybody.without_name),
+        ):
+            self._metrics.recent.labels(state).set(number)
+
+
+def show_recent(figures: Figures) -> dict[str, Any]:
+    """Write the figures of recent writers as `/status` has them: everybody, the worst accounts."""
+    return {
+        **_shown(figures.everybody),
+        "accounts": [
+            _shown_account(each) for each in worst_first(figures.accounts)[:MOST_ACCOUNTS]
+        ],
+    }
+
+
+def _shown_account(account: AccountWriters) -> dict[str, object]:
+    named = {
+        "igAccountId": account.ig_account_id,
+        "username": account.username,
+        "locationId": account.location_id,
+    }
+    return named | _shown(account)
+
+
+def _shown(writers: Writers) -> dict[str, object]:
+    return {
+        "wrote": writers.wrote,
+        "named": writers.named,
+        "waiting": writers.waiting,
+        "nameless": writers.nameless,
+    }

@@ -1,0 +1,1 @@
+"""How well the service does, judged by the names that people get."""

@@ -1,0 +1,48 @@
+"""The likely cause of a reason, as far as the figures tell it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from service.reasons import REASONS, Reason
+
+MANY = 3
+MOST_OF_THEM = 0.8
+
+
+class Likely(msgspec.Struct, frozen=True):
+    """A likely cause, and its cure and command where they differ from the reason's own."""
+
+    likely: str | None = None
+    cure: str | None = None
+    command: Reason | None = None
+
+
+_NOTHING = Likely()
+_LIKELY = {
+    "not_found": Likely(
+        "The token probably belongs to another account.",
+        "Connect the right one.",
+        REASONS["token_invalid"],
+    ),
+    "consent_required": Likely(
+        "All {number:,} had just written, so missing consent is not the explanation: the account "
+        "does not allow access to its messages, or the app has no Advanced Access.",
+        "In the Instagram app: Settings, Messages and story replies, Message controls, Connected "
+        "tools: allow access to messages. In the app dashboard: Advanced Access to "
+        "instagram_manage_messages. Then try them again.",
+        REASONS["timeout"],
+    ),
+    "timeout": Likely("Nobody is answered in time, so it is the way to Meta, or Meta itself."),
+    "upstream_error": Likely("Nobody is answered, so it is Meta and not these people."),
+    "refused": Likely("Meta refuses everybody, so it is the account or the app."),
+}
+
+
+def likely_cause(reason: str, number: int, named: int) -> Likely:
+    """Say why so many recent writers have no name, where nearly all of them have none."""
+    if number < MANY or number < MOST_OF_THEM * (number + named):
+        return _NOTHING
+    found = _LIKELY.get(reason, _NOTHING)
+    likely = found.likely and found.likely.format(number=number)
+    return msgspec.structs.replace(found, likely=likely)

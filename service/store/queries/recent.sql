@@ -1,0 +1,64 @@
+-- Those who wrote within the last hour, and what else a judgement of health needs.
+
+-- name: writers
+-- $1 the location, null for all; $2 at most so many
+WITH wrote AS MATERIALIZED (
+    SELECT p.ig_account_id, p.ig_user_id, p.last_message_at FROM instagram_participants p
+    WHERE p.last_message_at > now() - interval '1 hour'
+        AND ($1::text IS NULL OR EXISTS (
+            SELECT FROM instagram_connections k
+            WHERE k.ig_account_id = p.ig_account_id AND k.location_id = $1))
+    ORDER BY p.last_message_at DESC, p.ig_user_id DESC, p.ig_account_id DESC LIMIT $2::bigint
+), app AS (
+    SELECT reason FROM instagram_active_pauses WHERE scope = 'app'
+)
+SELECT w.ig_account_id, k.username AS account_username, k.location_id, w.ig_user_id,
+    c.username, c.name, c.fail_count, c.last_error->>'reason' AS reason,
+    c.last_error->>'code' AS code, c.last_error->>'subcode' AS subcode,
+    instagram_blocked_by((SELECT reason FROM app), k.ig_account_id, x.reason, k.token_status)
+        AS blocked_by,
+    EXTRACT(epoch FROM now() - w.last_message_at)::float8 AS age_s
+FROM wrote w
+LEFT JOIN instagram_user_cache c ON c.ig_user_id = w.ig_user_id
+LEFT JOIN instagram_connections k ON k.ig_account_id = w.ig_account_id
+LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || w.ig_account_id
+ORDER BY w.last_message_at DESC;
+
+-- name: pauses
+-- Each pause with the users it holds up: $1 the location or null, $2 at most so many pauses,
+-- $3 users are counted so far
+SELECT x.scope, x.reason, CASE WHEN isfinite(x.until) THEN x.until END AS until,
+    CASE WHEN x.scope = 'app' THEN (
+        SELECT count(*) FROM (
+            SELECT FROM instagram_connections k CROSS JOIN LATERAL (
+                SELECT FROM instagram_participants p
+                WHERE p.ig_account_id = k.ig_account_id AND p.due_at <= now() LIMIT $3
+            ) AS due LIMIT $3::bigint
+        ) AS held
+    ) ELSE (
+        SELECT count(*) FROM (
+            SELECT FROM instagram_participants p
+            WHERE p.ig_account_id = substr(x.scope, 9) AND p.due_at <= now() LIMIT $3
+        ) AS held
+    ) END AS held,
+    k.username, k.location_id
+FROM instagram_active_pauses x
+LEFT JOIN instagram_connections k ON x.scope = 'account:' || k.ig_account_id
+WHERE $1::text IS NULL OR x.scope = 'app' OR k.location_id = $1
+ORDER BY x.scope <> 'app', x.reason IN ('throttled', 'outage'), x.scope LIMIT $2::bigint;
+
+-- name: token_ends
+-- $1 the location or null, $2 at most so many, $3 how soon counts
+SELECT k.ig_account_id, k.username, k.location_id, e.ends_at,
+    EXTRACT(epoch FROM e.ends_at - now())::float8 AS left_s
+FROM instagram_connections k CROSS JOIN LATERAL (
+    SELECT LEAST(k.token_expires_at, k.data_access_expires_at) AS ends_at
+) AS e
+WHERE ($1::text IS NULL OR k.location_id = $1)
+    AND isfinite(e.ends_at) AND e.ends_at < now() + $3::interval
+ORDER BY e.ends_at, k.ig_account_id LIMIT $2::bigint;
+
+-- name: connected
+-- $1 the location or null
+SELECT count(*) AS connected FROM instagram_connections k
+WHERE $1::text IS NULL OR k.location_id = $1;
