@@ -14,6 +14,7 @@ from service.http.auth import Keyring
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
+from service.http.guesses import Guesses
 from service.http.health import HealthRoutes, Status, describe_intake
 from service.http.history import Minutes
 from service.http.operators import OperatorRoutes
@@ -40,9 +41,9 @@ from service.resolving.workers import Resolver, lease_for
 from service.settings import secret_values
 from service.store.claims import Claims
 from service.store.connections import Connections
-from service.store.database import Listener
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.places import Places
@@ -167,10 +168,12 @@ def build_listener(parts: Parts) -> Listener:
     """Build what hears the notices of every replica."""
     replica = parts.replica
     return Listener(
-        parts.settings.database_url.get_secret_value(),
+        parts.settings.notices_url.get_secret_value(),
+        parts.database.notify,
         replica.notices(),
         replica.connected,
-        replica.disconnected,
+        replica.doubt,
+        replica.trust,
     )
 
 
@@ -242,7 +245,7 @@ def build_receiver(
     keyring = Keyring(
         secret_values(settings.inbox_api_keys),
         secret_values(settings.operator_api_keys),
-        parts.metrics.wrong_keys.inc,
+        Guesses("keys", parts.metrics.wrong_keys.inc),
     )
     users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
     pages = Pages()
@@ -286,6 +289,7 @@ def _webhook_routes(parts: Parts, intake: Intake, forwarding: Forwarding | None)
         intake,
         lambda: parts.replica.account_of,
         parts.metrics,
+        Guesses("verify tokens", parts.metrics.wrong_keys.inc),
         forwarding.intake if forwarding else None,
     )
 

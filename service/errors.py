@@ -2,6 +2,8 @@
 
 ServiceError
 ├── UnavailableError        Postgres (or the broker) did not answer in time: 503, try again
+│   └── RefusedError        and waiting will not help: a wrong password, database or certificate
+├── ListenError             the port or address to listen on can't be had
 ├── UnstorableError         Postgres refuses the values of one row
 ├── SettingsError           the process can't start with this environment
 ├── SealError               no configured key opens this token
@@ -29,6 +31,14 @@ class ServiceError(Exception):
 
 class UnavailableError(ServiceError):
     """What the answer depends on can't be reached right now; the request may be repeated."""
+
+
+class RefusedError(UnavailableError):
+    """PostgreSQL refuses the connection for a reason that an operator has to remove."""
+
+
+class ListenError(ServiceError):
+    """The service can't listen where HOST and PORT say."""
 
 
 class UnstorableError(ServiceError):

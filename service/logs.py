@@ -6,23 +6,33 @@ import asyncio
 import atexit
 import logging
 import os
+import select
 import sys
+import threading
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
 TAG = "[Instagram Messaging Profile]"
 _TELL_EVERY_S = 10.0
+_MOST_WAITING_CHARACTERS = 4 * 1024 * 1024
+_FLUSH_WITHIN_S = 2.0
 
 _log = structlog.get_logger()
 
 
 def configure_logs(log_format: str | None, log_level: str) -> None:
-    """Send every log, the libraries' too, to standard output; console format on a terminal."""
+    """Send every log, the libraries' too, to standard output; console format on a terminal.
+
+    At exit what still waits has two seconds to be written.
+    """
+    writer = _Current.writer = _Writer()
+    writer.start()
+    atexit.register(_let_go, writer)
     console = log_format == "console" or (log_format is None and sys.stdout.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -33,15 +43,23 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
     structlog.configure(
         processors=shared + final,
         wrapper_class=structlog.make_filtering_bound_logger(log_level),
-        logger_factory=lambda *_: _LineWriter(sys.stdout),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
-    atexit.register(_let_go)
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelName(log_level.upper())),
         handlers=[_ToStructlog()],
         force=True,
     )
+
+
+def _let_go(writer: _Writer) -> None:
+    """Give up what standard output does not take: Python would wait for ever, or fail at exit."""
+    writer.flush(_FLUSH_WITHIN_S)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
 
 
 def _as_json() -> list[Any]:
@@ -77,14 +95,6 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _let_go() -> None:
-    """Give up what a full disk or a closed pipe did not take: Python would exit with an error."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-
-
 class SparingLog:
     """Warns of an event at once, and of its repetitions together ten seconds later, counted.
 
@@ -110,20 +120,118 @@ class SparingLog:
             _log.warning(event, **fields, count=count)
 
 
-class _LineWriter:
-    """Writes lines; a full disk or a closed pipe costs the line, never the service."""
+class _Writer(threading.Thread):
+    """Writes lines from a thread of its own, so that a reader who stalls stops nobody else.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    What finds no room, a full disk or a closed pipe costs the line; lost lines are counted, and
+    told of when lines are written again.
+    """
 
-    def msg(self, line: str) -> None:
+    def __init__(self) -> None:
+        super().__init__(name="log writer", daemon=True)
+        self._write_text: Callable[[str], None] | None = None
+        self._lines: list[str] = []
+        self._characters = 0
+        self._is_writing = False
+        self._untold = 0
+        self._changed = threading.Condition()
+
+    def put(self, line: str) -> None:
+        """Hand a line over; it is dropped where too much waits already."""
+        with self._changed:
+            if self._characters + len(line) > _MOST_WAITING_CHARACTERS:
+                self._lose(1)
+                return
+            self._lines.append(line)
+            self._characters += len(line)
+            self._changed.notify_all()
+
+    debug = info = warning = error = critical = exception = msg = put  # as structlog calls it
+
+    def run(self) -> None:
+        """Write what waits, all at once, for as long as the process lives."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines)
+                lines, self._lines, self._is_writing = self._lines, [], True
+            is_written = self._write(lines)
+            with self._changed:
+                self._characters -= sum(map(len, lines))
+                self._is_writing = False
+                untold = self._untold if is_written else 0
+                self._untold -= untold
+                self._changed.notify_all()
+            if untold:
+                structlog.get_logger().warning(
+                    "log lines were lost: standard output took none", lines=untold
+                )
+
+    def flush(self, within_s: float) -> bool:
+        """Wait until everything is written; false if it was not in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._lines and not self._is_writing, timeout=within_s
+            )
+
+    def _write(self, lines: list[str]) -> bool:
+        if self._write_text is None:
+            self._write_text = _writing_to(sys.stdout)
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, UnicodeError):
-            LOST_LINES.count += 1
+            self._write_text("".join(f"{line}\n" for line in lines))
+        except (OSError, ValueError):  # also a closed stream, and what its encoding lacks
+            with self._changed:
+                self._lose(len(lines))
+            return False
+        return True
 
-    debug = info = warning = error = critical = exception = msg
+    def _lose(self, lines: int) -> None:
+        LOST_LINES.count += lines
+        self._untold += lines
+
+
+def _writing_to(stream: TextIO) -> Callable[[str], None]:
+    """Choose how to write: past Python's buffer, whose lock a stalled write would hold at exit."""
+    try:
+        descriptor = os.dup(stream.fileno())  # ours, whatever becomes of the stream's
+    except (OSError, ValueError):
+        return lambda text: _write_through(stream, text)
+    return _Descriptor(descriptor, stream.encoding)
+
+
+def _write_through(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()
+
+
+class _Descriptor:
+    """Writes to a file descriptor; a line that a full disk has torn does not tear the next one."""
+
+    def __init__(self, descriptor: int, encoding: str) -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._is_torn = False
+
+    def __call__(self, text: str) -> None:
+        whole = f"\n{text}" if self._is_torn else text
+        left = whole.encode(self._encoding, "backslashreplace")
+        while left:
+            try:
+                written = os.write(self._descriptor, left)
+            except BlockingIOError:  # made non-blocking by another process that shares it
+                select.select([], [self._descriptor], [])
+            else:
+                self._is_torn = left[written - 1 : written] != b"\n"
+                left = left[written:]
+
+
+def flush_logs(within_s: float = _FLUSH_WITHIN_S) -> bool:
+    """Wait until every line is written; false if standard output took them not in time."""
+    writer = _Current.writer
+    return writer is None or writer.flush(within_s)
+
+
+class _Current:
+    writer: _Writer | None = None
 
 
 class _LostLines:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.store.pauses import Pauses
 
 REREAD_S = 30.0
+REREAD_UNHEARD_S = 1.0
 _EVERYTHING = "*"
 
 log = structlog.get_logger()
@@ -66,15 +67,21 @@ class Replica:
         }
 
     async def connected(self) -> None:
-        """Start anew from the tables: notices may have been missed."""
+        """Start again from the tables: notices may have been missed."""
         self._known.clear()
         await self.read()
-        self._known.is_trusted = True
+        self.trust()
         self._changes.note_gap()
 
-    def disconnected(self) -> None:
-        """Trust memory no longer: notices may be missed from now on."""
-        self._known.is_trusted = False
+    def doubt(self) -> None:
+        """Stop trusting memory: notices may be missed from now on."""
+        if self._known.is_trusted:
+            self._known.is_trusted = False
+            self._reread.set()
+
+    def trust(self) -> None:
+        """Trust memory: every notice up to now was heard."""
+        self._known.is_trusted = True
 
     async def read(self) -> None:
         """Read the directory and the pauses; queued users of paused accounts are left to later."""
@@ -94,15 +101,23 @@ class Replica:
         self._on_due()
 
     async def run(self) -> None:
-        """Read again when a notice says so, and from time to time, until cancelled."""
+        """Read again when a notice says so, and from time to time, until cancelled.
+
+        Every second while notices are not heard: a pause holds on every replica within that.
+        """
+        is_away = False
         while True:
-            await wait_at_most(self._reread, REREAD_S)
+            every_s = REREAD_S if self._known.is_trusted else REREAD_UNHEARD_S
+            await wait_at_most(self._reread, every_s)
             self._reread.clear()
             try:
                 await self.read()
+                is_away = False
             except UnavailableError as error:
-                log.warning("pauses not read", error=str(error))
-                await asyncio.sleep(1)
+                if not is_away:
+                    log.warning("pauses not read", error=str(error))
+                is_away = True
+                await asyncio.sleep(REREAD_UNHEARD_S)
                 self._reread.set()
 
     def _identities_changed(self, payload: str) -> None:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every worker process, a new database for every test."""
+"""A real PostgreSQL for every worker process, a new database for every test that changes one."""
 
 import os
 import shutil
@@ -20,9 +20,29 @@ import pytest
 import pytest_asyncio
 
 from sandbox.postgres.server import EmbeddedPostgres
+from tests.isolation import hide_settings
+from tests.programs import check_programs, describe_skipped
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 ROOMY_BYTES = 2 << 30
+
+
+def pytest_configure() -> None:
+    hide_settings()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    check_programs(item)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with what was skipped for want of a program."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    lines = describe_skipped(str(report.longrepr) for report in skipped)
+    if lines:
+        terminalreporter.section("skipped: programs that are not installed")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 class DatabaseServer(Protocol):

@@ -2,18 +2,22 @@ import errno
 import io
 import json
 import logging
+import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.logs import LOST_LINES, configure_logs
+from service.logs import LOST_LINES, configure_logs, flush_logs
 from tests.strategies import JSON_VALUES, SCALARS
 
+WITHIN_S = 45.0
+LOST = "log lines were lost: standard output took none"
 HOSTILE = 'a\nb\r\u2028\u0085"{\\ \x1b[31m \0 \ud83d cut \N{GRINNING FACE}'
 
 
@@ -52,6 +56,7 @@ class Lines:
         self._capsys = capsys
 
     def read(self) -> list[str]:
+        assert flush_logs(WITHIN_S)
         return self._capsys.readouterr().out.split("\n")[:-1]
 
     def only(self) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def test_a_traceback_is_told_without_the_values_in_it(
         fail_with_a_secret()
     except ValueError:
         structlog.get_logger().exception("it failed")
-    shown = capsys.readouterr().out
+    shown = "\n".join(Lines(capsys).read())
     assert "no token of length 16" in shown
     assert "fail_with_a_secret" in shown
     assert "hunter2-hunter2-" not in shown
@@ -181,6 +186,7 @@ def test_a_line_that_cannot_be_written_costs_only_itself(
     configure_logs("console", "info")
     lost = LOST_LINES.count
     structlog.get_logger().info("a \N{GRINNING FACE} b", x="é")
+    assert flush_logs(WITHIN_S)
     assert LOST_LINES.count == lost + 1
 
 
@@ -192,8 +198,90 @@ def test_after_a_full_disk_the_next_line_is_written_again(monkeypatch: pytest.Mo
     with monkeypatch.context() as filled:
         filled.setattr(stream, "write", disk_is_full)
         log.info("lost")
+        assert flush_logs(WITHIN_S)
     log.info("written")
-    assert json.loads(stream.getvalue())["event"] == "written"
+    written, told = map(json.loads, until_lines(stream, 2))
+    assert written["event"] == "written"
+    assert (told["event"], told["lines"]) == (LOST, 1)
+
+
+def until_lines(stream: io.StringIO, count: int) -> list[str]:
+    """Wait for the writer to have written so many lines."""
+    while len(lines := stream.getvalue().splitlines()) < count:
+        assert flush_logs(WITHIN_S)
+        time.sleep(0.001)
+    return lines
+
+
+class Pipe:
+    """A pipe that a test reads or does not; what is written to it goes through standard output."""
+
+    def __init__(self, reader: TextIO, writer: TextIO) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def read_until(self, event: str) -> list[dict[str, Any]]:
+        """Read lines until one has this event."""
+        lines = [json.loads(self.reader.readline())]
+        while lines[-1]["event"] != event:
+            lines.append(json.loads(self.reader.readline()))
+        return lines
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    reads, writes = os.pipe()
+    with os.fdopen(reads) as reader, os.fdopen(writes, "w") as writer:
+        monkeypatch.setattr("sys.stdout", writer)
+        configure_logs("json", "info")
+        structlog.get_logger().info("begins")  # pytest puts its own output back after this
+        assert flush_logs(WITHIN_S)
+        reader.readline()
+        yield Pipe(reader, writer)
+        assert flush_logs(WITHIN_S)
+
+
+def test_a_reader_that_stalls_stops_nobody_and_what_was_lost_is_told(pipe: Pipe) -> None:
+    lost, written = LOST_LINES.count, 12_000
+    log = structlog.get_logger()
+    for number in range(written):  # some 6 MB: more than the pipe and the buffer together
+        log.info("a line", number=number, filling="x" * 400)
+    lost = LOST_LINES.count - lost
+    assert 0 < lost < written
+    assert not flush_logs(0.05)
+    *lines, told = pipe.read_until(LOST)
+    assert told["lines"] == lost
+    assert [line["number"] for line in lines] == list(range(written - lost))
+    log.info("goes on")
+    assert pipe.read_until("goes on")
+
+
+def test_a_torn_line_does_not_tear_the_next(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    with monkeypatch.context() as disk:
+        tries = iter([True])
+
+        def fill(descriptor: int, content: bytes) -> int:
+            if next(tries, False):
+                return write(descriptor, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        disk.setattr("os.write", fill)
+        structlog.get_logger().info("torn")
+        assert flush_logs(WITHIN_S)
+    structlog.get_logger().info("whole")
+    assert len(pipe.reader.readline()) == 11
+    assert json.loads(pipe.reader.readline())["event"] == "whole"
+
+
+def test_a_pipe_that_another_process_made_non_blocking_loses_nothing(pipe: Pipe) -> None:
+    lost = LOST_LINES.count
+    os.set_blocking(pipe.writer.fileno(), False)
+    for _ in range(500):
+        structlog.get_logger().info("a line", filling="x" * 400)
+    structlog.get_logger().info("the last")
+    assert len(pipe.read_until("the last")) == 501
+    assert LOST_LINES.count == lost
 
 
 @given(SCALARS | st.text().map(lambda text: f"{HOSTILE}{text}"))
@@ -203,9 +291,8 @@ def test_on_a_terminal_too_an_event_is_one_line_without_control_characters(
 ) -> None:
     configure_logs("console", "info")
     structlog.get_logger().info("said", value=value)
-    (line, end) = capsys.readouterr().out.split("\n")
+    (line,) = Lines(capsys).read()
     assert line.isprintable()
-    assert end == ""
 
 
 def test_without_a_format_what_is_not_a_terminal_gets_json(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from service.commands.lines import BadLine, Participant, read_participants
 from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
@@ -20,9 +21,11 @@ from service.store.journal import Journal
 from service.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
     from service.settings import StoreSettings
+
+Result = TypeVar("Result")
 
 BATCH = 1000
 WRITE_AGAIN_AFTER_S = (0.5, 2.0, 5.0)
@@ -90,9 +93,9 @@ class Import:
         stack = AsyncExitStack()
         with asyncio.Runner() as runner:
             try:
-                self.recorder = runner.run(open_recorder(settings, stack))
+                self.recorder = _run(runner, open_recorder(settings, stack))
                 for batch in self._batches():
-                    runner.run(self.recorder.store(batch))
+                    _run(runner, self.recorder.store(batch))
                     self.safe_lines = self._read
                     self._meter.show(self._describe())
             finally:
@@ -116,6 +119,34 @@ class Import:
     def _describe(self) -> str:
         rate = self._read / max(time.monotonic() - self._started_at, 0.001)
         return f"{self._read:,} lines read, {self.bad_lines:,} bad, {rate:,.0f} a second"
+
+
+def _run(runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Result:
+    """Run `work`; Ctrl-C cancels it and raises KeyboardInterrupt, even if `work` has ended by then.
+
+    asyncio's own handler forgets a Ctrl-C that comes as the work ends, or whose cancellation is
+    swallowed, and the import would wait for input again.
+    """
+    loop, interrupts = runner.get_loop(), []
+    task = loop.create_task(work)
+
+    def interrupt(*_: object) -> None:
+        interrupts.append(signal.SIGINT)
+        loop.call_soon_threadsafe(task.cancel)
+
+    async def ended() -> Result:
+        return await task
+
+    usual = signal.signal(signal.SIGINT, interrupt)
+    try:
+        result = runner.run(ended())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if interrupts:
+        raise KeyboardInterrupt
+    return result
 
 
 async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recorder:

@@ -1,32 +1,36 @@
-"""API keys: who may use a route, compared in constant time; wrong keys are limited by address."""
+"""API keys and grants: who may use a route; keys are compared in constant time."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import time
-from collections import OrderedDict
-from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
-from service.http.problems import ProblemError
-from service.logs import SparingLog
+from service.http.problems import ProblemError, bad_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+    from datetime import datetime
 
     from aiohttp.typedefs import Handler
 
     from service.http.grant_signing import Grants
+    from service.http.guesses import Guesses
 
-WRONG_KEYS_A_MINUTE = 20
-GRANT_UNTIL = web.RequestKey("grant_until", datetime)
-_WINDOW_S = 60.0
-_MOST_ADDRESSES = 10_000
 _SCHEME = "bearer "
+
+
+class Granted(NamedTuple):
+    """The grant that opened a route, and when it ends."""
+
+    grant: str
+    until: datetime
+
+
+GRANTED = web.RequestKey("granted", Granted)
 
 
 class Keyring:
@@ -36,14 +40,11 @@ class Keyring:
         self,
         inbox_keys: Iterable[str],
         operator_keys: Iterable[str],
-        on_wrong: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
+        guesses: Guesses,
     ) -> None:
         self._inbox = [_digest(key) for key in inbox_keys]
         self._operator = [_digest(key) for key in operator_keys]
-        self._on_wrong = on_wrong
-        self._wrong = _WrongKeys(clock)
-        self._log = SparingLog()
+        self._guesses = guesses
 
     def for_inbox(self, handler: Handler) -> Handler:
         """Guard a handler: inbox and operator keys."""
@@ -59,7 +60,7 @@ class Keyring:
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             if "grant" in request.query and not _has_key(request):
-                request[GRANT_UNTIL] = _granted_until(request, grants)
+                request[GRANTED] = _granted(request, grants)
             else:
                 self._role(request)
             return await handler(request)
@@ -84,52 +85,31 @@ class Keyring:
         is_inbox = _is_among(given, self._inbox)
         if is_operator or is_inbox:
             return "operator" if is_operator else "inbox"
-        self._refuse(request.remote or "")
+        self._guesses.refuse(request.remote)
         raise _unauthorized("The API key is not valid.")
-
-    def _refuse(self, address: str) -> None:
-        """Count a wrong key; raises 429 once an address has sent too many in a minute."""
-        self._on_wrong()
-        if self._wrong.count(address) > WRONG_KEYS_A_MINUTE:
-            self._log.warning("too many wrong keys", address=address)
-            raise ProblemError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many wrong keys from this address; wait a minute.",
-                {"Retry-After": str(int(_WINDOW_S))},
-            )
-
-
-class _WrongKeys:
-    """How many wrong keys each address has sent within the last minute; bounded in memory."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._by_address: OrderedDict[str, list[float]] = OrderedDict()
-
-    def count(self, address: str) -> int:
-        """Count one more and return how many there are."""
-        now = self._clock()
-        times = [at for at in self._by_address.pop(address, []) if now - at < _WINDOW_S]
-        times = [*times, now][-(WRONG_KEYS_A_MINUTE + 1) :]
-        self._by_address[address] = times
-        if len(self._by_address) > _MOST_ADDRESSES:
-            self._by_address.popitem(last=False)
-        return len(times)
 
 
 def _has_key(request: web.Request) -> bool:
-    return request.headers.get("Authorization", "")[: len(_SCHEME)].lower() == _SCHEME
+    """Tell whether a key was sent; raises 400 for several, of which a proxy may have read another.
+
+    The scheme is Bearer in any case.
+    """
+    given = request.headers.getall("Authorization", [])
+    if len(given) > 1:
+        raise bad_request("Send one Authorization header.")
+    return bool(given) and given[0][: len(_SCHEME)].lower() == _SCHEME
 
 
-def _granted_until(request: web.Request, grants: Grants) -> datetime:
-    """When the request's grant ends.
+def _granted(request: web.Request, grants: Grants) -> Granted:
+    """Read the request's grant.
 
     A wrong one does not count as a wrong key: a browser comes back with one that has ended.
     """
-    until = grants.expiry(request.query["grant"])
+    given = request.query.getall("grant")
+    until = grants.expiry(given[0]) if len(given) == 1 else None
     if until is None:
         raise _unauthorized("The grant has ended or is not valid; ask for a new one.")
-    return until
+    return Granted(given[0], until)
 
 
 def _digest(key: str) -> bytes:

@@ -3,39 +3,90 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from service.http.problems import ProblemError, bad_request
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aiohttp import StreamReader
+
 MOST_BODY_BYTES = 1024 * 1024
+MOST_HELD_BYTES = 64 * 1024 * 1024
 BODY_WITHIN_S = 10.0
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
+class HeldBytes:
+    """How much of bodies that are still arriving this process holds, over all connections."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.held = 0
+
+    @contextmanager
+    def count(self) -> Iterator[Callable[[int], None]]:
+        """Count what one body adds until the block ends; adding too much raises a 503."""
+        own = 0
+
+        def add(size: int) -> None:
+            nonlocal own
+            if self.held + size > self._most:
+                raise ProblemError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "Too many bodies are arriving at once; try again.",
+                    {"Retry-After": "2"},
+                )
+            own += size
+            self.held += size
+
+        try:
+            yield add
+        finally:
+            self.held -= own
+
+
+HELD = HeldBytes(MOST_HELD_BYTES)
+
+
 async def read_body(request: web.Request) -> bytes:
-    """Read a whole body as received, within 1 MiB and 10 seconds."""
+    """Read a whole body as received, within 1 MiB, 10 seconds and what the process may hold.
+
+    A body that came with its head is not counted: nothing is waited for.
+    """
     if (request.content_length or 0) > MOST_BODY_BYTES:
         raise _too_large()
     try:
-        if request.content.is_eof():  # it came with its head: a timer would cost 6 µs
-            return _bounded(request.content.read_nowait(), request.client_max_size)
-        async with asyncio.timeout(BODY_WITHIN_S):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise _too_large() from None
+        if request.content.is_eof():  # a timer would cost 6 µs
+            return _bounded(request.content.read_nowait())
+        with HELD.count() as add:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                return await _read_rest(request.content, add)
     except (web.RequestPayloadError, ConnectionError):
         raise bad_request("The body is malformed, or broke off.") from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
 
 
-def _bounded(body: bytes, most_bytes: int) -> bytes:
-    if len(body) > most_bytes:
+async def _read_rest(content: StreamReader, add: Callable[[int], None]) -> bytes:
+    body = bytearray()
+    while piece := await content.readany():
+        add(len(piece))
+        body += piece
+        if len(body) > MOST_BODY_BYTES:
+            raise _too_large()
+    return bytes(body)
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > MOST_BODY_BYTES:
         raise _too_large()
     return body
 

@@ -7,16 +7,15 @@ answer is a problem like every other, and client noise is one line in ten second
 from __future__ import annotations
 
 import asyncio
-import resource
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from service.http.leaving import Leaving
+from service.http.addresses import address_of
 from service.http.problems import new_request_id, problem_body, problem_response
-from service.logs import SparingLog
+from service.http.writing import SERVER, PacedWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +24,17 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
-MOST_CONNECTIONS = 20_000
+    from service.http.doorway import Doorway
+    from service.http.leaving import Leaving
+
 HEAD_WITHIN_S = 10.0
 KEEPALIVE_S = 75.0
 REST_WITHIN_S = 5.0  # of a body that was answered unread
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_LINE_BYTES = 8190
-BACKLOG = 1024
-_OPTIONS: dict[str, Any] = {  # of aiohttp's connection
+READ_BYTES = 64 * 1024  # at once, and of a body that nobody has asked for twice this
+OPTIONS: dict[str, Any] = {  # of aiohttp's connection
     "access_log": None,
     "auto_decompress": False,  # bodies are passed on as received: Meta signs those bytes
     "keepalive_timeout": KEEPALIVE_S,
@@ -41,9 +42,8 @@ _OPTIONS: dict[str, Any] = {  # of aiohttp's connection
     "max_headers": MOST_HEADERS,
     "max_line_size": MOST_LINE_BYTES,
     "max_field_size": MOST_LINE_BYTES,
+    "read_bufsize": READ_BYTES,
 }
-_SPARE_FILES = 256  # for Postgres, Graph, the broker and the log
-
 _NOTES = {
     HTTPStatus.BAD_REQUEST: "The request is not valid HTTP.",
     HTTPStatus.REQUEST_TIMEOUT: "The head of the request did not arrive in time.",
@@ -53,35 +53,26 @@ _NOTES = {
 }
 
 
-class Doorway:
-    """Counts the open connections of one listening port and tells of those that misbehave.
-
-    Beyond `most` a client gets a 503 and is shown out.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._log = SparingLog()
-        self.open = 0
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether another connection would be refused."""
-        return self.open >= self._most
-
-    def tell(self, event: str, address: str | None) -> None:
-        """Log what a client did wrong."""
-        self._log.warning(event, address=address, open_connections=self.open)
-
-
 class Connection(web.RequestHandler):
-    """aiohttp's connection with bounds on each request's head.
+    """aiohttp's connection with bounds on each request's head and on unsent answers.
 
     The first head is complete 10 s after the client came; a later one that comes in pieces 10 s
-    after its second piece. No head is held beyond 32 KiB, give or take one read.
+    after its second piece. No head is held beyond 32 KiB, give or take one read. Whatever is sent
+    and not taken by the client is the doorway's to end, also when this side has closed already.
+    `on_lost` is called once when the connection ends, however it ends.
     """
 
-    __slots__ = ("_doorway", "_head_bytes", "_is_answered", "_leaving", "_payload", "_timer")
+    __slots__ = (
+        "_address",
+        "_doorway",
+        "_head_bytes",
+        "_is_answered",
+        "_leaving",
+        "_line",
+        "_payload",
+        "_timer",
+        "on_lost",
+    )
 
     def __init__(
         self,
@@ -97,18 +88,40 @@ class Connection(web.RequestHandler):
         self._is_answered = True
         self._payload: StreamReader | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._address: str | None = None
+        self._line: asyncio.Transport | None = None
+        self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection in; its first head is awaited from now on."""
+        """Count the connection; its first head is awaited from now on."""
         super().connection_made(transport)
-        self._doorway.open += 1
+        self._line = self.transport
+        self._address = address_of(transport)
+        if self._line is not None:
+            self._line.set_write_buffer_limits(high=0)  # hear of every byte that is not taken
+            self._line.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own
+        self._doorway.enter(self._address)
         self._start_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Count the connection out."""
-        self._doorway.open -= 1
+        """Stop counting the connection, and tell `on_lost`."""
+        self._doorway.leave(self._address)
         self._stop_timer()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        """Give the client a bounded time to take what was sent."""
+        super().pause_writing()
+        if self._line is not None:
+            self._doorway.unread(self._line)
+
+    def resume_writing(self) -> None:
+        """Note that the client has taken everything."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Pass on what the client sends, unless it is more head than there may be."""
@@ -152,12 +165,16 @@ class Connection(web.RequestHandler):
         """Answer what is not HTTP with a problem, and close the connection."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
-        self._doorway.tell("a request was not valid HTTP", request.remote)
+        self._doorway.warn("a request was not valid HTTP", request.remote)
         is_too_long = isinstance(exc, LineTooLong)
         refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_long else HTTPStatus(status)
         response = problem_response(refusal, _NOTES.get(refusal))
         response.force_close()
         return response
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._line is not None:
+            self._doorway.has_read(self._line)
 
     def _is_reading_head(self) -> bool:
         return self._is_answered and (self._payload is None or self._payload.is_eof())
@@ -181,86 +198,13 @@ class Connection(web.RequestHandler):
         """Answer without a request, and close."""
         self._stop_timer()
         if self.transport is not None:
-            self._doorway.tell(event, _address(self.transport))
-            self.transport.write(_raw_problem(status))
+            self._doorway.warn(event, self._address)
+            self.transport.write(raw_problem(status))
         self.force_close()
 
 
-class _Entrance(asyncio.Protocol):
-    """Lets a client in, or gives it a 503 and shows it out.
-
-    Decides when the connection is made, not before: asyncio accepts many at once, and none of them
-    is counted until then.
-    """
-
-    def __init__(self, doorway: Doorway, let_in: Callable[[], Connection]) -> None:
-        self._doorway = doorway
-        self._let_in = let_in
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not self._doorway.is_full:
-            connection = self._let_in()
-            transport.set_protocol(connection)
-            connection.connection_made(transport)
-            return
-        self._doorway.tell("too many connections: refused", _address(transport))
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.write(_raw_problem(HTTPStatus.SERVICE_UNAVAILABLE))
-        transport.close()
-
-
-async def listen(
-    server: web.Server,
-    host: str,
-    port: int,
-    leaving: Leaving | None = None,
-    *,
-    reuse_port: bool = False,
-) -> asyncio.Server:
-    """Open the port; its connections belong to the server, which ends them.
-
-    With `reuse_port` other processes may listen at it too.
-    """
-    loop = asyncio.get_running_loop()
-    doorway = Doorway(most_connections())
-    if server.request_factory is not None:
-        server.request_factory = _ending_heads(server.request_factory)
-
-    def let_in() -> Connection:
-        return Connection(
-            doorway,
-            leaving or Leaving(),
-            server,
-            loop=loop,
-            **_OPTIONS,
-        )
-
-    return await loop.create_server(
-        lambda: _Entrance(doorway, let_in),
-        host,
-        port,
-        backlog=BACKLOG,
-        reuse_port=reuse_port or None,
-    )
-
-
-def most_connections() -> int:
-    """How many connections may be open: 20,000, or what the limit of open files leaves.
-
-    Raises this process's own limit as far as it may first; without a file left, accepting fails
-    for everybody.
-    """
-    files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + _SPARE_FILES
-    if files != resource.RLIM_INFINITY and files < wanted:
-        is_free = most_files == resource.RLIM_INFINITY
-        files = wanted if is_free else min(wanted, most_files)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most_files))
-    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, files - _SPARE_FILES)
-
-
-def _ending_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Tell a connection of every request that it begins."""
+def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Tell a connection of every request that begins, and have its answers written in pieces."""
 
     def make(
         message: RawRequestMessage,
@@ -271,12 +215,13 @@ def _ending_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[...,
     ) -> web.BaseRequest:
         if isinstance(protocol, Connection):
             protocol.head_ended(payload)
+            writer = PacedWriter(protocol, asyncio.get_running_loop())
         return make_request(message, payload, protocol, writer, task)
 
     return make
 
 
-def _raw_problem(status: HTTPStatus) -> bytes:
+def raw_problem(status: HTTPStatus) -> bytes:
     """Write a whole response, for where there is no request to respond to."""
     request_id = new_request_id()
     body = problem_body(status, _NOTES[status], request_id)
@@ -285,12 +230,10 @@ def _raw_problem(status: HTTPStatus) -> bytes:
         "Content-Type: application/problem+json\r\n"
         f"Content-Length: {len(body)}\r\n"
         f"X-Request-ID: {request_id}\r\n"
+        "Cache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        f"Server: {SERVER}\r\n"
         "Retry-After: 2\r\n"
         "Connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body
-
-
-def _address(transport: asyncio.BaseTransport) -> str | None:
-    peer = transport.get_extra_info("peername")
-    return str(peer[0]) if peer else None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
+from collections import Counter
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -15,21 +16,30 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from service.http.auth import GRANT_UNTIL
+from service.http.addresses import counted_as, is_near
+from service.http.auth import GRANTED
+from service.http.connection import Connection
 from service.http.problems import REQUEST_ID, ProblemError
 from service.http.users import user_ids
+from service.identities import events
 from service.identities.events import RELOAD, NoRoomError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.identities.events import Changes, Subscription
 
 HEARTBEAT_S = 15.0
+MOST_A_GRANT = 20  # tabs of one browser
+MOST_A_FAR = 100  # streams of one address
+NEAR_SHARE = 0.75  # of all streams, for one address of a private network: a proxy
 # A browser that has seen the id sends it as Last-Event-ID when it comes back: it has missed events.
 OPENING = b"retry: 2000\nid: opened\n\n"
 _BACKLOG_BYTES = 64 * 1024
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
     "X-Accel-Buffering": "no",  # nginx would hold events back
 }
 
@@ -39,6 +49,7 @@ class EventRoutes:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
+        self._open: Counter[str] = Counter()
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send identities as they change, those of `ids` if it is given."""
@@ -52,33 +63,62 @@ class EventRoutes:
                 {"Retry-After": "5"},
             ) from None
         try:
-            return await _stream(request, subscription)
+            with self._counted(request):
+                return await _stream(request, subscription)
         finally:
             self._changes.unsubscribe(subscription)
+
+    @contextmanager
+    def _counted(self, request: web.Request) -> Iterator[None]:
+        """Count a stream by its grant and its address; 429 if one of them has too many."""
+        counted = _bounds(request)
+        if any(self._open[each] >= most for each, most in counted.items()):
+            raise ProblemError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many event streams are open with this grant, or from this address.",
+                {"Retry-After": "5"},
+            )
+        self._open.update(counted.keys())
+        try:
+            yield
+        finally:
+            self._open.subtract(counted.keys())
+            self._open += Counter()  # forgets what has come to nought
 
     async def close(self, _: web.Application) -> None:
         """End every stream: the service stops."""
         self._changes.close()
 
 
+def _bounds(request: web.Request) -> dict[str, int]:
+    """What a stream is counted by, and how many there may be of it."""
+    near = int(events.MOST_SUBSCRIPTIONS * NEAR_SHARE)
+    bounds = {counted_as(request.remote): max(1, near if is_near(request.remote) else MOST_A_FAR)}
+    if GRANTED in request:
+        bounds[request[GRANTED].grant] = MOST_A_GRANT
+    return bounds
+
+
 async def _stream(request: web.Request, subscription: Subscription) -> web.StreamResponse:
     _limit_backlog(request)
+    if isinstance(request.protocol, Connection):
+        request.protocol.on_lost = subscription.end
     response = web.StreamResponse(headers=_HEADERS | {"X-Request-ID": request[REQUEST_ID]})
-    await response.prepare(request)
     has_missed = "Last-Event-ID" in request.headers
     with suppress(ConnectionError, TimeoutError):
+        await response.prepare(request)
         async with asyncio.timeout(_left_s(request)):
             await response.write(OPENING + RELOAD if has_missed else OPENING)
-            while events := await subscription.next(HEARTBEAT_S):
-                await response.write(events)
+            while waiting := await subscription.next(HEARTBEAT_S):
+                await response.write(waiting)
     subscription.end()
     return response
 
 
 def _left_s(request: web.Request) -> float | None:
     """How long the client may watch; None without end."""
-    until = request.get(GRANT_UNTIL)
-    return None if until is None else (until - datetime.now(UTC)).total_seconds()
+    granted = request.get(GRANTED)
+    return None if granted is None else (granted.until - datetime.now(UTC)).total_seconds()
 
 
 def _limit_backlog(request: web.Request) -> None:

@@ -97,9 +97,9 @@ class Status:
         }
 
     async def ping(self) -> str:
-        """Ask Postgres for a sign of life."""
+        """Ask PostgreSQL whether it takes writes."""
         try:
-            await self._database.fetch("SELECT 1", timeout_s=_PING_S)
+            await self._database.check_writable(timeout_s=_PING_S)
         except UnavailableError:
             return "unavailable"
         return "ok"

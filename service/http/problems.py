@@ -22,6 +22,9 @@ REQUEST_ID = web.RequestKey("request_id", str)
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _RETRY_AFTER_S = "2"
 _NOT_A_FAULT_BELOW = 400
+# No cache in front may hand an answer on to somebody without the key. Pages, which are the same for
+# everybody, and pictures say something else.
+USUAL_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 log = structlog.get_logger()
 
@@ -59,27 +62,33 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
             error.headers["X-Request-ID"] = request_id
             raise
         response = _problem(_from_router(error), request_id)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _has_gone(request):
+            log.info("a client went before its answer", path=request.path, request_id=request_id)
+            raise
         log.exception("a handler failed", path=request.path, request_id=request_id)
         response = _problem(
             ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; see the log."),
             request_id,
         )
     if not response.prepared:
-        response.headers["X-Request-ID"] = request_id
+        _add_usual_headers(response, request_id)
     return response
 
 
+def json_body(value: object) -> bytes:
+    """Write a value as JSON that ends with a line feed, keys and times as the contract has them."""
+    return msgspec.json.encode(value) + b"\n"
+
+
 def json_response(value: object, status: int = 200) -> web.Response:
-    """Answer with a value as JSON, keys and times as the contract has them."""
-    return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json"
-    )
+    """Answer with a value as JSON."""
+    return web.Response(body=json_body(value), status=status, content_type="application/json")
 
 
 def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
     """Write the body of a problem."""
-    return msgspec.json.encode(
+    return json_body(
         {
             "type": "about:blank",
             "title": status.phrase,
@@ -94,13 +103,24 @@ def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Respo
     """Make a problem for a request that has reached no handler."""
     request_id = new_request_id()
     response = _problem(ProblemError(status, detail or status.phrase), request_id)
-    response.headers["X-Request-ID"] = request_id
+    _add_usual_headers(response, request_id)
     return response
 
 
 def new_request_id() -> str:
     """Make up a request id: unlikely to come twice, and no secret."""
     return f"{random.getrandbits(64):016x}"
+
+
+def _add_usual_headers(response: web.StreamResponse, request_id: str) -> None:
+    response.headers["X-Request-ID"] = request_id
+    if isinstance(response, web.Response):  # an `Answer` writes them itself
+        for name, value in USUAL_HEADERS.items():
+            response.headers.setdefault(name, value)
+
+
+def _has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _request_id(request: web.Request) -> str:

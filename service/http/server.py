@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from service.http.bodies import MOST_BODY_BYTES
-from service.http.connection import listen
+from service.http.doorway import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
 from service.http.openapi.document import document_route

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from service.errors import UnavailableError
 from service.http.answers import Answer
-from service.http.problems import bad_request
+from service.http.problems import bad_request, json_body
 from service.model import identity, ig_id, is_fresh, is_stopped
 
 if TYPE_CHECKING:
@@ -52,11 +51,11 @@ class UserRoutes:
     async def many(self, request: web.Request) -> web.StreamResponse:
         """Answer with 1 to 200 identities, in the order asked."""
         found = await self.look_up(user_ids(request))
-        return Answer(msgspec.json.encode({"users": found}), "application/json")
+        return Answer(json_body({"users": found}), "application/json")
 
     async def _answer(self, ig_user_id: str) -> web.StreamResponse:
         (found,) = await self.look_up((ig_user_id,))
-        return Answer(msgspec.json.encode(found), "application/json")
+        return Answer(json_body(found), "application/json")
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[Identity]:
         """Read identities and make those due that are not fresh."""

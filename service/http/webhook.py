@@ -16,11 +16,12 @@ from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
-from service.receiving.webhook import parse_delivery, verify_signature
+from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from service.http.guesses import Guesses
     from service.metrics import Metrics
     from service.receiving.forwarding.intake import ForwardIntake
     from service.receiving.intake import Intake
@@ -39,12 +40,14 @@ class WebhookRoutes:
         intake: Intake,
         account_of: Callable[[], Mapping[str, str]],
         metrics: Metrics,
+        guesses: Guesses,
         forwarding: ForwardIntake | None = None,
     ) -> None:
         self._app_secrets = [secret.encode() for secret in app_secrets]
         self._verify_token = verify_token.encode()
         self._intake = intake
         self._account_of = account_of
+        self._guesses = guesses
         self._forwarding = forwarding
         self._contacts = metrics.contacts
         self._skipped = metrics.skipped
@@ -55,10 +58,11 @@ class WebhookRoutes:
         }
 
     async def handshake(self, request: web.Request) -> web.Response:
-        """Return the challenge to whoever knows the verify token, as plain text."""
+        """Return the challenge as plain text if the verify token is right."""
         query = request.query
         given = query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._verify_token):
+            self._guesses.refuse(request.remote)
             raise ProblemError(HTTPStatus.FORBIDDEN, "The verify token does not match.")
         return web.Response(
             text=query.get("hub.challenge", ""),
@@ -79,9 +83,10 @@ class WebhookRoutes:
         return Answer(b"EVENT_RECEIVED", "text/plain; charset=utf-8")
 
     async def _accept(self, request: web.Request) -> None:
-        body = await read_body(request)
         try:
-            verify_signature(body, request.headers.get("X-Hub-Signature-256"), self._app_secrets)
+            signature = claimed_signature(request.headers.getall("X-Hub-Signature-256", []))
+            body = await read_body(request)
+            verify_signature(body, signature, self._app_secrets)
             delivery = parse_delivery(body, datetime.now(UTC), self._account_of())
         except SignatureError as error:
             raise ProblemError(HTTPStatus.UNAUTHORIZED, f"{error}.") from None

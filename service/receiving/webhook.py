@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 DASHBOARD_TEST_ID = "0"
+_SIGNATURE = re.compile(r"sha256=[0-9a-fA-F]{64}", re.ASCII)
 _LONGEST_NUMBER = 100
 _CONTAINERS = {"messaging", "standby", "changes", "field"}
 CONTACT_KINDS = ("message", "reaction", "postback", "referral", "optin")
@@ -61,6 +63,19 @@ class Delivery(msgspec.Struct, frozen=True):
 
     contacts: list[Contact]
     skipped: Counter[str]
+
+
+def claimed_signature(headers: Sequence[str]) -> str:
+    """Give the one X-Hub-Signature-256 of a delivery; raises SignatureError if it can't be good.
+
+    It costs nothing to find out, so no body is read for what is not signed.
+    """
+    if len(headers) != 1:
+        found = "missing" if not headers else "there more than once"
+        raise SignatureError(f"X-Hub-Signature-256 is {found}")
+    if _SIGNATURE.fullmatch(headers[0]) is None:
+        raise SignatureError("X-Hub-Signature-256 is not sha256= and 64 hex digits")
+    return headers[0]
 
 
 def verify_signature(body: bytes, header: str | None, app_secrets: Sequence[bytes]) -> None:

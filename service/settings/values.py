@@ -11,13 +11,13 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from service.nats_url import read_nats_urls
+from service.postgres_url import read_postgres_url
 from service.settings.reading import Unreadable
 
 KEY_BYTES = 32
 SHORTEST_API_KEY = 16
 MOST_FORWARD_URLS = 3
-_POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
-_NATS_SCHEMES = ("nats", "tls")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLACEHOLDER = re.compile(r"(change[-_ ]?me[-_ ]?)+", re.IGNORECASE)
 _SIZE = re.compile(r"([0-9]{1,18}) *(B|kB|KiB|MB|MiB|GB|GiB|TB|TiB)?", re.IGNORECASE)
@@ -98,8 +98,7 @@ def _encryption_key(secret: SecretStr) -> SecretStr:
 
 
 def _database_url(secret: SecretStr) -> SecretStr:
-    if _parts(secret.get_secret_value()).scheme not in _POSTGRES_SCHEMES:
-        raise ValueError("begins with postgresql://")
+    refuse_placeholder(read_postgres_url(secret.get_secret_value()).password or "")
     return secret
 
 
@@ -156,9 +155,8 @@ def _size_in_bytes(value: object) -> object:
 
 
 def _intake_url(secret: SecretStr) -> SecretStr:
-    url = secret.get_secret_value()
-    if url and not all(_parts(part.strip()).scheme in _NATS_SCHEMES for part in url.split(",")):
-        raise ValueError("is empty or nats://host:port[,…]")
+    if secret.get_secret_value():
+        read_nats_urls(secret.get_secret_value())
     return secret
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL: a pool whose every use is bounded in time, and the notices of other replicas."""
+"""PostgreSQL: a pool whose every use is bounded in time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import structlog
 
 from service.errors import UnavailableError, UnstorableError
-from service.waiting import wait_at_most
+from service.store.session import CONNECT_FAILURES, MOST_IDLE_S, create_pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -22,9 +21,14 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_S = 2.0
 SLOW_STATEMENT_S = 10.0  # of operators and of the background
 POOL_SIZE = 10
-_HEARTBEAT_S = 5.0
-_RECONNECT_S = (0.05, 0.2, 0.5, 1.0)
+_IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
+_OPENED_WITHIN_S = 60.0  # several hosts, each of which may hang
+# A session that fails so is of no further use, nor are the others that were opened beside it.
 _LOST = (
+    asyncpg.ReadOnlySQLTransactionError,  # the server was demoted: a failover
+    asyncpg.InvalidSQLStatementNameError,  # a pooler has moved us to another server session
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.IdleSessionTimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -33,16 +37,8 @@ _LOST = (
     ConnectionError,
 )
 _UNLUCKY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_FAILED = (asyncpg.PostgresError, *_LOST, OSError, TimeoutError)
+_FAILED = (*CONNECT_FAILURES, *_LOST)
 _REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-
-log = structlog.get_logger()
-
-
-class _Connection(asyncpg.Connection):
-    def get_reset_query(self) -> str:
-        """Save the round trip after every use: nothing here leaves state in a session."""
-        return ""
 
 
 class Database:
@@ -59,20 +55,17 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, dsn: str, pool_size: int = POOL_SIZE) -> AsyncIterator[Database]:
-        """Open the pool; raises UnavailableError if the server can't be reached."""
+    async def connect(
+        cls, url: str, pool_size: int = POOL_SIZE, most_idle_s: float = MOST_IDLE_S
+    ) -> AsyncIterator[Database]:
+        """Open the pool; raises UnavailableError if no writable server can be reached."""
         try:
-            async with asyncio.timeout(10):
-                pool = await asyncpg.create_pool(
-                    dsn,
-                    min_size=1,
-                    max_size=pool_size,
-                    timeout=5,
-                    connection_class=_Connection,
-                    server_settings=_SESSION,
-                )
-        except _FAILED as error:
-            raise UnavailableError(f"PostgreSQL does not let us in: {_describe(error)}") from error
+            async with asyncio.timeout(_OPENED_WITHIN_S):
+                pool = await create_pool(url, pool_size, most_idle_s)
+        except TimeoutError:
+            raise UnavailableError(
+                f"Cannot connect to PostgreSQL: not ready within {_OPENED_WITHIN_S:g} s"
+            ) from None
         database = cls(pool)
         try:
             yield database
@@ -90,10 +83,25 @@ class Database:
             except _UNLUCKY:
                 return await self._fetch(query, args)
             except _LOST as error:
-                if isinstance(error, ValueError):  # asyncpg can't encode an argument
+                if _is_unencodable(error):
                     raise
-                await self._pool.expire_connections()  # the others are likely to be lost too
                 return await self._fetch(query, args)
+
+    async def check_writable(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> None:
+        """Raise UnavailableError unless the server answers and takes writes."""
+        [row] = await self.fetch(
+            "SELECT current_setting('transaction_read_only')", timeout_s=timeout_s
+        )
+        if row[0] == "on":
+            await self._pool.expire_connections()
+            self.is_answering = False
+            raise UnavailableError(
+                "PostgreSQL is read-only: a standby, or a server that was demoted"
+            )
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Send a notice to every replica; it has been sent when this returns."""
+        await self.fetch("SELECT pg_notify($1, $2)", channel, payload)
 
     async def _fetch(self, query: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
         async with self._connection() as connection:
@@ -125,7 +133,9 @@ class Database:
             self._dropping.add(dropping)
             dropping.add_done_callback(self._dropping.discard)
             raise
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, _LOST) and not _is_unencodable(error):
+                await self._pool.expire_connections()
             await self._pool.release(connection)
             raise
         await self._pool.release(connection)
@@ -136,86 +146,15 @@ class Database:
             async with asyncio.timeout(timeout_s):
                 yield
         except _REFUSED_VALUES as error:
-            raise UnstorableError(_describe(error)) from error
+            raise UnstorableError(describe(error)) from error
         except OverflowError as error:  # a time beyond Python's calendar, in an argument or a row
             raise UnstorableError("a time is out of range") from error
         except _FAILED as error:
-            if isinstance(error, ValueError):
-                raise UnstorableError(_describe(error)) from error
+            if _is_unencodable(error):
+                raise UnstorableError(describe(error)) from error
             self.is_answering = False
-            raise UnavailableError(f"PostgreSQL: {_describe(error)}") from error
+            raise UnavailableError(f"PostgreSQL: {describe(error)}") from error
         self.is_answering = True
-
-
-class Listener:
-    """Hears the notices of every replica, on a connection of its own.
-
-    `on_connected` is called once notices arrive, also after every interruption: some may have
-    been missed. `on_disconnected` is called when they may be missed from now on.
-    """
-
-    def __init__(
-        self,
-        dsn: str,
-        on_notice: Mapping[str, Callable[[str], None]],
-        on_connected: Callable[[], Awaitable[None]],
-        on_disconnected: Callable[[], None],
-    ) -> None:
-        self._dsn = dsn
-        self._on_notice = on_notice
-        self._on_connected = on_connected
-        self._on_disconnected = on_disconnected
-
-    async def run(self) -> None:
-        """Listen until cancelled, reconnecting for ever."""
-        attempt = 0
-        while True:
-            try:
-                async for _ in self._listen():
-                    attempt = 0
-            except _FAILED as error:
-                if attempt == 0:
-                    log.warning("notices interrupted", error=_describe(error))
-            except UnavailableError:
-                log.debug("notices interrupted")
-            finally:
-                self._on_disconnected()
-            await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
-            attempt += 1
-
-    async def _listen(self) -> AsyncIterator[None]:
-        """Listen on a new connection until it is lost; yields while it is good."""
-        lost = asyncio.Event()
-        async with asyncio.timeout(5):
-            connection = await asyncpg.connect(self._dsn, server_settings=_SESSION)
-        try:
-            connection.add_termination_listener(lambda _: self._lose(lost))
-            async with asyncio.timeout(5):
-                for channel in self._on_notice:
-                    await connection.add_listener(channel, self._hear)
-                await self._on_connected()
-            while not lost.is_set():
-                yield
-                await wait_at_most(lost, _HEARTBEAT_S)
-                async with asyncio.timeout(STATEMENT_TIMEOUT_S):
-                    await connection.execute("SELECT 1")
-        finally:
-            connection.terminate()
-
-    def _lose(self, lost: asyncio.Event) -> None:
-        self._on_disconnected()
-        lost.set()
-
-    def _hear(self, _: object, __: int, channel: str, payload: object) -> None:
-        self._on_notice[channel](str(payload))
-
-
-_SESSION = {
-    "application_name": "instagram-identity",
-    "jit": "off",
-    "statement_timeout": "30s",
-    "synchronous_commit": "on",  # an ack rests on it, whatever the server's default
-}
 
 
 async def _drop(connection: Session) -> None:
@@ -232,6 +171,12 @@ async def _close(pool: asyncpg.Pool[Any]) -> None:
         pool.terminate()
 
 
-def _describe(error: BaseException) -> str:
+def _is_unencodable(error: BaseException) -> bool:
+    """Tell whether asyncpg could not encode an argument: that is the argument's fault."""
+    is_of_the_driver = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    return is_of_the_driver and not isinstance(error, asyncpg.ClientConfigurationError)
+
+
+def describe(error: BaseException) -> str:
     """Name a driver's error without the values that its message may quote."""
     return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()

@@ -14,6 +14,7 @@ import structlog
 from service.errors import SealError, UnavailableError
 from service.store.queries import read_queries
 from service.store.refusals import describe_refusal
+from service.store.session import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,11 +54,12 @@ async def migrate(dsn: str, vault: Vault) -> int:
 
 @asynccontextmanager
 async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await connect(dsn)
     try:
         yield connection
-    finally:
         await connection.close(timeout=5)
+    finally:
+        connection.terminate()
 
 
 @asynccontextmanager

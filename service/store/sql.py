@@ -58,14 +58,16 @@ _PAUSED_UNTIL = _finite("GREATEST(x.until, x.probing_until)", "9999-12-31 23:59:
 
 # Receiving
 
+_FRESH_UNTIL = _finite(
+    "COALESCE(c.expires_at,"
+    " LEAST(c.last_fetched_at, timestamptz '9980-01-01 00:00+00') + $6::interval)"
+)
 JOURNAL = f"""
 WITH incoming AS (
     SELECT i.*, {_NEXT_FETCH.format(ttl="$6", max="$7", waits="$8", wrote="i.wrote")} AS due_at,
         (i.wrote AND {_CONSENT_MISSING} AND NOT {_FRESH.format(ttl="$6")}) IS TRUE AS forced,
         COALESCE(c.fail_count, 0) AS fail_count,
-        CASE WHEN {_FRESH.format(ttl="$6")}
-            THEN {_finite(f"COALESCE(c.expires_at, LEAST(c.last_fetched_at, {_LATEST}) + $6)")}
-            END AS fresh_until
+        CASE WHEN {_FRESH.format(ttl="$6")} THEN {_FRESH_UNTIL} END AS fresh_until
     FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::boolean[])
         AS i (ig_account_id, ig_user_id, first_at, last_at, wrote)
     LEFT JOIN instagram_user_cache c USING (ig_user_id)

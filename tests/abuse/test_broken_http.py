@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.abuse.wires import Wire, head, is_problem, post, responses
+from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post, responses
 from tests.system.chaos.rig import PREFIX, Rig
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -72,7 +72,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(shared
     service = shared_rig.services[0]
     before = await shared_rig.metric('instagram_deliveries_total{status="400"}')
     wire = await Wire.to(service)
-    await wire.send(post(b"x" * 100)[:-50])
+    await wire.send(post(b"x" * 100, UNPROVEN)[:-50])
     await wire.close()
     async with asyncio.timeout(30):
         while await shared_rig.metric('instagram_deliveries_total{status="400"}') == before:  # noqa: ASYNC110

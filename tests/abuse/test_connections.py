@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import samples
-from service.http import connection
-from tests.abuse.wires import Wire, head, is_problem, post, responses
+from service.http.doorway import most_connections
+from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines, forked_rig
 from tests.system.chaos.processes import Service
 from tests.system.chaos.rig import Rig, message_from, new_user
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 IDLE = 10_000
 MOST_KIB_AN_IDLE_CONNECTION = 24
-MOST_OPEN = connection.most_connections()
+MOST_OPEN = most_connections()
 ATTACKS = {
     "nothing": b"",
     "half a head": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ",
     "a drip": b"GET /healthz HTTP/1.1\r\n",
-    "half a body": post(b"x" * 100)[:-99],
+    "half a body": post(b"x" * 100, UNPROVEN)[:-99],
 }
 
 

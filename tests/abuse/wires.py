@@ -21,7 +21,11 @@ class Wire:
 
     @classmethod
     async def to(cls, service: Service) -> "Wire":
-        return cls(*await asyncio.open_connection(HOST, service.port))
+        return await cls.at(service.port)
+
+    @classmethod
+    async def at(cls, port: int) -> "Wire":
+        return cls(*await asyncio.open_connection(HOST, port))
 
     async def send(self, *pieces: bytes) -> None:
         """Send the pieces, each in a packet of its own; stops when the other end is gone."""
@@ -76,6 +80,10 @@ def responses(received: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 def head(method: str, path: str, *lines: str) -> bytes:
     """Write the head of a request."""
     return "\r\n".join((f"{method} {path} HTTP/1.1", "Host: x", *lines, "", "")).encode("latin-1")
+
+
+# The form of a signature, which is all that can be told before the body has come.
+UNPROVEN = "X-Hub-Signature-256: sha256=" + "0" * 64
 
 
 def post(body: bytes, *lines: str) -> bytes:

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,8 +10,6 @@ from benchmarks.world import World, world
 
 PLACES = [receiving, lookups, resolving, footprint, growth]
 
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made() -> AsyncIterator[World]:
@@ -21,7 +18,7 @@ async def made() -> AsyncIterator[World]:
         yield made
 
 
-@needs_wrk
+@pytest.mark.needs_program("wrk")
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("benchmark", PLACES, ids=lambda each: each.__name__.rpartition(".")[2])
 async def test_a_benchmark_runs_at_a_tiny_size(

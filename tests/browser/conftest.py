@@ -1,7 +1,6 @@
 """A Chromium that watches its pages, and a world for the console to show."""
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -9,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 from pydantic import SecretStr
@@ -21,21 +19,12 @@ from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.app import service
 from service.settings import Settings
 from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
+from tests.programs import find_program
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-IN_CI = os.environ.get("CI") == "true"
 PATIENCE_MS = 15_000
 LOCATION = "loc_1"
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip where there is no Chromium; CI has to have one."""
-    if CHROMIUM is None and not IN_CI:
-        for item in items:
-            if "browser" in item.path.parts:
-                item.add_marker(pytest.mark.skip(reason="needs Chromium"))
 
 
 @dataclass
@@ -126,7 +115,9 @@ async def chromium() -> AsyncIterator[Browser]:
     """Start Debian's Chromium; as root it has to do without its own sandbox."""
     async with async_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = await playwright.chromium.launch(
+            executable_path=find_program("chromium"), args=arguments
+        )
         yield browser
         await browser.close()
 

@@ -11,7 +11,10 @@ from sandbox.sample_traffic import SAMPLE_TOKEN
 from tests.browser.conftest import Console, World, minutes_ago
 from tests.http.conftest import INBOX_KEY, OPERATOR_KEY
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")  # one Chromium for all of them
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),  # one Chromium for all of them
+    pytest.mark.needs_program("chromium"),
+]
 
 USER = "1254459154682919"
 KOLKATA = timezone(timedelta(hours=5, minutes=30))

@@ -6,8 +6,9 @@ import sys
 from asyncio.subprocess import PIPE
 
 from service.vault import Vault
+from tests.processes.forks import NO_DOTENV
 
-from .world import ACCOUNT, ENCRYPTION_KEY, LOCATION, ROOT, TOKEN, World
+from .world import ACCOUNT, ENCRYPTION_KEY, LOCATION, TOKEN, World
 
 ADD = ("connections", "add", ACCOUNT, "--location", LOCATION)
 
@@ -104,7 +105,7 @@ async def test_on_a_terminal_the_token_is_asked_for_and_not_shown(world: World) 
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "service", *ADD),
-            cwd=ROOT,
+            cwd=NO_DOTENV,
             env=world.environment,
             stdin=terminal,
             stdout=PIPE,

@@ -1,5 +1,17 @@
+import asyncio
+import io
+import os
 import signal
 from asyncio.subprocess import PIPE
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+
+from service.commands import participants
+from service.commands.lines import Participant
+from service.commands.voice import Meter
+from service.settings import StoreSettings
 
 from .world import ACCOUNT, World, user
 
@@ -80,6 +92,29 @@ async def test_ctrl_c_while_waiting_for_input_keeps_what_is_stored(world: World)
         assert await process.wait() == 130
     assert b"At least" in out
     assert b"Interrupted" in out
+
+
+def test_ctrl_c_that_a_write_swallows_still_ends_the_import(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored: list[int] = []
+
+    class Recorder:
+        async def store(self, participants: Sequence[Participant]) -> None:
+            stored.append(len(participants))
+            os.kill(os.getpid(), signal.SIGINT)
+            with suppress(asyncio.CancelledError):  # as `wait_for` does where it ends just then
+                await asyncio.sleep(60)
+
+    async def open_recorder(*_: object) -> Recorder:
+        return Recorder()
+
+    monkeypatch.setattr(participants, "open_recorder", open_recorder)
+    lines = io.BytesIO(b"".join(b"1,%d\n" % i for i in range(1000, 4000)))
+    settings = StoreSettings.model_construct()
+    with Meter("import", io.StringIO()) as meter, pytest.raises(KeyboardInterrupt):
+        participants.Import(lines, meter).run(settings)
+    assert stored == [1000]
 
 
 async def test_the_options_of_meta_go_together(world: World) -> None:

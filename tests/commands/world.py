@@ -20,7 +20,7 @@ from service.app import service
 from service.commands.doctor.command import doctor
 from service.settings import DoctorSettings, Settings
 from service.vault import Vault
-from tests.processes.forks import fork
+from tests.processes.forks import NO_DOTENV, fork
 
 ROOT = Path(__file__).parents[2]
 SECRET, OPERATOR_KEY, ENCRYPTION_KEY = (
@@ -59,6 +59,7 @@ class World:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in NAMES}
         return kept | {
+            "PYTHONPATH": str(ROOT),
             "DATABASE_URL": self.dsn,
             "META_APP_SECRETS": SECRET,
             "META_VERIFY_TOKEN": "verify-token-of-tests",
@@ -84,7 +85,7 @@ class World:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *command,
-            cwd=ROOT,
+            cwd=NO_DOTENV,
             env=self.environment,
             stdin=stdin,
             stdout=PIPE,

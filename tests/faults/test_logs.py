@@ -1,5 +1,7 @@
 """A log that can't be written to costs its lines, never an answer."""
 
+import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -37,3 +39,22 @@ async def test_a_reader_that_has_gone(machines: Machines, tmp_path: Path) -> Non
         os.close(reader)
         await made.ready()
         await _works_and_stops_well(made)
+
+
+async def test_a_reader_that_stalls_without_closing(machines: Machines, tmp_path: Path) -> None:
+    pipe, nobody = tmp_path / "log", json.dumps({"object": "x" * 64, "entry": []}).encode()
+    os.mkfifo(pipe)
+    async with forked_rig(*machines) as made:
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        service, user = made.services[0], new_user()
+        try:
+            await service.start(stdout=pipe)
+            await made.ready()
+            for _ in range(100):  # each writes a line: more than the pipe holds
+                assert (await made.deliver(nobody)).status == 200
+            assert (await made.write_as(user)).status == 200
+            await named(made, user)
+            assert await service.stop() == 0
+        finally:
+            os.close(reader)

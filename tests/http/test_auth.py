@@ -9,9 +9,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from service.http.auth import GRANT_UNTIL, Keyring
+from service.http.auth import GRANTED, Keyring
 from service.http.grant_signing import Grants
-from service.http.problems import envelope
+from service.http.guesses import Guesses
+from service.http.problems import ProblemError, envelope
 
 INBOX_KEYS = ("inbox-key-number-one", "inbox-key-number-two")
 OPERATOR_KEYS = ("operator-key-number-one", "operator-key-number-two")
@@ -26,7 +27,9 @@ class Door:
         self.now_s = 0.0
         self.wrong = 0
         self.grants = Grants((GRANT_KEY,), clock=lambda: NOW + timedelta(seconds=self.now_s))
-        self.keyring = Keyring(INBOX_KEYS, OPERATOR_KEYS, self._count, clock=lambda: self.now_s)
+        self.keyring = Keyring(
+            INBOX_KEYS, OPERATOR_KEYS, Guesses("keys", self._count, clock=lambda: self.now_s)
+        )
         self.origin = ""
 
     async def ask(
@@ -59,7 +62,8 @@ async def _open(_: web.Request) -> web.Response:
 
 
 async def _show_grant(request: web.Request) -> web.Response:
-    return web.Response(text=str(request.get(GRANT_UNTIL)))
+    granted = request.get(GRANTED)
+    return web.Response(text=str(granted and granted.until))
 
 
 @pytest.fixture
@@ -171,12 +175,38 @@ async def test_an_address_does_not_pay_for_anothers_wrong_keys(door: Door) -> No
         assert response.status == 401
 
 
-async def test_memory_of_wrong_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.auth._MOST_ADDRESSES", 3)
-    keyring = Keyring(INBOX_KEYS, OPERATOR_KEYS, lambda: None)
+def test_memory_of_wrong_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.guesses._MOST_ADDRESSES", 3)
+    guesses = Guesses("keys", lambda: None)
     for number in itertools.chain(range(100), range(100)):
-        keyring._refuse(f"192.0.2.{number}")
-    assert len(keyring._wrong._by_address) == 3
+        guesses.refuse(f"192.0.2.{number}")
+    assert len(guesses._times) == 3
+
+
+async def test_the_addresses_of_one_ipv6_network_are_counted_together() -> None:
+    guesses = Guesses("keys", lambda: None, clock=lambda: 0.0)
+    for number in range(20):
+        guesses.refuse(f"2001:db8:0:1::{number:x}")
+    with pytest.raises(ProblemError) as refused:
+        guesses.refuse("2001:db8:0:1:ffff::")
+    assert refused.value.status == 429
+    guesses.refuse("2001:db8:0:2::1")
+
+
+@pytest.mark.parametrize("path", ["/inbox", "/operator", "/browser"])
+async def test_two_authorization_headers_are_refused(door: Door, path: str) -> None:
+    twice = [("Authorization", f"Bearer {key}") for key in (OPERATOR_KEYS[0], "wrong")]
+    for headers in (twice, twice[::-1]):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(door.origin + path, headers=headers) as response,
+        ):
+            assert response.status == 400
+
+
+async def test_two_grants_are_refused(door: Door) -> None:
+    grant = door.grants.issue(60).grant
+    assert await door.status(f"/browser?grant={grant}&grant={grant}") == 401
 
 
 async def test_a_grant_opens_the_browsers_routes_until_it_ends(door: Door) -> None:

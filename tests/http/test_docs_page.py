@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import re
-import shutil
 from asyncio.subprocess import PIPE
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +14,9 @@ from service.http.pages import STATIC, Pages, content_security_policy
 from service.http.server import PREFIX
 from tests.answers import Answer
 from tests.http.conftest import PATIENCE_S, Client
+from tests.programs import find_program
 
 VIEWER = "/static/docs/rapidoc-min.js"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 BROWSER_STARTS_WITHIN_S = 60
 
 
@@ -167,7 +166,7 @@ def test_vendored_code_has_its_version_and_licences_beside_it_and_no_source_map(
 
 
 @pytest.mark.timeout(2 * BROWSER_STARTS_WITHIN_S)
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.needs_program("chromium")
 async def test_a_browser_shows_the_document_under_the_policy(
     client: Client, tmp_path: Path
 ) -> None:
@@ -180,7 +179,7 @@ async def test_a_browser_shows_the_document_under_the_policy(
 async def _dump(url: str, profile: Path) -> tuple[str, str]:
     """Open a page, no network but loopback; give what became of it and what the console said."""
     browser = await asyncio.create_subprocess_exec(
-        CHROMIUM or "",
+        find_program("chromium") or "",
         *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
         *("--disable-dev-shm-usage", "--no-first-run", f"--user-data-dir={profile}"),
         *("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--enable-logging=stderr"),

@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -191,6 +192,49 @@ async def test_one_stream_too_many_is_refused_until_another_ends(
         assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+async def test_a_grant_opens_a_part_of_the_streams(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.http.events.MOST_A_GRANT", 1)
+    grant, another = await client.grant(60), await client.grant(61)
+    async with EventStream(f"{client.url}/users/events?grant={grant}"):
+        answer = await client.get(f"/users/events?grant={grant}", key=None)
+        assert answer.status == 429
+        assert int(answer.headers["Retry-After"]) > 0
+        async with EventStream(f"{client.url}/users/events?grant={another}"):
+            assert await client.metric(STREAMS) == 2
+    await client.until_metric(STREAMS, 0)
+    async with EventStream(f"{client.url}/users/events?grant={grant}"):
+        pass
+
+
+async def test_an_address_opens_a_part_of_the_streams(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.identities.events.MOST_SUBSCRIPTIONS", 4)
+    async with client.events(), client.events(), client.events():
+        assert (await client.get("/users/events")).status == 429
+        connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        headers = {"Authorization": f"Bearer {INBOX_KEY}"}
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"{client.url}/users/events", headers=headers) as response,
+        ):
+            assert response.status == 200
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
+async def test_a_client_that_goes_frees_its_place_at_once(
+    client: Client, monkeypatch: pytest.MonkeyPatch, *, is_reset: bool
+) -> None:
+    monkeypatch.setattr("service.http.events.HEARTBEAT_S", 3600.0)
+    with structlog.testing.capture_logs() as logs:
+        async with deaf_client(client, is_reset=is_reset):
+            await client.until_metric(STREAMS, 1)
+        await client.until_metric(STREAMS, 0)
+    assert [line for line in logs if line["log_level"] in ("error", "warning")] == []
+
+
 async def test_head_opens_no_stream(client: Client) -> None:
     assert (await client.call("HEAD", "/users/events")).status == 400  # no user is called "events"
 
@@ -230,12 +274,14 @@ async def test_stopping_waits_for_no_stream(
 
 
 @asynccontextmanager
-async def deaf_client(client: Client) -> AsyncIterator[None]:
-    """Open a stream and read no more than its beginning."""
+async def deaf_client(client: Client, *, is_reset: bool = False) -> AsyncIterator[None]:
+    """Open a stream and read no more than its beginning; it may end with a reset."""
     loop = asyncio.get_running_loop()
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.settimeout(0)
+        if is_reset:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await loop.sock_connect(deaf, ("127.0.0.1", client.running.port))
         head = [f"GET {API}/users/events HTTP/1.1", "Host: x", f"Authorization: Bearer {INBOX_KEY}"]
         await loop.sock_sendall(deaf, "\r\n".join([*head, "", ""]).encode())

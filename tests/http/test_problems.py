@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from service.errors import UnavailableError
 from service.http.bodies import read_body
-from service.http.connection import listen
+from service.http.doorway import listen
 from service.http.problems import REQUEST_ID, ProblemError, bad_request, envelope, json_response
 from tests.answers import Answer
 
@@ -166,7 +166,7 @@ async def test_json_is_utf_8(port: int) -> None:
     answer = await ask(port, "/answer")
     assert (answer.headers["Content-Type"], answer.body) == (
         "application/json",
-        '{"a":"ä"}'.encode(),
+        '{"a":"ä"}\n'.encode(),
     )
 
 

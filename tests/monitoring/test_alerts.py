@@ -1,7 +1,6 @@
 """The alerts ask for metrics that exist, and each leads to its cure."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # not worth a package of stubs
 
 from tests.monitoring.promql import Exposed, faults, labels_left, selectors
+from tests.programs import find_program
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "deploy" / "prometheus"
@@ -18,7 +18,6 @@ JOB = "instagram-identity"
 SEVERITIES = {"critical", "warning"}
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 NAMED_LABEL = re.compile(r"\$labels\.(\w+)")
-PROMTOOL = shutil.which("promtool")
 
 Json = Any
 
@@ -91,8 +90,7 @@ def test_the_scrape_example_uses_the_job_and_the_rules() -> None:
     assert all((FOLDER / name).is_file() for name in example["rule_files"])
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.needs_program("promtool")
 def test_alerts_fire_when_they_should() -> None:
-    assert PROMTOOL is not None
-    command = [PROMTOOL, "test", "rules", str(FOLDER / "alerts.test.yaml")]
+    command = [find_program("promtool") or "", "test", "rules", str(FOLDER / "alerts.test.yaml")]
     subprocess.run(command, check=True)  # noqa: S603 - ours

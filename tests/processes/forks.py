@@ -15,6 +15,7 @@ from signal import SIGKILL, SIGTERM
 from typing import IO
 
 PROJECT = Path(__file__).parents[2]
+NO_DOTENV = Path("/")  # a folder without the developer's settings
 _COVERAGE = "COVERAGE"
 _NOTHING = Path(os.devnull)
 
@@ -70,7 +71,7 @@ async def fork(
     module: str,
     *arguments: str,
     environment: Mapping[str, str],
-    folder: Path = PROJECT,
+    folder: Path = NO_DOTENV,
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes],
     stderr: IO[bytes] | None = None,

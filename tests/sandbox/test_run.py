@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 import shlex
-import shutil
 import signal
 import socket
 import sys
@@ -20,7 +19,12 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [name.upper() for name in Settings.model_fields]
-BLANK = dict.fromkeys(SETTINGS, "")  # hides what the developer's shell and .env set
+# `python -m sandbox`, which takes this folder, instead of the project's, as the one of `.env`
+WITHOUT_DOTENV = """
+import pathlib, runpy, sys, sandbox.environment
+sandbox.environment.PROJECT = pathlib.Path(sys.argv.pop(1))
+runpy.run_module("sandbox", run_name="__main__", alter_sys=True)
+"""
 SHOWN = {
     *("DATABASE_URL", "META_APP_SECRETS", "META_VERIFY_TOKEN", "INBOX_API_KEYS"),
     *("OPERATOR_API_KEYS", "TOKEN_ENCRYPTION_KEYS", "GRAPH_BASE_URL"),
@@ -77,13 +81,16 @@ class Sandbox:
 
 @asynccontextmanager
 async def sandbox(data_dir: Path, *arguments: str, **settings: str) -> AsyncIterator[Sandbox]:
-    command = ("-m", "sandbox", "--data-dir", str(data_dir), *arguments)
-    environment = os.environ | BLANK | settings
+    data_dir.parent.joinpath("project").mkdir(exist_ok=True)
+    command = (
+        *("-c", WITHOUT_DOTENV, str(data_dir.parent / "project")),
+        *("--data-dir", str(data_dir), *arguments),
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | settings,
         stdout=PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -125,10 +132,8 @@ async def test_once_gives_every_sender_what_it_should_get(data_dir: Path) -> Non
         assert again.section("keys") == keys
 
 
+@pytest.mark.needs_program("curl")
 async def test_the_pasted_lines_work_while_it_is_up(data_dir: Path) -> None:
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("needs curl")
     async with sandbox(data_dir, "--port", "0") as run:
         await run.says("stays up until Ctrl-C")
         answers = [await _shell(line) for line in run.section("try")]

@@ -40,6 +40,8 @@ INJECTION = "tests/security/test_injection.py"
 KEYS = "tests/security/test_keys.py"
 CONTAINER = "tests/test_container.py"
 CONNECTIONS = "tests/abuse/test_connections.py"
+DOORWAY = "tests/http/test_doorway.py"
+BODIES = "tests/http/test_bodies.py"
 
 MUTATIONS = (
     Mutation(
@@ -52,8 +54,7 @@ MUTATIONS = (
     Mutation(
         "a delivery is refused by it",
         "service/http/webhook.py",
-        '            verify_signature(body, request.headers.get("X-Hub-Signature-256"),'
-        " self._app_secrets)\n",
+        "            verify_signature(body, signature, self._app_secrets)\n",
         "",
         f"{HOOKS}::TestServed::test_unsigned_and_forged_deliveries_change_nothing",
     ),
@@ -102,16 +103,16 @@ MUTATIONS = (
     ),
     Mutation(
         "wrong keys are limited",
-        "service/http/auth.py",
-        "if self._wrong.count(address) > WRONG_KEYS_A_MINUTE:",
-        "if self._wrong.count(address) < 0:",
+        "service/http/guesses.py",
+        "if self._count(counted_as(address)) > WRONG_A_MINUTE:",
+        "if False:",
         f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
     ),
     Mutation(
         "right keys are not",
         "service/http/auth.py",
         "        is_operator = _is_among(given, self._operator)\n",
-        '        self._refuse(request.remote or "")\n'
+        "        self._guesses.refuse(request.remote)\n"
         "        is_operator = _is_among(given, self._operator)\n",
         f"{KEYS}::test_guesses_are_limited_and_the_right_key_never_is",
     ),
@@ -322,10 +323,38 @@ MUTATIONS = (
     ),
     Mutation(
         "connections are counted",
-        "service/http/connection.py",
-        "        return self.open >= self._most\n",
-        "        return False\n",
+        "service/http/doorway.py",
+        "if self.open >= self._most:",
+        "if False:",
         f"{CONNECTIONS}::test_connections_beyond_the_bound_are_refused_aloud",
+    ),
+    Mutation(
+        "an address gets a part of the connections",
+        "service/http/doorway.py",
+        "if self._by_address[counted_as(address)] >= max(1, most):",
+        "if False:",
+        f"{DOORWAY}::test_over_the_wire_one_address_leaves_room_for_another",
+    ),
+    Mutation(
+        "a client that does not read is cut off",
+        "service/http/doorway.py",
+        "UNREAD_WITHIN_S, self._cut_off, transport)",
+        "UNREAD_WITHIN_S, lambda _: None, transport)",
+        f"{DOORWAY}::test_a_client_that_does_not_read_is_cut_off",
+    ),
+    Mutation(
+        "no body is read for what can't be signed",
+        "service/receiving/webhook.py",
+        "if _SIGNATURE.fullmatch(headers[0]) is None:",
+        "if False:",
+        f"{BODIES}::test_what_can_not_be_signed_is_refused_before_its_body",
+    ),
+    Mutation(
+        "bodies that arrive share a budget",
+        "service/http/bodies.py",
+        "if self.held + size > self._most:",
+        "if False:",
+        f"{BODIES}::test_bodies_that_arrive_share_a_budget",
     ),
     Mutation(
         "a body has an end",

@@ -64,6 +64,18 @@ async def test_the_handshake_refuses_another_token(client: Client, token: str) -
     (await client.call("GET", f"{API}/webhook", params=query)).assert_problem(403)
 
 
+async def test_guesses_of_the_verify_token_are_limited_and_the_right_one_never_is(
+    client: Client,
+) -> None:
+    async def status(token: str) -> int:
+        query = handshake(verify_token=token)
+        return (await client.call("GET", f"{API}/webhook", params=query)).status
+
+    assert [await status(f"guess {n}") for n in range(22)] == [403] * 20 + [429] * 2
+    assert await status(VERIFY_TOKEN) == 200
+    assert (await client.call("GET", f"{API}/users/1", key="a guess")).status == 401
+
+
 async def test_the_handshake_refuses_a_call_without_a_token(client: Client) -> None:
     (await client.call("GET", f"{API}/webhook")).assert_problem(403)
 

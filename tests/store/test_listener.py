@@ -6,7 +6,8 @@ import pytest
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError
-from service.store.database import Database, Listener
+from service.store.database import Database
+from service.store.listener import Listener
 
 from .tables import HOUR, PATIENCE_S, USER, Tables
 
@@ -23,15 +24,19 @@ TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OURS
 class Ear:
     """Notes what a listener hears."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, database: Database) -> None:
         self.heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connections: asyncio.Queue[None] = asyncio.Queue()
         self.is_connected = False
+        self.proofs = 0
         self.listener = Listener(
             dsn,
+            database.notify,
             {channel: partial(self._hear, channel) for channel in CHANNELS},
             self._connected,
             self._disconnected,
+            self._prove,
+            heard_within_s=PATIENCE_S,
         )
 
     def _hear(self, channel: str, payload: str) -> None:
@@ -44,6 +49,10 @@ class Ear:
     def _disconnected(self) -> None:
         self.is_connected = False
 
+    def _prove(self) -> None:
+        self.is_connected = True
+        self.proofs += 1
+
     async def until_connected(self) -> None:
         async with asyncio.timeout(PATIENCE_S):
             await self.connections.get()
@@ -54,8 +63,8 @@ class Ear:
 
 
 @pytest.fixture
-async def ear(database_url: str) -> AsyncIterator[Ear]:
-    ear = Ear(database_url)
+async def ear(database_url: str, database: Database) -> AsyncIterator[Ear]:
+    ear = Ear(database_url, database)
     running = asyncio.create_task(ear.listener.run())
     await ear.until_connected()
     yield ear
@@ -143,8 +152,10 @@ async def test_a_cut_connection_is_made_anew_and_said_so(ear: Ear, tables: Table
     assert await ear.next() == ("instagram_identities", f"{USER} 0")
 
 
-async def test_a_listener_tries_on_while_what_it_is_to_read_is_away(database_url: str) -> None:
-    ear = Ear(database_url)
+async def test_a_listener_tries_on_while_what_it_is_to_read_is_away(
+    database_url: str, database: Database
+) -> None:
+    ear = Ear(database_url, database)
     tries = 0
 
     async def connected() -> None:
@@ -165,7 +176,7 @@ async def test_a_listener_tries_on_while_what_it_is_to_read_is_away(database_url
 async def test_a_listener_hears_again_after_a_restart(
     server: EmbeddedPostgres, fragile: Database
 ) -> None:
-    ear = Ear(server.dsn())
+    ear = Ear(server.dsn(), fragile)
     running = asyncio.create_task(ear.listener.run())
     await ear.until_connected()
     server.kill()

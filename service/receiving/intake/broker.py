@@ -14,7 +14,6 @@ import math
 import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import nats.errors
 import structlog
@@ -22,13 +21,14 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from service.errors import UnavailableError
+from service.nats_url import read_nats_urls
 from service.receiving.intake.stream import CONSUMER, STREAM, SUBJECT, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from nats.js import JetStreamContext
     from nats.js.api import StreamState
+
+    from service.nats_url import NatsUrl
 
 DURABLE_WITHIN_S = 2.5
 BROKER_FAILURES = (nats.errors.Error, APIError, TimeoutError, OSError)
@@ -47,10 +47,11 @@ class Broker:
     """The cluster that a comma list of addresses names.
 
     A user and password may stand in an address, or `?creds=` with the path of a credentials file.
+    Raises ValueError for an address that can't be read.
     """
 
     def __init__(self, url: str) -> None:
-        self._addresses, self._credentials = _read_url(url)
+        self._addresses = read_nats_urls(url)
         self._client: Client | None = None
         self._longest_message = math.inf
 
@@ -128,12 +129,15 @@ class Broker:
                 await _close(client)
             else:
                 return client
-        raise UnavailableError(f"NATS does not let us in: {_describe(last)}") from last
+        raise UnavailableError(f"Cannot connect to NATS: {_describe(last)}") from last
 
-    async def _connect_to(self, client: Client, address: str) -> None:
+    async def _connect_to(self, client: Client, address: NatsUrl) -> None:
         await client.connect(
-            [address],
-            user_credentials=self._credentials,
+            [address.address],
+            user=address.user,
+            password=address.password or "" if address.user else None,
+            token=None if address.user else address.password,
+            user_credentials=address.credentials_file,
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
@@ -143,15 +147,6 @@ class Broker:
             error_cb=_tell_error,
             name="instagram-identity",
         )
-
-
-def _read_url(url: str) -> tuple[Sequence[str], str | None]:
-    addresses, credentials = [], None
-    for address in url.split(","):
-        parts = urlsplit(address.strip())
-        credentials = parse_qs(parts.query).get("creds", [credentials])[0]
-        addresses.append(urlunsplit(parts._replace(query="")))
-    return addresses, credentials
 
 
 async def _close(client: Client) -> None:

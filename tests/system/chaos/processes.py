@@ -48,12 +48,16 @@ async def spawn(
     stderr: int | IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a program, Python if none is named, on a leash and in the project's folder."""
+    """Start a program, Python if none is named; it dies with us, and finds the project's modules.
+
+    Its folder holds no `.env`: what is measured does not depend on a developer's settings.
+    """
+    given = os.environ if environment is None else environment
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", _LEASH, str(os.getpid()), str(program), *arguments),
-        cwd=PROJECT,
-        env={**os.environ} if environment is None else dict(environment),
+        cwd="/",
+        env={**given, "PYTHONPATH": str(PROJECT)},
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -1,0 +1,47 @@
+"""Client addresses as limits count them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
+
+_NETWORK_BITS = 64  # of an IPv6 address; its holder may use any of the rest
+
+
+def address_of(transport: BaseTransport) -> str | None:
+    """Give the client's address; None where there is none, as behind a Unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else None
+
+
+@lru_cache(maxsize=4096)
+def counted_as(address: str | None) -> str:
+    """Give what a limit counts: an IPv4 address, or the /64 of an IPv6 address.
+
+    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4. What is no address, such
+    as a Unix socket's peer, is counted as it is.
+    """
+    found = _read(address)
+    if not isinstance(found, IPv6Address):
+        return str(found or address or "")
+    network = int(found) >> _NETWORK_BITS << _NETWORK_BITS
+    return f"{IPv6Address(network)}/{_NETWORK_BITS}"
+
+
+@lru_cache(maxsize=4096)
+def is_near(address: str | None) -> bool:
+    """Tell whether a client is on this machine or a private network, as a proxy in front is."""
+    found = _read(address)
+    return found is None or found.is_private
+
+
+def _read(address: str | None) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found

@@ -1,0 +1,174 @@
+"""The listening port: how many connections may be open, in all and from one address.
+
+A connection beyond a bound gets a 503 and is closed. Of the connections whose client does not read,
+only so many may hold unsent bytes: beyond them the one that has waited longest is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import struct
+from collections import Counter
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from service.http.addresses import address_of, counted_as, is_near
+from service.http.connection import OPTIONS, Connection, notes_heads, raw_problem
+from service.http.leaving import Leaving
+from service.logs import SparingLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+MOST_CONNECTIONS = 20_000
+MOST_AN_ADDRESS = 1_000
+NEAR_SHARE = 0.75  # of all connections, for one address of a private network: a proxy, a node
+MOST_UNREAD = 500  # connections with unsent bytes: 64 KiB each, so 32 MiB
+UNREAD_WITHIN_S = 20.0
+BACKLOG = 1024
+_SPARE_FILES = 256  # for Postgres, Graph, the broker and the log
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for no time
+_KERNEL_SEND_BYTES = 128 * 1024  # unsent bytes in the kernel count against a container too
+
+
+class Doorway:
+    """Counts the open connections of one listening port and logs those that misbehave."""
+
+    def __init__(self, most: int, most_an_address: int = MOST_AN_ADDRESS) -> None:
+        self._most = most
+        self._most_an_address = most_an_address
+        self._log = SparingLog()
+        self._by_address: Counter[str] = Counter()
+        self._unread: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
+        self.open = 0
+
+    def refusal(self, address: str | None) -> str | None:
+        """Say why another connection from this address is refused; None if it is not."""
+        if self.open >= self._most:
+            return "too many connections: refused"
+        most = int(self._most * NEAR_SHARE) if is_near(address) else self._most_an_address
+        if self._by_address[counted_as(address)] >= max(1, most):
+            return "too many connections from one address: refused"
+        return None
+
+    def enter(self, address: str | None) -> None:
+        """Count a connection."""
+        self.open += 1
+        self._by_address[counted_as(address)] += 1
+
+    def leave(self, address: str | None) -> None:
+        """Stop counting a connection."""
+        self.open -= 1
+        counted = counted_as(address)
+        self._by_address[counted] -= 1
+        if not self._by_address[counted]:
+            del self._by_address[counted]
+
+    def unread(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to wait for a client that has not taken what was sent to it."""
+        loop = asyncio.get_running_loop()
+        self._unread[transport] = loop.call_later(UNREAD_WITHIN_S, self._cut_off, transport)
+        if len(self._unread) > MOST_UNREAD:
+            self._cut_off(next(iter(self._unread)))
+
+    def has_read(self, transport: asyncio.BaseTransport) -> None:
+        """Stop waiting: the client has taken everything, or has gone."""
+        timer = self._unread.pop(transport, None)
+        if timer is not None:
+            timer.cancel()
+
+    def warn(self, event: str, address: str | None) -> None:
+        """Log what a client did wrong."""
+        self._log.warning(event, address=address, open_connections=self.open)
+
+    def _cut_off(self, transport: asyncio.BaseTransport) -> None:
+        self.has_read(transport)
+        self.warn("a client did not read its answer: cut off", address_of(transport))
+        _forget_unsent_bytes(transport)
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
+
+
+def _forget_unsent_bytes(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel reset the connection, instead of going on to offer what it holds."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+
+
+class _Entrance(asyncio.Protocol):
+    """Gives a new client its connection, or a 503.
+
+    Decides when the connection is made, not before: asyncio accepts many at once, and none of them
+    is counted until then.
+    """
+
+    def __init__(self, doorway: Doorway, let_in: Callable[[], Connection]) -> None:
+        self._doorway = doorway
+        self._let_in = let_in
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        address = address_of(transport)
+        refusal = self._doorway.refusal(address)
+        if refusal is None:
+            connection = self._let_in()
+            transport.set_protocol(connection)
+            connection.connection_made(transport)
+            return
+        self._doorway.warn(refusal, address)
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(raw_problem(HTTPStatus.SERVICE_UNAVAILABLE))
+        transport.close()
+
+
+async def listen(
+    server: web.Server,
+    host: str,
+    port: int,
+    leaving: Leaving | None = None,
+    *,
+    reuse_port: bool = False,
+) -> asyncio.Server:
+    """Open the port; its connections belong to the server, which ends them.
+
+    With `reuse_port` other processes may listen at it too.
+    """
+    loop = asyncio.get_running_loop()
+    doorway = Doorway(most_connections())
+    if server.request_factory is not None:
+        server.request_factory = notes_heads(server.request_factory)
+
+    def let_in() -> Connection:
+        return Connection(doorway, leaving or Leaving(), server, loop=loop, **OPTIONS)
+
+    listening = await loop.create_server(
+        lambda: _Entrance(doorway, let_in),
+        host,
+        port,
+        backlog=BACKLOG,
+        reuse_port=reuse_port or None,
+    )
+    for opened in listening.sockets:  # accepted connections inherit it
+        with suppress(OSError):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_SEND_BYTES)
+    return listening
+
+
+def most_connections() -> int:
+    """How many connections may be open: 20,000, or what the limit of open files leaves.
+
+    Raises this process's own limit as far as it may first; without a file left, accepting fails
+    for everybody.
+    """
+    files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + _SPARE_FILES
+    if files != resource.RLIM_INFINITY and files < wanted:
+        is_free = most_files == resource.RLIM_INFINITY
+        files = wanted if is_free else min(wanted, most_files)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, most_files))
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, files - _SPARE_FILES)

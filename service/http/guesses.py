@@ -1,0 +1,58 @@
+"""Wrong secrets: an address that has sent too many in a minute is told to wait."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from service.http.addresses import counted_as
+from service.http.problems import ProblemError
+from service.logs import SparingLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WRONG_A_MINUTE = 20
+_WINDOW_S = 60.0
+_MOST_ADDRESSES = 10_000
+
+
+class Guesses:
+    """Counts one kind of wrong secret by address, an IPv6 address by its /64; bounded in memory.
+
+    A right secret is never asked about here, so it always passes.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        on_wrong: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what = what
+        self._on_wrong = on_wrong
+        self._clock = clock
+        self._log = SparingLog()
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
+
+    def refuse(self, address: str | None) -> None:
+        """Count a wrong one; raises 429 once its address has sent too many."""
+        self._on_wrong()
+        if self._count(counted_as(address)) > WRONG_A_MINUTE:
+            self._log.warning(f"too many wrong {self._what}", address=address)
+            raise ProblemError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"Too many wrong {self._what} from this address; wait a minute.",
+                {"Retry-After": str(int(_WINDOW_S))},
+            )
+
+    def _count(self, address: str) -> int:
+        now = self._clock()
+        times = [at for at in self._times.pop(address, []) if now - at < _WINDOW_S]
+        times = [*times, now][-(WRONG_A_MINUTE + 1) :]
+        self._times[address] = times
+        if len(self._times) > _MOST_ADDRESSES:
+            self._times.popitem(last=False)
+        return len(times)

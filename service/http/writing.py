@@ -1,0 +1,31 @@
+"""How answers leave: in pieces, each once the client has taken the one before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp.http import StreamWriter
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+SERVER = "instagram-identity"  # in place of aiohttp's, which names its version and Python's
+PIECE_BYTES = 64 * 1024
+
+
+class PacedWriter(StreamWriter):
+    """aiohttp's writer, which holds one piece of an answer in memory instead of all of it."""
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """Write the head, which names no version."""
+        headers["Server"] = SERVER
+        await super().write_headers(status_line, headers)
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        """Send the rest of the body."""
+        sent = 0
+        while len(chunk) - sent > PIECE_BYTES:
+            await self.write(chunk[sent : sent + PIECE_BYTES])
+            await self.drain()
+            sent += PIECE_BYTES
+        await super().write_eof(chunk[sent:] if sent else chunk)

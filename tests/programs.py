@@ -1,0 +1,53 @@
+"""Programs that some tests need besides Python: where they are, or how to get them.
+
+`@pytest.mark.needs_program("nginx")` skips a test where nginx is absent, and fails it where
+CI=true; `make test` ends with what was skipped.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+DEBIAN_PACKAGES = {
+    "chromium": "chromium",
+    "curl": "curl",
+    "nginx": "nginx-light",
+    "pgbouncer": "pgbouncer",
+    "promtool": "prometheus",
+    "wrk": "wrk",
+}
+_ALSO_CALLED = {"chromium": "chromium-browser"}
+_ALSO_IN = os.pathsep.join(("/usr/sbin", "/usr/local/sbin"))
+_NEEDS = "needs the program "
+
+
+def find_program(name: str) -> str | None:
+    """Give the path of a program, or None where it is not installed."""
+    searched = os.pathsep.join((os.environ.get("PATH", os.defpath), _ALSO_IN))
+    return shutil.which(name, path=searched) or shutil.which(
+        _ALSO_CALLED.get(name, name), path=searched
+    )
+
+
+def check_programs(item: pytest.Item) -> None:
+    """Skip a test whose program is missing; in CI, fail it."""
+    for mark in item.iter_markers("needs_program"):
+        for name in mark.args:
+            if find_program(name) is None:
+                leave = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+                leave(f"{_NEEDS}{name}")
+
+
+def describe_skipped(reasons: Iterable[str]) -> list[str]:
+    """Say how many tests each missing program cost, and how to get it."""
+    counts = Counter(
+        reason.partition(_NEEDS)[2] for reason in reasons if reason.partition(_NEEDS)[1]
+    )
+    return [
+        f"{count} {'test needs' if count == 1 else 'tests need'} {name}:"
+        f" apt-get install {DEBIAN_PACKAGES.get(name, name)}"
+        for name, count in sorted(counts.items())
+    ]
