@@ -17,7 +17,8 @@ FROM (VALUES
     ('0003_rules'),
     ('0004_indexes'),
     ('0005_forwards'),
-    ('0006_list_people')
+    ('0006_list_people'),
+    ('0007_shared_connections')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL
@@ -180,7 +181,8 @@ CREATE INDEX IF NOT EXISTS instagram_user_cache_name
 CREATE OR REPLACE FUNCTION instagram_is_fresh(
     last_fetched_at timestamptz, expires_at timestamptz, ttl interval
 ) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT last_fetched_at IS NOT NULL AND COALESCE(expires_at, last_fetched_at + ttl) > now()
+    SELECT last_fetched_at IS NOT NULL AND now() < COALESCE(expires_at,
+        LEAST(last_fetched_at, timestamptz '9980-01-01 00:00+00') + ttl)
 $$;
 
 CREATE OR REPLACE FUNCTION instagram_lacks_consent(fail_count integer, last_error jsonb)
@@ -192,7 +194,9 @@ $$;
 CREATE OR REPLACE FUNCTION instagram_retry_at(
     last_failed_at timestamptz, fail_count integer, waits interval[]
 ) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT COALESCE(last_failed_at + waits[LEAST(fail_count, cardinality(waits))], now())
+    SELECT CASE WHEN last_failed_at IS NULL THEN now()
+        ELSE LEAST(last_failed_at, timestamptz '9980-01-01 00:00+00')
+            + waits[LEAST(fail_count, cardinality(waits))] END
 $$;
 
 -- When a user is to be fetched; null: not at all (fresh, or stopped).
@@ -228,6 +232,26 @@ CREATE OR REPLACE FUNCTION instagram_blocked_by(
 ) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT COALESCE(app_pause, CASE WHEN connection_id IS NULL THEN 'no_connection' END,
         account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
+$$;
+
+-- A login that nobody knows is read as facebook.
+CREATE OR REPLACE FUNCTION instagram_login(login text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN login = 'instagram' THEN 'instagram' ELSE 'facebook' END
+$$;
+
+-- Whether a token is stored as Meta gave it, and not encrypted.
+CREATE OR REPLACE FUNCTION instagram_is_plain(access_token text)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(access_token NOT LIKE 'v1.%', false)
+$$;
+
+-- Bring a time within what Python's calendar holds; by default with room for a TTL.
+CREATE OR REPLACE FUNCTION instagram_bounded(
+    moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
+) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN moment IS NOT NULL
+        THEN LEAST(GREATEST(moment, timestamptz '0002-01-01 00:00+00'), latest) END
 $$;
 
 -- 9. Notices: every replica hears of what it may hold in memory, changes made by hand included -----
@@ -305,3 +329,17 @@ CREATE OR REPLACE TRIGGER pauses_deleted AFTER DELETE ON instagram_pauses
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
 CREATE OR REPLACE TRIGGER pauses_truncated AFTER TRUNCATE ON instagram_pauses
     FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
+
+-- The other application stores a new plain token: Meta's refusal of the old one says nothing of it.
+CREATE OR REPLACE FUNCTION instagram_token_renewed() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+    NEW.token_status := 'active';
+    NEW.updated_at := now();
+    RETURN NEW;
+END
+$body$;
+
+CREATE OR REPLACE TRIGGER connections_renewed BEFORE UPDATE ON instagram_connections
+    FOR EACH ROW WHEN (NEW.access_token IS DISTINCT FROM OLD.access_token
+        AND NEW.access_token NOT LIKE 'v1.%')
+    EXECUTE FUNCTION instagram_token_renewed();

@@ -37,8 +37,14 @@ def serve() -> None:
 
 
 @main.command()
-def migrate() -> None:
-    """Create or upgrade the tables, and encrypt tokens that are still plain."""
+@click.option(
+    "--seal-tokens", is_flag=True, help="Encrypt plain tokens too [default: as SEAL_TOKENS says]."
+)
+def migrate(*, seal_tokens: bool) -> None:
+    """Create or upgrade the tables; encrypt tokens anew that an older key has encrypted.
+
+    A plain token is another application's: once it is encrypted, that one can't read it any more.
+    """
     from service.logs import configure_logs
     from service.settings import MigrateSettings, secret_values
     from service.store.migration import migrate as apply
@@ -47,8 +53,12 @@ def migrate() -> None:
     settings = MigrateSettings.load()
     configure_logs(settings.log_format, settings.log_level)
     vault = Vault(secret_values(settings.token_encryption_keys))
-    sealed = asyncio.run(apply(settings.database_url.get_secret_value(), vault))
-    click.echo(f"The database is up to date; {sealed} tokens were encrypted.")
+    work = apply(
+        settings.database_url.get_secret_value(),
+        vault,
+        seals_plain=seal_tokens or settings.seal_tokens,
+    )
+    click.echo(f"The database is up to date; {asyncio.run(work)} tokens were encrypted.")
 
 
 @main.command()

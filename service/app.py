@@ -115,7 +115,8 @@ async def service(
     vault = Vault(secret_values(settings.token_encryption_keys))
     dsn = settings.database_url.get_secret_value()
     if settings.migrate_on_start:
-        await _patiently(lambda: migrate(dsn, vault))
+        seals_plain = settings.seal_tokens
+        await _patiently(lambda: migrate(dsn, vault, seals_plain=seals_plain))
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))

@@ -91,7 +91,8 @@ def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
     queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
     identities = Identities(database, rules)
     changes = Changes(identities.look_up, rules)
-    pauses, connections = Pauses(database), Connections(database, vault)
+    pauses = Pauses(database)
+    connections = Connections(database, vault, seals_plain=settings.seal_tokens)
     fetching = Fetching(identities, queue, rules)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
     return Parts(

@@ -55,6 +55,7 @@ class Replica:
         self._on_change = on_change
         self._on_due = on_due
         self._reread = asyncio.Event()
+        self._are_connections_changed = False
         self.account_of: Mapping[str, str] = {}
 
     def notices(self) -> dict[str, Callable[[str], None]]:
@@ -62,13 +63,14 @@ class Replica:
         return {
             "instagram_identities": self._identities_changed,
             "instagram_gone": self._participants_gone,
-            "instagram_connections": lambda _: self._reread.set(),
+            "instagram_connections": self._connections_changed,
             "instagram_pauses": lambda _: self._reread.set(),
         }
 
     async def connected(self) -> None:
         """Start again from the tables: notices may have been missed."""
         self._known.clear()
+        await self._connections.take_over()
         await self.read()
         self.trust()
         self._changes.note_gap()
@@ -111,6 +113,7 @@ class Replica:
             await wait_at_most(self._reread, every_s)
             self._reread.clear()
             try:
+                await self._take_over()
                 await self.read()
                 is_away = False
             except UnavailableError as error:
@@ -119,6 +122,21 @@ class Replica:
                 is_away = True
                 await asyncio.sleep(REREAD_UNHEARD_S)
                 self._reread.set()
+
+    async def _take_over(self) -> None:
+        """Act on what another application may have stored, if anything was."""
+        if not self._are_connections_changed:
+            return
+        self._are_connections_changed = False
+        try:
+            await self._connections.take_over()
+        except UnavailableError:
+            self._are_connections_changed = True
+            raise
+
+    def _connections_changed(self, _: str) -> None:
+        self._are_connections_changed = True
+        self._reread.set()
 
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:

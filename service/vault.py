@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from service.errors import SealError
 
 _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 bits
+_MARK = "v1."
+_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _SEALED = re.compile(r"v1\.(?P<key_id>[0-9a-f]{8})\.(?P<box>[A-Za-z0-9_-]+=*)", re.ASCII)
 
 
@@ -40,11 +42,16 @@ class Vault:
         )
         return f"v1.{self._first}.{base64.urlsafe_b64encode(box).decode()}"
 
-    def open(self, sealed: str, ig_account_id: str) -> str:
-        """Decrypt a token; raises SealError if no key opens it or it is another account's."""
-        match = _SEALED.fullmatch(sealed)
+    def open(self, stored: str, ig_account_id: str) -> str:
+        """Give the token of a row: decrypted, or as it is where it is stored plain.
+
+        Raises SealError if no key opens it, if it is another account's, or if it can't be a token.
+        """
+        if not stored.startswith(_MARK):
+            return _plain(stored)
+        match = _SEALED.fullmatch(stored)
         if match is None:
-            raise SealError("the stored token is not encrypted: run `migrate`")
+            raise SealError("the stored token was cut off or changed")
         cipher = self._ciphers.get(match["key_id"])
         if cipher is None:
             raise SealError(f"no key in TOKEN_ENCRYPTION_KEYS has the id {match['key_id']}")
@@ -55,14 +62,21 @@ class Vault:
             raise SealError("the stored token was changed or belongs to another account") from None
         return token.decode()
 
-    def needs_sealing(self, stored: str) -> bool:
-        """Tell whether a stored token is plain, or sealed with a key that is not the first."""
+    def has_older_seal(self, stored: str) -> bool:
+        """Tell whether a stored token is sealed with a key that is not the first."""
         match = _SEALED.fullmatch(stored)
-        return match is None or match["key_id"] != self._first
+        return match is not None and match["key_id"] != self._first
 
     def is_sealed(self, stored: str) -> bool:
-        """Tell whether a stored token is encrypted, with whatever key."""
-        return _SEALED.fullmatch(stored) is not None
+        """Tell whether a stored token is encrypted, with any key."""
+        return stored.startswith(_MARK)
+
+
+def _plain(stored: str) -> str:
+    token = stored.strip()
+    if not _TOKEN.fullmatch(token):
+        raise SealError("the stored token is empty or has characters that no token has")
+    return token
 
 
 def _key_id(key: bytes) -> str:

@@ -9,7 +9,9 @@ import msgspec
 
 from service.model import account_scope
 from service.store import sql
+from service.store.connections import directory
 from service.store.database import SLOW_STATEMENT_S
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from service.model import Rules
     from service.store.database import Database
 
+READ_DIRECTORY = read_queries("connections")["read_directory"]
 MOST_ACCOUNTS = 1000
 MOST_USERS = 10_000
 MOST_PAUSES = 20
@@ -101,12 +104,8 @@ class Checkup:
 
     async def read_directory(self) -> Mapping[str, str]:
         """Map every id of every connected account, aliases too, to the account's id."""
-        rows = await self._database.fetch(sql.DIRECTORY, timeout_s=SLOW_STATEMENT_S)
-        return {
-            own_id: row["ig_account_id"]
-            for row in rows
-            for own_id in (row["ig_account_id"], *row["alias_ids"])
-        }
+        rows = await self._database.fetch(READ_DIRECTORY, timeout_s=SLOW_STATEMENT_S)
+        return directory(rows)
 
     async def take_place(self, calls_per_second: float) -> float | None:
         """Take a place in the budget, pauses or not: seconds to wait, None if it is full."""

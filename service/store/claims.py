@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from service.coalescer import Coalescer
 from service.model import APP_SCOPE, account_scope, picture_expiry
 from service.store import sql
+from service.store.connections import mark_token_dead
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
+from service.store.queries import read_queries
 from service.store.streaks import NOW, charge_suspect, charge_upstream, end_in_outage, suspect
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from service.model import GraphProblem, Profile, Rules
     from service.store.database import Database, Session
+
+_SQL = read_queries("connections")
 
 
 class Claims:
@@ -70,7 +74,7 @@ class Claims:
             if not await _hold(connection, claim):
                 return LOST
             if not await connection.fetchval(
-                sql.TOKEN_IS_CURRENT, claim.ig_account_id, claim.sealed_token
+                _SQL["is_token_current"], claim.ig_account_id, claim.sealed_token
             ):
                 return await _release(connection, claim)
             wait = await suspect(connection, claim, problem, self._rules)
@@ -81,10 +85,7 @@ class Claims:
         async with self._database.transaction() as connection:
             if not await _hold(connection, claim):
                 return LOST
-            done = await connection.execute(
-                sql.INVALIDATE_TOKEN, claim.ig_account_id, claim.sealed_token
-            )
-            if done == "UPDATE 1":
+            if await mark_token_dead(connection, claim.ig_account_id, claim.sealed_token):
                 await connection.execute(sql.PAUSE_UNTIL_CHANGED, claim.scope, "token_invalid")
             return await _release(connection, claim)
 
@@ -96,12 +97,13 @@ class Claims:
 
     async def pause_unconnected(self, ig_account_id: str) -> None:
         """Pause an account that has no connection, until it gets one."""
+        scope = account_scope(ig_account_id)
         async with self._database.transaction() as connection:
-            await connection.execute(sql.LOCK_CONNECTIONS)
-            if await connection.fetchval(sql.HAS_NO_CONNECTION, ig_account_id):
-                await connection.execute(
-                    sql.PAUSE_UNTIL_CHANGED, account_scope(ig_account_id), "no_connection"
-                )
+            await connection.execute(_SQL["lock"])
+            if await connection.fetchval(_SQL["has_none"], ig_account_id):
+                await connection.execute(sql.PAUSE_UNTIL_CHANGED, scope, "no_connection")
+        # another application, which takes no lock, may have connected it meanwhile
+        await self._database.fetch(_SQL["lift_outdated_pauses"], scope)
 
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Claim | Refusal]:
         lease = secrets.randbits(63)

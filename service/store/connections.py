@@ -6,20 +6,29 @@ from datetime import datetime  # noqa: TC003 - msgspec reads it for the API's sc
 from typing import TYPE_CHECKING
 
 import msgspec
+import structlog
 
-from service.errors import ServiceError
+from service.errors import SealError, ServiceError, UnstorableError
 from service.model import account_scope
 from service.store import sql
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
+from service.store.queries import read_queries
+from service.store.refusals import describe_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import asyncpg
 
     from service.model import Login
     from service.store.database import Database, Session
     from service.vault import Vault
 
 MOST_LISTED = 10_000
+_SQL = read_queries("connections")
+REPLACE_TOKEN = read_queries("migrating")["replace_token"]
+
+log = structlog.get_logger()
 
 
 class TakenError(ServiceError):
@@ -31,7 +40,10 @@ class TakenError(ServiceError):
 
 
 class Connection(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection as operators see it: everything but the token."""
+    """A connection as operators see it: everything but the token.
+
+    `is_plain` tells that the token is stored as Meta gave it, and not encrypted.
+    """
 
     ig_account_id: str
     alias_ids: list[str]
@@ -42,14 +54,22 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: datetime
     paused_until: datetime | None
     pause_reason: str | None
+    username: str | None
+    token_expires_at: datetime | None
+    data_access_expires_at: datetime | None
+    token_checked_at: datetime | None
+    scopes: list[str] | None
+    is_plain: bool
 
 
 class Connections:
     """Reads and writes connections; tokens are sealed before they leave this process."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: Vault, *, seals_plain: bool = False) -> None:
         self._database = database
         self._vault = vault
+        self._seals_plain = seals_plain
+        self._warned_of: set[str] = set()
 
     async def put(
         self,
@@ -68,47 +88,96 @@ class Connections:
         scopes = [account_scope(own_id) for own_id in ids]
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
             await connection.execute(sql.LOCK_STREAKS)
-            await connection.execute(sql.LOCK_CONNECTIONS)
-            owner = await connection.fetchval(sql.OTHER_OWNER, ig_account_id, ids)
+            await connection.execute(_SQL["lock"])
+            owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
             if owner is not None:
                 raise TakenError(owner)
             await connection.execute(
-                sql.PUT_CONNECTION,
+                _SQL["put"],
                 ig_account_id,
                 list(alias_ids),
                 location_id,
                 login,
                 self._vault.seal(access_token, ig_account_id),
             )
-            await connection.execute(sql.LIFT_PAUSES, scopes)
+            await connection.execute(_SQL["lift_pauses"], scopes)
             for statement in sql.ERASE:
                 await connection.execute(statement, ids)
-            await connection.execute(sql.REHOME_ALIASES, ig_account_id, list(alias_ids))
+            await connection.execute(_SQL["move_aliases"], ig_account_id, list(alias_ids))
             await _acquit(connection, ig_account_id)
-            rows = await connection.fetch(sql.CONNECTION, ig_account_id)
+            rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
         return Connection(**rows[0])
 
     async def delete(self, ig_account_id: str) -> bool:
         """Remove a connection; false if there is none. Its users' names stay."""
         async with self._database.transaction() as connection:
-            await connection.execute(sql.LOCK_CONNECTIONS)
-            deleted = await connection.fetchval(sql.DELETE_CONNECTION, ig_account_id)
-            await connection.execute(sql.DELETE_PAUSE, account_scope(ig_account_id))
+            await connection.execute(_SQL["lock"])
+            deleted = await connection.fetchval(_SQL["delete"], ig_account_id)
+            await connection.execute(_SQL["lift_pause"], account_scope(ig_account_id))
         return bool(deleted)
 
     async def list(self) -> list[Connection]:
         """Read the connections, at most 10,000, by account id."""
-        rows = await self._database.fetch(sql.CONNECTIONS, MOST_LISTED)
+        rows = await self._database.fetch(_SQL["list_all"], None, MOST_LISTED)
         return [Connection(**row) for row in rows]
 
     async def read_directory(self) -> Mapping[str, str]:
         """Map every id of every connected account, aliases too, to the account's id."""
-        rows = await self._database.fetch(sql.DIRECTORY)
-        return {
-            own_id: row["ig_account_id"]
-            for row in rows
-            for own_id in (row["ig_account_id"], *row["alias_ids"])
-        }
+        rows = await self._database.fetch(_SQL["read_directory"])
+        for row in rows:
+            if row["unknown_login"] is not None:
+                self._warn_of_login(row["ig_account_id"])
+        return directory(rows)
+
+    def _warn_of_login(self, ig_account_id: str) -> None:
+        if ig_account_id not in self._warned_of:
+            self._warned_of.add(ig_account_id)
+            log.warning(
+                "the login of a connection is neither facebook nor instagram: read as facebook",
+                ig_account_id=ig_account_id,
+            )
+
+    async def take_over(self) -> None:
+        """Act on what another application has stored: lift pauses that it ends, seal its tokens.
+
+        Tokens are sealed only where SEAL_TOKENS says so: their owner can't read them any more.
+        """
+        await self._database.fetch(_SQL["lift_outdated_pauses"], None, timeout_s=SLOW_STATEMENT_S)
+        if not self._seals_plain:
+            return
+        for row in await self._database.fetch(_SQL["list_plain_tokens"]):
+            await self._seal(row["ig_account_id"], row["access_token"])
+
+    async def _seal(self, ig_account_id: str, stored: str) -> None:
+        try:
+            sealed = self._vault.seal(self._vault.open(stored, ig_account_id), ig_account_id)
+            await self._database.fetch(REPLACE_TOKEN, ig_account_id, stored, sealed)
+        except (SealError, UnstorableError) as error:
+            log.error("a token stays plain", ig_account_id=ig_account_id, error=str(error))
+
+
+def directory(rows: Sequence[asyncpg.Record]) -> dict[str, str]:
+    """Map every id of every row, aliases too, to the account's id."""
+    return {
+        own_id: row["ig_account_id"]
+        for row in rows
+        for own_id in (row["ig_account_id"], *row["alias_ids"])
+    }
+
+
+async def mark_token_dead(connection: Session, ig_account_id: str, stored: str) -> bool:
+    """Mark a token as refused by Meta; false if it was replaced meanwhile.
+
+    Another application's constraint may refuse that: the account's pause says it as well.
+    """
+    try:
+        async with connection.transaction():
+            done = await connection.execute(_SQL["mark_token_dead"], ig_account_id, stored)
+    except REFUSED_VALUES as error:
+        reason = describe_refusal(error)
+        log.error("a connection can't be marked", ig_account_id=ig_account_id, error=reason)
+        return bool(await connection.fetchval(_SQL["is_token_current"], ig_account_id, stored))
+    return bool(done == "UPDATE 1")
 
 
 async def _acquit(connection: Session, ig_account_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from service.errors import UnavailableError, UnstorableError
+from service.store.refusals import describe_refusal, without_values
 from service.store.session import CONNECT_FAILURES, MOST_IDLE_S, create_pool
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ _LOST = (
 )
 _UNLUCKY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _FAILED = (*CONNECT_FAILURES, *_LOST)
-_REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# a value or a row that a type, a constraint or a trigger refuses, another application's too
+REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
 
 
 class Database:
@@ -145,15 +147,15 @@ class Database:
         try:
             async with asyncio.timeout(timeout_s):
                 yield
-        except _REFUSED_VALUES as error:
-            raise UnstorableError(describe(error)) from error
+        except REFUSED_VALUES as error:
+            raise UnstorableError(describe_refusal(error)) from without_values(error)
         except OverflowError as error:  # a time beyond Python's calendar, in an argument or a row
             raise UnstorableError("a time is out of range") from error
         except _FAILED as error:
             if _is_unencodable(error):
-                raise UnstorableError(describe(error)) from error
+                raise UnstorableError(describe(error)) from without_values(error)
             self.is_answering = False
-            raise UnavailableError(f"PostgreSQL: {describe(error)}") from error
+            raise UnavailableError(f"PostgreSQL: {describe(error)}") from without_values(error)
         self.is_answering = True
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from service.errors import SealError, UnavailableError
+from service.errors import RefusedError, SealError, UnavailableError
+from service.store.database import REFUSED_VALUES
 from service.store.queries import read_queries
-from service.store.refusals import describe_refusal
-from service.store.session import connect
+from service.store.refusals import OURS, describe_refusal, without_values
+from service.store.session import connect, refuse_encoding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,11 +34,12 @@ _SQL = read_queries("migrating")
 log = structlog.get_logger()
 
 
-async def migrate(dsn: str, vault: Vault) -> int:
-    """Bring the schema up to date; seal tokens that are plain or sealed with an older key.
+async def migrate(dsn: str, vault: Vault, *, seals_plain: bool = False) -> int:
+    """Bring the schema up to date, and seal tokens anew that are sealed with an older key.
 
-    Replicas may start together: one works, the others wait for it. Returns how many tokens were
-    sealed; raises UnavailableError if the database can't be reached or refuses.
+    With `seals_plain` tokens that another application has stored are sealed too. Replicas may
+    start together: one works, the others wait for it. Returns how many tokens were sealed; raises
+    UnavailableError if the database can't be reached or refuses.
     """
     try:
         async with (
@@ -47,9 +49,11 @@ async def migrate(dsn: str, vault: Vault) -> int:
             _turn(keeper),
         ):
             await _bring_up(connection)
-            return await _seal_tokens(connection, vault)
+            return await _seal_tokens(connection, vault, seals_plain=seals_plain)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise UnavailableError(f"the migration failed: {describe_refusal(error)}") from None
+        kind = RefusedError if getattr(error, "sqlstate", None) == OURS else UnavailableError
+        reason = describe_refusal(error)
+        raise kind(f"The migration failed: {reason}") from without_values(error)
 
 
 @asynccontextmanager
@@ -78,6 +82,8 @@ async def _turn(keeper: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 async def _bring_up(connection: asyncpg.Connection) -> None:
+    encoding = await connection.fetchval("SHOW server_encoding")
+    refuse_encoding(await connection.fetchval("SELECT current_database()"), encoding)
     await connection.execute("SET client_min_messages = warning")
     await connection.execute("SET statement_timeout = 0")
     if await connection.fetchval(_SQL["is_new"]):
@@ -136,17 +142,20 @@ async def _apply_by_statement(connection: asyncpg.Connection, script: str) -> No
             await connection.execute(row[0])
 
 
-async def _seal_tokens(connection: asyncpg.Connection, vault: Vault) -> int:
+async def _seal_tokens(connection: asyncpg.Connection, vault: Vault, *, seals_plain: bool) -> int:
     sealed = 0
     for row in await connection.fetch(_SQL["list_tokens"]):
         account, stored = row["ig_account_id"], row["access_token"]
-        if not vault.needs_sealing(stored):
-            continue
-        try:
-            token = vault.open(stored, account) if vault.is_sealed(stored) else stored
-        except SealError as error:
-            log.error("a token stays as it is", ig_account_id=account, error=str(error))
-            continue
-        await connection.execute(_SQL["replace_token"], account, stored, vault.seal(token, account))
-        sealed += 1
+        if vault.has_older_seal(stored) or (seals_plain and not vault.is_sealed(stored)):
+            sealed += await _seal(connection, vault, account, stored)
     return sealed
+
+
+async def _seal(connection: asyncpg.Connection, vault: Vault, account: str, stored: str) -> bool:
+    try:
+        token = vault.seal(vault.open(stored, account), account)
+        await connection.execute(_SQL["replace_token"], account, stored, token)
+    except (SealError, *REFUSED_VALUES) as error:
+        log.error("a token stays as it is", ig_account_id=account, error=describe_refusal(error))
+        return False
+    return True

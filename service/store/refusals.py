@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from asyncpg import PostgresError, RaiseError
+import asyncpg
 
-_NAMES = ("constraint_name", "column_name", "table_name")
+OURS = "IG001"  # the SQLSTATE of what our own migrations raise
 
 
 def describe_refusal(error: BaseException) -> str:
-    """Describe an error of the driver by its class, its SQLSTATE and the names it carries.
+    """Say what was refused, and by which constraint, column or table.
 
-    The text of an error may quote the row: DETAIL does, and so does the message of a failed cast.
-    What our own statements raise is shown whole.
+    The text of an error may quote the row: DETAIL does, and the message of a failed cast. Only
+    what our own statements raise is shown whole.
     """
-    if not isinstance(error, PostgresError):
+    sqlstate = getattr(error, "sqlstate", None)
+    if not isinstance(error, asyncpg.PostgresError):
         return f"{type(error).__name__} {error}".strip()
-    if isinstance(error, RaiseError):
+    if sqlstate == OURS:
         return str(error.args[0])
-    named = [
-        f"{name.removesuffix('_name')} {value}"
-        for name in _NAMES
-        if (value := getattr(error, name, None))
-    ]
-    return " ".join([type(error).__name__, error.sqlstate or "", *named]).replace("  ", " ").strip()
+    return f"{_what(error)} ({type(error).__name__} {sqlstate or ''})"
+
+
+def _what(error: asyncpg.PostgresError) -> str:
+    table, column, constraint = (
+        str(getattr(error, f"{kind}_name", None) or "")
+        for kind in ("table", "column", "constraint")
+    )
+    where = f"the table {table}" if table else "PostgreSQL"
+    if constraint:
+        return f"{where} refuses it: its constraint {constraint} does not hold"
+    if column and isinstance(error, asyncpg.NotNullViolationError):
+        return f"{where} refuses it: its column {column} must have a value"
+    if column:
+        return f"{where} refuses it: its column {column} can't hold it"
+    if isinstance(error, asyncpg.RaiseError):
+        return f"{where} refuses it: a trigger or a function raised an error"
+    return f"{where} refuses it"
+
+
+def without_values(error: BaseException) -> BaseException:
+    """Take out of an error whatever may quote a row, for a traceback may print it."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.args = (describe_refusal(error),)
+        for part in ("message", "detail", "hint", "context", "query", "internal_query"):
+            if getattr(error, part, None):
+                setattr(error, part, None)
+    elif isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+        error.args = ("an argument of a statement has the wrong type",)
+    return error

@@ -32,7 +32,8 @@ _PROTOCOL_VIOLATION = "08P01"  # how PgBouncer reports everything
 CONNECT_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 _WHO_ANSWERS = """
-    SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit
+    SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit,
+        current_setting('server_encoding') AS encoding, current_database() AS database
 """
 # Sent after connecting: poolers refuse them as startup parameters. An ack rests on the first.
 _SETTINGS = """
@@ -108,12 +109,22 @@ async def _is_pooler(url: str) -> bool:
         is_pooler: bool = row["pid"] != connection.get_server_pid()
     finally:
         connection.terminate()
+    refuse_encoding(row["database"], row["encoding"])
     if is_pooler and row["synchronous_commit"] == "off":
         raise RefusedError(
             f'role "{server.user}" has synchronous_commit off, so that a crash would lose what is '
             "acknowledged: ALTER ROLE … SET synchronous_commit = on"
         )
     return is_pooler
+
+
+def refuse_encoding(database: str, encoding: str) -> None:
+    """Raise RefusedError for a database that can't hold every name and every message of Meta's."""
+    if encoding != "UTF8":
+        raise RefusedError(
+            f'The database "{database}" has the encoding {encoding}, which can\'t hold every name: '
+            f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name that in DATABASE_URL"
+        )
 
 
 async def _set_up(connection: asyncpg.Connection) -> None:

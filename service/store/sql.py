@@ -19,8 +19,9 @@ _FRESH = (
 )
 _CONSENT_MISSING = "(c.fail_count > 0 AND c.last_error->>'reason' = 'consent_required')"
 _RETRY_AT = (
-    "COALESCE(LEAST(c.last_failed_at, " + _LATEST + ") + ({waits}::interval[])"
-    "[LEAST(c.fail_count, cardinality({waits}::interval[]))], now())"
+    "CASE WHEN c.last_failed_at IS NULL THEN now() ELSE"
+    " LEAST(c.last_failed_at, " + _LATEST + ") + ({waits}::interval[])"
+    "[LEAST(c.fail_count, cardinality({waits}::interval[]))] END"
 )
 _NEXT_FETCH = (
     "CASE WHEN c.ig_user_id IS NULL THEN now()"
@@ -103,7 +104,8 @@ WITH wanted AS (
     FROM instagram_participants p WHERE p.ig_user_id = ANY ($2::text[])
     ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
 ), judged AS (
-    SELECT h.ig_account_id, h.ig_user_id, k.access_token, k.login, CASE
+    SELECT h.ig_account_id, h.ig_user_id, COALESCE(k.access_token, '') AS access_token,
+        instagram_login(k.login) AS login, CASE
         WHEN h.due_at IS NULL OR h.due_at > now() THEN 'not_due'
         WHEN EXISTS (SELECT FROM held o WHERE o.ig_user_id = h.ig_user_id AND o.is_leased)
             THEN 'in_flight'
@@ -397,18 +399,7 @@ RETURNING until
 PAUSE_UNTIL_CHANGED = """
 INSERT INTO instagram_pauses AS x (scope, reason, until) VALUES ($1, $2, 'infinity')
 ON CONFLICT (scope) DO UPDATE SET
-    reason = EXCLUDED.reason, until = EXCLUDED.until, probing_until = NULL
-"""
-TOKEN_IS_CURRENT = """
-SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token = $2 FOR UPDATE
-"""
-INVALIDATE_TOKEN = """
-UPDATE instagram_connections SET token_status = 'invalid', updated_at = now()
-WHERE ig_account_id = $1 AND access_token = $2
-"""
-HAS_NO_CONNECTION = """
-SELECT NOT EXISTS (
-    SELECT FROM instagram_connections WHERE ig_account_id = $1 OR $1 = ANY (alias_ids))
+    reason = EXCLUDED.reason, until = EXCLUDED.until, probing_until = NULL, created_at = now()
 """
 PAUSES = f"""
 SELECT x.scope, {_PAUSED_UNTIL} AS until, x.reason,
@@ -430,7 +421,7 @@ SELECT d.ig_account_id, d.ig_user_id
 FROM (
     SELECT k.ig_account_id FROM instagram_connections k
     LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
-    WHERE k.token_status = 'active' AND {_PAUSED} IS NOT TRUE
+    WHERE k.token_status IS DISTINCT FROM 'invalid' AND {_PAUSED} IS NOT TRUE
         AND NOT EXISTS (
             SELECT FROM instagram_pauses x WHERE x.scope = 'app' AND {_PAUSED})
     ORDER BY random()
@@ -547,52 +538,6 @@ ERASE = (
     "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
 )
 
-# Connections
-
-LOCK_CONNECTIONS = "SELECT pg_advisory_xact_lock(hashtext('instagram_connections'))"
-OTHER_OWNER = """
-SELECT ig_account_id FROM instagram_connections
-WHERE ig_account_id <> $1 AND (ig_account_id = ANY ($2::text[]) OR alias_ids && $2::text[]) LIMIT 1
-"""
-PUT_CONNECTION = """
-INSERT INTO instagram_connections AS k
-    (ig_account_id, alias_ids, location_id, login, access_token, token_status)
-VALUES ($1, $2, $3, $4, $5, 'active')
-ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
-    location_id = EXCLUDED.location_id, login = EXCLUDED.login,
-    access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now()
-"""
-LIFT_PAUSES = """
-DELETE FROM instagram_pauses
-WHERE scope = ANY ($1::text[]) AND reason IN ('token_invalid', 'permission', 'no_connection')
-"""
-# An alias is stored as its account.
-REHOME_ALIASES = """
-WITH moved AS (
-    DELETE FROM instagram_participants WHERE ig_account_id = ANY ($2::text[]) RETURNING *
-)
-INSERT INTO instagram_participants AS p
-    (ig_account_id, ig_user_id, first_message_at, last_message_at, due_at, forced)
-SELECT $1, ig_user_id, min(first_message_at), max(last_message_at), min(due_at), bool_or(forced)
-FROM moved GROUP BY ig_user_id ORDER BY ig_user_id
-ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
-    first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
-    last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
-    due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced
-"""
-_CONNECTION = f"""
-SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.token_status,
-    {_finite("k.created_at")} AS created_at, {_finite("k.updated_at")} AS updated_at,
-    x.reason AS pause_reason, {_PAUSED_UNTIL} AS paused_until
-FROM instagram_connections k
-LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
-"""
-CONNECTION = _CONNECTION + "WHERE k.ig_account_id = $1"
-CONNECTIONS = _CONNECTION + "ORDER BY k.ig_account_id LIMIT $1"
-DELETE_CONNECTION = "DELETE FROM instagram_connections WHERE ig_account_id = $1 RETURNING true"
-DELETE_PAUSE = "DELETE FROM instagram_pauses WHERE scope = $1"
-DIRECTORY = "SELECT ig_account_id, alias_ids FROM instagram_connections"
-
 # Watching
 
 COUNTS = """
@@ -647,7 +592,8 @@ ORDER BY x.scope <> 'app', x.scope LIMIT $2
 # as above; `is_late`: due for 10 minutes although nothing holds the account back.
 CHECKED_USERS = f"""
 WITH accounts AS (
-    SELECT k.ig_account_id, k.token_status = 'active' AND {_PAUSED} IS NOT TRUE AS is_open
+    SELECT k.ig_account_id,
+        k.token_status IS DISTINCT FROM 'invalid' AND {_PAUSED} IS NOT TRUE AS is_open
     FROM instagram_connections k
     LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
     WHERE $1::text IS NULL OR k.location_id = $1

@@ -65,4 +65,4 @@ async def test_encryption_keys_change_in_three_steps_without_a_gap(machines: Mac
         made.services.reverse()
         await named(made, *users[2:])
         stored = await made.fetch("SELECT access_token FROM instagram_connections")
-        assert not any(Vault((fresh,)).needs_sealing(row["access_token"]) for row in stored)
+        assert not any(Vault((fresh,)).has_older_seal(row["access_token"]) for row in stored)

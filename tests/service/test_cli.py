@@ -183,6 +183,10 @@ async def test_migrate_upgrades_an_old_database_in_place(
     )
     environment = {"DATABASE_URL": empty_database_url, "TOKEN_ENCRYPTION_KEYS": ENCRYPTION_KEY}
     ended = await run("migrate", environment, tmp_path)
+    assert "0 tokens were encrypted" in ended.said
+    stored = await fetch_row(connection, "SELECT access_token FROM instagram_connections")
+    assert stored["access_token"] == TOKEN
+    ended = await run("migrate", environment, tmp_path, "--seal-tokens")
     assert ended.code == 0, ended.said
     assert not [secret for secret in SECRETS if secret in ended.said]
     cached = await fetch_row(connection, "SELECT * FROM instagram_user_cache")

@@ -119,7 +119,9 @@ async def test_replicas_may_migrate_at_once(
     await tables.execute(old)
     if old == OLD_CONNECTIONS:
         await tables.execute(f"INSERT INTO instagram_connections VALUES ('{ACCOUNT}', 'l', 't')")  # noqa: S608
-    sealed = await asyncio.gather(*(migrate(empty_database_url, vault) for _ in range(8)))
+    sealed = await asyncio.gather(
+        *(migrate(empty_database_url, vault, seals_plain=True) for _ in range(8))
+    )
     assert sum(sealed) == (old == OLD_CONNECTIONS)
     assert await tables.deadlocks() == 0
     await works(empty_database_url, vault)
@@ -222,7 +224,7 @@ async def test_a_user_with_two_rows_stops_the_migration_and_loses_nothing(
     assert await tables.value("SELECT count(*) FROM instagram_user_cache") == 2
 
 
-async def test_plain_tokens_are_sealed_and_nothing_is_lost(
+async def test_plain_tokens_are_sealed_where_that_is_asked_for(
     empty_database_url: str, vault: Vault, tables: Tables
 ) -> None:
     await tables.execute(OLD_CONNECTIONS)
@@ -232,7 +234,10 @@ async def test_plain_tokens_are_sealed_and_nothing_is_lost(
         ACCOUNT,
         OTHER_ACCOUNT,
     )
-    assert await migrate(empty_database_url, vault) == 2
+    stored = "SELECT array_agg(access_token ORDER BY ig_account_id) FROM instagram_connections"
+    assert await migrate(empty_database_url, vault) == 0
+    assert await tables.value(stored) == ["EAAG-plain-1", "EAAG-plain-2"]  # their owner's
+    assert await migrate(empty_database_url, vault, seals_plain=True) == 2
     first, second = await tables.session.fetch("SELECT * FROM instagram_connections ORDER BY 1")
     assert vault.open(first["access_token"], ACCOUNT) == "EAAG-plain-1"
     assert vault.open(second["access_token"], OTHER_ACCOUNT) == "EAAG-plain-2"
@@ -244,7 +249,7 @@ async def test_plain_tokens_are_sealed_and_nothing_is_lost(
         "active",
     )
     assert first["created_at"] is not None
-    assert await migrate(empty_database_url, vault) == 0
+    assert await migrate(empty_database_url, vault, seals_plain=True) == 0
     await works(empty_database_url, vault)
 
 
@@ -275,7 +280,7 @@ async def test_a_token_under_an_unknown_key_is_left_and_named(
     await tables.connect(ACCOUNT, access_token=foreign)
     await tables.connect(OTHER_ACCOUNT, access_token="EAAG-plain")
     with structlog.testing.capture_logs() as lines:
-        assert await migrate(empty_database_url, vault) == 1
+        assert await migrate(empty_database_url, vault, seals_plain=True) == 1
     stored = "SELECT access_token FROM instagram_connections WHERE ig_account_id = $1"
     assert await tables.value(stored, ACCOUNT) == foreign
     (line,) = lines
@@ -291,7 +296,7 @@ async def test_a_token_replaced_while_it_is_being_sealed_is_not_overwritten(
     renewed = vault.seal("EAAG-renewed", ACCOUNT)
     async with tables.session.transaction():
         await tables.execute("UPDATE instagram_connections SET access_token = $1", renewed)
-        migrating = asyncio.create_task(migrate(empty_database_url, vault))
+        migrating = asyncio.create_task(migrate(empty_database_url, vault, seals_plain=True))
         await tables.until_blocked()
     await migrating
     assert await tables.value("SELECT access_token FROM instagram_connections") == renewed

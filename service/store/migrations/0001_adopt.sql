@@ -98,13 +98,15 @@ BEGIN
         IF wanted.relkind <> 'r' THEN
             RAISE EXCEPTION '% is not an ordinary table (a view, or partitioned): give it another '
                 'name, run migrate again, and copy its rows into the table that migrate makes',
-                wanted.in_table;
+                wanted.in_table
+            USING ERRCODE = 'IG001';
         ELSIF NOT EXISTS (
             SELECT FROM pg_attribute
             WHERE attrelid = wanted.table_id AND attname = wanted.key AND NOT attisdropped)
         THEN
             RAISE EXCEPTION '% has no column %: add the column, or give the table another name',
-                wanted.in_table, wanted.key;
+                wanted.in_table, wanted.key
+            USING ERRCODE = 'IG001';
         END IF;
     END LOOP;
 
@@ -131,7 +133,8 @@ BEGIN
     LOOP
         RAISE EXCEPTION 'instagram_connections.% has the type %, and the service needs %: change '
             'it with ALTER TABLE, or give the table another name', wanted.column_name, wanted.type,
-            wanted.types[1];
+            wanted.types[1]
+            USING ERRCODE = 'IG001';
     END LOOP;
 END
 $refuse$;
@@ -203,7 +206,8 @@ BEGIN
     END IF;
 EXCEPTION WHEN feature_not_supported THEN
     RAISE EXCEPTION 'a view or a rule uses a column of instagram_user_cache whose type has to '
-        'change: drop it, run migrate again, and create it again';
+        'change: drop it, run migrate again, and create it again'
+            USING ERRCODE = 'IG001';
 END
 $cache$;
 
@@ -242,7 +246,8 @@ BEGIN
     END LOOP;
 EXCEPTION WHEN feature_not_supported THEN
     RAISE EXCEPTION 'a view or a rule uses a column of instagram_connections that has to become '
-        'text: drop it, run migrate again, and create it again';
+        'text: drop it, run migrate again, and create it again'
+            USING ERRCODE = 'IG001';
 END
 $connections$;
 

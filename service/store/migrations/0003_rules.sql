@@ -6,7 +6,8 @@
 CREATE OR REPLACE FUNCTION instagram_is_fresh(
     last_fetched_at timestamptz, expires_at timestamptz, ttl interval
 ) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT last_fetched_at IS NOT NULL AND COALESCE(expires_at, last_fetched_at + ttl) > now()
+    SELECT last_fetched_at IS NOT NULL AND now() < COALESCE(expires_at,
+        LEAST(last_fetched_at, timestamptz '9980-01-01 00:00+00') + ttl)
 $$;
 
 CREATE OR REPLACE FUNCTION instagram_lacks_consent(fail_count integer, last_error jsonb)
@@ -18,7 +19,9 @@ $$;
 CREATE OR REPLACE FUNCTION instagram_retry_at(
     last_failed_at timestamptz, fail_count integer, waits interval[]
 ) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT COALESCE(last_failed_at + waits[LEAST(fail_count, cardinality(waits))], now())
+    SELECT CASE WHEN last_failed_at IS NULL THEN now()
+        ELSE LEAST(last_failed_at, timestamptz '9980-01-01 00:00+00')
+            + waits[LEAST(fail_count, cardinality(waits))] END
 $$;
 
 -- When a user is to be fetched; null: not at all (fresh, or stopped).

@@ -44,7 +44,8 @@ BEGIN
             wanted.in_table, wanted.key) INTO is_repeated;
         IF is_repeated THEN
             RAISE EXCEPTION '% has several rows with the same %: keep one of each, and run migrate '
-                'again', wanted.in_table, wanted.key;
+                'again', wanted.in_table, wanted.key
+            USING ERRCODE = 'IG001';
         END IF;
     END LOOP;
 END

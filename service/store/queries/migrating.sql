@@ -26,7 +26,7 @@ SELECT name FROM instagram_migrations;
 INSERT INTO instagram_migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING;
 
 -- name: list_tokens
-SELECT ig_account_id, access_token FROM instagram_connections;
+SELECT ig_account_id, access_token FROM instagram_connections WHERE access_token <> '';
 
 -- name: replace_token
 -- $1: the account; $2: the token as it was read; $3: the token to store.

@@ -1,0 +1,35 @@
+-- What it takes to share the table of connections with another application that knows nothing of us.
+
+-- A login that nobody knows is read as facebook.
+CREATE OR REPLACE FUNCTION instagram_login(login text)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN login = 'instagram' THEN 'instagram' ELSE 'facebook' END
+$$;
+
+-- Whether a token is stored as Meta gave it, and not encrypted.
+CREATE OR REPLACE FUNCTION instagram_is_plain(access_token text)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT COALESCE(access_token NOT LIKE 'v1.%', false)
+$$;
+
+-- Bring a time within what Python's calendar holds; by default with room for a TTL.
+CREATE OR REPLACE FUNCTION instagram_bounded(
+    moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
+) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN moment IS NOT NULL
+        THEN LEAST(GREATEST(moment, timestamptz '0002-01-01 00:00+00'), latest) END
+$$;
+
+-- The other application stores a new plain token: Meta's refusal of the old one says nothing of it.
+CREATE OR REPLACE FUNCTION instagram_token_renewed() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN
+    NEW.token_status := 'active';
+    NEW.updated_at := now();
+    RETURN NEW;
+END
+$body$;
+
+CREATE OR REPLACE TRIGGER connections_renewed BEFORE UPDATE ON instagram_connections
+    FOR EACH ROW WHEN (NEW.access_token IS DISTINCT FROM OLD.access_token
+        AND NEW.access_token NOT LIKE 'v1.%')
+    EXECUTE FUNCTION instagram_token_renewed();

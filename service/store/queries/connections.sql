@@ -1,0 +1,102 @@
+-- The accounts that may be called. Another application may fill this table too: what it leaves null
+-- or writes in a form of its own is read with tolerance.
+
+-- name: lock
+-- For the length of a transaction: one change of a connection at a time.
+SELECT pg_advisory_xact_lock(hashtext('instagram_connections'));
+
+-- name: find_other_owner
+-- $1: an account; $2: its ids. The other account that has one of them.
+SELECT ig_account_id FROM instagram_connections
+WHERE ig_account_id <> $1 AND (ig_account_id = ANY ($2::text[]) OR alias_ids && $2::text[])
+LIMIT 1;
+
+-- name: put
+-- $1: the account; $2: its aliases; $3: the location; $4: the login; $5: the sealed token.
+INSERT INTO instagram_connections
+    (ig_account_id, alias_ids, location_id, login, access_token, token_status)
+VALUES ($1, $2, $3, $4, $5, 'active')
+ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
+    location_id = EXCLUDED.location_id, login = EXCLUDED.login,
+    access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now();
+
+-- name: move_aliases
+-- $1: an account; $2: its aliases. Their participants become the account's.
+WITH moved AS (
+    DELETE FROM instagram_participants WHERE ig_account_id = ANY ($2::text[]) RETURNING *
+)
+INSERT INTO instagram_participants AS p
+    (ig_account_id, ig_user_id, first_message_at, last_message_at, due_at, forced)
+SELECT $1, ig_user_id, min(first_message_at), max(last_message_at), min(due_at), bool_or(forced)
+FROM moved GROUP BY ig_user_id ORDER BY ig_user_id
+ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
+    first_message_at = LEAST(p.first_message_at, EXCLUDED.first_message_at),
+    last_message_at = GREATEST(p.last_message_at, EXCLUDED.last_message_at),
+    due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced;
+
+-- name: list_all
+-- $1: one account, null for all; $2: at most so many.
+SELECT k.ig_account_id, COALESCE(k.alias_ids, '{}') AS alias_ids,
+    COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
+    CASE WHEN k.token_status = 'invalid' THEN 'invalid' ELSE 'active' END AS token_status,
+    instagram_bounded(COALESCE(k.created_at, k.updated_at, to_timestamp(0))) AS created_at,
+    instagram_bounded(COALESCE(k.updated_at, k.created_at, to_timestamp(0))) AS updated_at,
+    instagram_bounded(x.until, '9999-12-31 23:59:59+00') AS paused_until,
+    x.reason AS pause_reason, k.username,
+    instagram_bounded(k.token_expires_at) AS token_expires_at,
+    instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
+    instagram_bounded(k.token_checked_at) AS token_checked_at,
+    k.token_scopes AS scopes, instagram_is_plain(k.access_token) AS is_plain
+FROM instagram_connections k
+LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || k.ig_account_id
+WHERE $1::text IS NULL OR k.ig_account_id = $1
+ORDER BY k.ig_account_id LIMIT $2::integer;
+
+-- name: delete
+-- $1: the account.
+DELETE FROM instagram_connections WHERE ig_account_id = $1 RETURNING true;
+
+-- name: read_directory
+-- Which ids are whose; an account with a login that nobody knows names it.
+SELECT ig_account_id, COALESCE(alias_ids, '{}') AS alias_ids,
+    CASE WHEN login NOT IN ('facebook', 'instagram') THEN login END AS unknown_login
+FROM instagram_connections;
+
+-- name: mark_token_dead
+-- $1: the account; $2: the token that Meta refuses, as it is stored.
+UPDATE instagram_connections SET token_status = 'invalid', updated_at = now()
+WHERE ig_account_id = $1 AND access_token = $2;
+
+-- name: is_token_current
+-- $1: the account; $2: a token as it was read.
+SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token = $2 FOR UPDATE;
+
+-- name: has_none
+-- $1: an id. Whether no connection has it.
+SELECT NOT EXISTS (
+    SELECT FROM instagram_connections WHERE ig_account_id = $1 OR $1 = ANY (alias_ids));
+
+-- name: lift_pauses
+-- $1: scopes. The pauses that a new token ends.
+DELETE FROM instagram_pauses
+WHERE scope = ANY ($1::text[]) AND reason IN ('token_invalid', 'permission', 'no_connection');
+
+-- name: lift_pause
+-- $1: a scope.
+DELETE FROM instagram_pauses WHERE scope = $1;
+
+-- name: lift_outdated_pauses
+-- $1: one scope, null for all. What another application has changed since the pause began: a connection where there was none, a
+-- new token where Meta had refused the old one.
+DELETE FROM instagram_pauses x
+USING (
+    SELECT 'account:' || own_id AS scope, token_status, updated_at
+    FROM instagram_connections CROSS JOIN LATERAL unnest(alias_ids || ig_account_id) AS own_id
+) AS k
+WHERE x.scope = k.scope AND ($1::text IS NULL OR x.scope = $1) AND (x.reason = 'no_connection'
+    OR (x.reason IN ('token_invalid', 'permission') AND k.updated_at > x.created_at
+        AND k.token_status IS DISTINCT FROM 'invalid'));
+
+-- name: list_plain_tokens
+SELECT ig_account_id, access_token FROM instagram_connections
+WHERE instagram_is_plain(access_token) AND access_token <> '';
