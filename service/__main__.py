@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from service.errors import ServiceError, SettingsError
+
+if TYPE_CHECKING:
+    from service.settings import MigrateSettings, StoreSettings
 
 WRONG_SETTINGS = 2
 FAILED = 1
@@ -28,11 +32,10 @@ def main() -> None:
 def serve() -> None:
     """Receive webhooks, resolve profiles and answer the Inbox, until SIGTERM."""
     from service.app import run
-    from service.logs import configure_logs
     from service.settings import Settings
 
     settings = Settings.load()
-    configure_logs(settings.log_format, settings.log_level)
+    _begin_logs(settings)
     asyncio.run(run(settings))
 
 
@@ -45,13 +48,12 @@ def migrate(*, seal_tokens: bool) -> None:
 
     A plain token is another application's: once it is encrypted, that one can't read it any more.
     """
-    from service.logs import configure_logs
     from service.settings import MigrateSettings, secret_values
     from service.store.migration import migrate as apply
     from service.vault import Vault
 
     settings = MigrateSettings.load()
-    configure_logs(settings.log_format, settings.log_level)
+    _begin_logs(settings)
     vault = Vault(secret_values(settings.token_encryption_keys))
     work = apply(
         settings.database_url.get_secret_value(),
@@ -226,6 +228,16 @@ def drop_forwards(address: str, *, set_aside: bool, yes: bool) -> None:
 
     work = commands.drop(ForwardSettings.load(), address, only_set_aside=set_aside, is_sure=yes)
     sys.exit(asyncio.run(work))
+
+
+def _begin_logs(settings: StoreSettings | MigrateSettings) -> None:
+    import structlog
+
+    from service.logs import configure_logs
+
+    configure_logs(settings.log_format, settings.log_level)
+    for warning in settings.warnings():
+        structlog.get_logger().warning(warning)
 
 
 def _run() -> None:

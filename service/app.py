@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +22,7 @@ from service.build import (
     build_status,
     publish_figures,
 )
-from service.errors import UnavailableError
+from service.errors import RefusedError, UnavailableError
 from service.graph.client import graph_session
 from service.http.health import HealthRoutes
 from service.http.server import serve
@@ -28,6 +30,7 @@ from service.receiving.forwarding.forwarding import forward_session
 from service.receiving.intake.direct import DirectIntake
 from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.settings import secret_values
+from service.signals import first_signal_calls
 from service.store.database import Database
 from service.store.migration import migrate
 from service.vault import Vault
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.settings import Settings
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_START_CLOSES_WITHIN_S = 1.0
 START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
 Result = TypeVar("Result")
@@ -55,21 +59,50 @@ async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> No
     Raises if a background task dies.
     `extra_routes` are for the sandbox alone, which has more to offer than production.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
+    stop, started = asyncio.Event(), asyncio.Event()
+    with first_signal_calls(lambda _: stop.set(), STOP_SIGNALS):
+        serving = asyncio.create_task(_serve(settings, extra_routes, started, stop), name="serve")
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if serving.done() or started.is_set():
+            await serving
+        else:
+            await _abandon_start(serving)
+
+
+async def _serve(
+    settings: Settings,
+    extra_routes: ExtraRoutes | None,
+    started: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
     async with service(settings, extra_routes) as running:
+        started.set()
         gc.collect()
         gc.freeze()  # what a start leaves is kept for good: no collection has to look at it again
         log.info("serving", host=settings.host, port=running.port)
         await running.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
         running.health.is_draining = True
-        for number in _STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
     log.info("stopped")
+
+
+async def _abandon_start(serving: asyncio.Task[None]) -> None:
+    """Give the start up: nothing is in flight yet, so what is open gets a moment to close.
+
+    Ends the process if a statement, or a thread that looks up a name, does not end by then; the
+    interpreter would wait for it.
+    """
+    serving.cancel()
+    log.info("stopped before the start was complete")
+    try:
+        async with asyncio.timeout(_START_CLOSES_WITHIN_S):
+            await asyncio.wait([serving])
+            await asyncio.get_running_loop().shutdown_default_executor()
+    except TimeoutError:
+        sys.stdout.flush()
+        os._exit(0)
 
 
 class Running:
@@ -125,10 +158,15 @@ async def service(
 
 
 async def _patiently(attempt: Callable[[], Awaitable[Result]], what: str = "PostgreSQL") -> Result:
-    """Try until what we depend on, which may be starting too, lets us in; about 25 seconds."""
+    """Try for 25 s or so, since what we depend on may be starting too.
+
+    Raises RefusedError at once: only an operator can help then.
+    """
     for wait_s in START_WAITS_S:
         try:
             return await attempt()
+        except RefusedError:
+            raise
         except UnavailableError as error:
             log.warning(f"waiting for {what}", error=str(error), again_in_s=wait_s)
             await asyncio.sleep(wait_s)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from service.http.addresses import address_of, counted_as, is_near
 from service.http.connection import OPTIONS, Connection, notes_heads, raw_problem
 from service.http.leaving import Leaving
+from service.http.listening import open_port
 from service.logs import SparingLog
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ async def listen(
     *,
     reuse_port: bool = False,
 ) -> asyncio.Server:
-    """Open the port; its connections belong to the server, which ends them.
+    """Open the port; its connections belong to the server, which ends them. Raises ListenError.
 
     With `reuse_port` other processes may listen at it too.
     """
@@ -146,12 +147,8 @@ async def listen(
     def let_in() -> Connection:
         return Connection(doorway, leaving or Leaving(), server, loop=loop, **OPTIONS)
 
-    listening = await loop.create_server(
-        lambda: _Entrance(doorway, let_in),
-        host,
-        port,
-        backlog=BACKLOG,
-        reuse_port=reuse_port or None,
+    listening = await open_port(
+        lambda: _Entrance(doorway, let_in), host, port, BACKLOG, reuse_port=reuse_port
     )
     for opened in listening.sockets:  # accepted connections inherit it
         with suppress(OSError):

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
+from service.postgres_url import read_postgres_url
 from service.settings.reading import DotEnv, Environment
 from service.settings.values import (
     ApiKeys,
@@ -25,6 +26,8 @@ from service.settings.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic_settings import PydanticBaseSettingsSource
 
 GIB = 1 << 30
@@ -72,6 +75,20 @@ class _Environment(BaseSettings):
 
 class _DatabaseSettings(_Environment):
     database_url: DatabaseUrl
+    listen_database_url: DatabaseUrl | None = None
+
+    @property
+    def notices_url(self) -> SecretStr:
+        """Where notices are heard: LISTEN_DATABASE_URL, else DATABASE_URL."""
+        return self.listen_database_url or self.database_url
+
+    def warnings(self) -> Iterator[str]:
+        """Name the parameters of connection strings that have no effect."""
+        for name in ("database_url", "listen_database_url"):
+            url: SecretStr | None = getattr(self, name)
+            left_out = read_postgres_url(url.get_secret_value()).left_out if url else ()
+            if left_out:
+                yield f"{name.upper()}: these parameters have no effect: {', '.join(left_out)}"
 
 
 class StoreSettings(_DatabaseSettings):
@@ -115,7 +132,6 @@ class Settings(GraphSettings, ForwardSettings):
     operator_api_keys: ApiKeys
     graph_concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     intake_url: IntakeUrl = SecretStr("")
-    listen_database_url: DatabaseUrl | None = None
     queue_capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     migrate_on_start: bool = True
     pictures: Literal["copy", "link", "off"] = "copy"
@@ -129,11 +145,6 @@ class Settings(GraphSettings, ForwardSettings):
     # while to notice that /readyz says no.
     reuse_port: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
-
-    @property
-    def notices_url(self) -> SecretStr:
-        """Where notices are heard: LISTEN_DATABASE_URL, else DATABASE_URL."""
-        return self.listen_database_url or self.database_url
 
     @field_validator("operator_api_keys")
     @classmethod

@@ -11,6 +11,7 @@ import pytest
 import service.app
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
+from sandbox.postgres.server import EmbeddedPostgres
 from service.resolving.sweeper import Sweeper
 from tests.service.conftest import (
     ACCOUNT,
@@ -292,25 +293,22 @@ async def test_a_port_that_is_taken_stops_the_start_and_leaves_nothing(
 
 
 async def test_a_service_that_starts_before_postgres_waits_for_it(
-    environment: dict[str, str], tmp_path: Path, db: Database
+    environment: dict[str, str], tmp_path: Path, server: EmbeddedPostgres
 ) -> None:
-    name = environment["DATABASE_URL"].rpartition("/")[2]
-    later = f"{name}_later"
     output = tmp_path / "early.log"
-    url = environment["DATABASE_URL"].replace(name, later)
-    more = {"DATABASE_URL": url, "MIGRATE_ON_START": "true"}
+    more = {"DATABASE_URL": server.dsn(), "MIGRATE_ON_START": "true"}
+    server.stop()
     early = await run_command("serve", environment | more, output)
 
     async def is_waiting() -> bool:
         return "waiting for PostgreSQL" in output.read_text()
 
+    async def is_serving() -> bool:
+        return '"serving"' in output.read_text()
+
     try:
         await until(is_waiting)
-        await db.execute(f"CREATE DATABASE {later} TEMPLATE template0")
-
-        async def is_serving() -> bool:
-            return '"serving"' in output.read_text()
-
+        server.start()
         await until(is_serving, 20)
         early.terminate()
         assert await early.wait() == 0
@@ -318,7 +316,6 @@ async def test_a_service_that_starts_before_postgres_waits_for_it(
         if early.returncode is None:
             early.kill()
             await early.wait()
-        await db.execute(f"DROP DATABASE IF EXISTS {later} WITH (FORCE)")
 
 
 def test_settings_show_no_secret(settings: MakeSettings) -> None:

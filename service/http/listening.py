@@ -1,0 +1,54 @@
+"""The port that the service listens at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from service.errors import ListenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALL_ADDRESSES = "::"
+
+
+async def open_port(
+    protocol: Callable[[], asyncio.BaseProtocol],
+    host: str,
+    port: int,
+    backlog: int,
+    *,
+    reuse_port: bool = False,
+) -> asyncio.Server:
+    """Listen; `::` takes IPv4 too. Raises ListenError where the address can't be had."""
+    loop = asyncio.get_running_loop()
+    try:
+        if host == ALL_ADDRESSES:
+            listening = _both_families(port, reuse_port=reuse_port)
+            return await loop.create_server(protocol, sock=listening, backlog=backlog)
+        return await loop.create_server(
+            protocol, host, port, backlog=backlog, reuse_port=reuse_port or None
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error.errno, int) and not isinstance(error, socket.gaierror):
+            reason = os.strerror(error.errno)
+        raise ListenError(f"Cannot listen on {host} port {port} (HOST, PORT): {reason}") from None
+
+
+def _both_families(port: int, *, reuse_port: bool) -> socket.socket:
+    """Bind to every address of both families; asyncio itself keeps IPv4 out of an IPv6 socket."""
+    listening = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if reuse_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind((ALL_ADDRESSES, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening

@@ -1,0 +1,35 @@
+"""Signals: the first asks for a stop, the second ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@contextmanager
+def first_signal_calls(
+    callback: Callable[[signal.Signals], None], numbers: Sequence[signal.Signals]
+) -> Iterator[None]:
+    """Call back in the running loop at the first signal; leave the second one to the system.
+
+    The handlers are Python's own, not the loop's: a loop that is kept busy can't put off the end.
+    """
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, _: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_DFL)
+        loop.call_soon_threadsafe(callback, signal.Signals(number))
+
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is handle:
+                signal.signal(number, handler)

@@ -1,0 +1,209 @@
+"""Starts that have to wait, or can't succeed: signals are obeyed, and one sentence says why."""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from tests.processes.forks import Fork
+from tests.service.conftest import Database, Spawn, run_command
+from tests.until import until
+
+PATIENCE_S = 30.0
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """Accept connections and never answer, as behind a firewall that drops packets."""
+    accepted, over = asyncio.Event(), asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], accepted
+        over.set()
+
+
+@asynccontextmanager
+async def serve(environment: dict[str, str], folder: Path) -> AsyncIterator[Fork]:
+    process = await run_command("serve", environment, folder / "serve.log")
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def events(folder: Path) -> list[str]:
+    *lines, _ = (folder / "serve.log").read_text().split("\n")
+    return [json.loads(line)["event"] for line in lines if line.startswith("{")]
+
+
+async def ended(process: Fork) -> int:
+    async with asyncio.timeout(PATIENCE_S):
+        return await process.wait()
+
+
+async def until_logged(event: str, process: Fork, folder: Path) -> None:
+    async def is_logged() -> bool:
+        assert process.returncode is None, (folder / "serve.log").read_text()
+        return event in events(folder)
+
+    await until(is_logged)
+
+
+async def stopped_by(number: signal.Signals, process: Fork, folder: Path) -> None:
+    """See a signal obeyed long before the start would give up, which is exit code 1."""
+    process.send_signal(number)
+    assert await ended(process) == 0
+    assert "stopped before the start was complete" in events(folder)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_wait_for_a_server_that_refuses(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    url = f"postgresql://someone:secret@127.0.0.1:{closed_port()}/x"
+    async with serve(environment | {"DATABASE_URL": url}, tmp_path) as process:
+        await until_logged("waiting for PostgreSQL", process, tmp_path)
+        await stopped_by(number, process, tmp_path)
+
+
+async def test_a_signal_ends_the_wait_for_a_server_that_does_not_answer(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async with silent_server() as (port, accepted):
+        url = f"postgresql://someone:secret@127.0.0.1:{port}/x?connect_timeout=30"
+        async with serve(environment | {"DATABASE_URL": url}, tmp_path) as process:
+            await asyncio.wait_for(accepted.wait(), PATIENCE_S)
+            await stopped_by(signal.SIGTERM, process, tmp_path)
+
+
+async def test_a_signal_ends_the_wait_for_the_broker(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    async with silent_server() as (port, accepted):
+        url = f"nats://127.0.0.1:{port}"
+        async with serve(environment | {"INTAKE_URL": url}, tmp_path) as process:
+            await asyncio.wait_for(accepted.wait(), PATIENCE_S)
+            await stopped_by(signal.SIGTERM, process, tmp_path)
+
+
+async def test_a_signal_ends_the_wait_for_a_migrations_lock(
+    environment: dict[str, str], tmp_path: Path, db: Database
+) -> None:
+    """Every lock that a migration asks for is taken, whatever its number."""
+    async with db.transaction():
+        await db.execute("LOCK TABLE instagram_migrations IN ACCESS EXCLUSIVE MODE")
+        async with serve(environment | {"MIGRATE_ON_START": "true"}, tmp_path) as process:
+
+            async def is_waiting() -> bool:
+                assert process.returncode is None, (tmp_path / "serve.log").read_text()
+                return bool(await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await until(is_waiting)
+            await stopped_by(signal.SIGTERM, process, tmp_path)
+
+
+async def test_a_second_signal_ends_the_process_at_once(spawn: Spawn) -> None:
+    service = await spawn(DRAIN_SECONDS="600")
+    service.process.send_signal(signal.SIGTERM)
+
+    async def is_stopping() -> bool:
+        return "stopping" in {line["event"] for line in service.lines()}
+
+    await until(is_stopping)
+    assert await service.stop(signal.SIGTERM) == -signal.SIGTERM
+
+
+# What can't succeed
+
+
+async def refusal(environment: dict[str, str], folder: Path, command: str = "serve") -> str:
+    """Run a command that can't start; give the last line of what it says."""
+    process = await run_command(command, environment, folder / "serve.log")
+    assert await ended(process) == 1
+    said = (folder / "serve.log").read_text()
+    assert "Traceback" not in said
+    assert "waiting for" not in said
+    return said.strip().split("\n")[-1]
+
+
+async def test_a_port_in_use_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = await refusal(environment | {"PORT": port}, tmp_path)
+    assert said == (
+        f"Stopped: Cannot listen on 127.0.0.1 port {port} (HOST, PORT): Address already in use"
+    )
+
+
+async def test_a_host_that_is_not_ours_is_one_sentence(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = await refusal(environment | {"HOST": "192.0.2.1"}, tmp_path)
+    assert said.startswith("Stopped: Cannot listen on 192.0.2.1 port 0 (HOST, PORT): ")
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"password": "wrong"}, 'password authentication failed for user "postgres"'),
+        ({"username": "nobody"}, 'password authentication failed for user "nobody"'),
+        ({"path": "/missing"}, 'database "missing" does not exist'),
+        ({"query": "sslmode=require"}, "does not offer TLS, which sslmode asks for"),
+    ],
+    ids=["password", "role", "database", "tls"],
+)
+async def test_a_wrong_connection_string_is_one_sentence_at_once(
+    environment: dict[str, str],
+    tmp_path: Path,
+    command: str,
+    changed: dict[str, str],
+    words: str,
+) -> None:
+    parts = urlsplit(environment["DATABASE_URL"])
+    user = changed.get("username", parts.username)
+    password = changed.get("password", parts.password)
+    url = parts._replace(
+        netloc=f"{user}:{password}@{parts.hostname}:{parts.port}",
+        path=changed.get("path", parts.path),
+        query=changed.get("query", ""),
+    ).geturl()
+    said = await refusal(environment | {"DATABASE_URL": url}, tmp_path, command)
+    assert said.startswith("Stopped: Cannot connect to PostgreSQL: ")
+    assert said.endswith(words)
+
+
+async def test_all_addresses_are_those_of_both_families(spawn: Spawn) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    service = await spawn(HOST="::")
+    port = service.lines()[-1]["port"]
+    for host in ("127.0.0.1", "[::1]"):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{host}:{port}/healthz") as answer,
+        ):
+            assert answer.status == 200
