@@ -26,6 +26,8 @@ from service.errors import RefusedError, UnavailableError
 from service.graph.client import graph_session
 from service.http.health import HealthRoutes
 from service.http.server import serve
+from service.identities.pictures.addresses import PictureHosts
+from service.identities.pictures.fetch import PictureFetcher
 from service.receiving.forwarding.forwarding import forward_session
 from service.receiving.intake.direct import DirectIntake
 from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
@@ -153,7 +155,9 @@ async def service(
     async with AsyncExitStack() as stack:
         database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
-        parts = build_parts(settings, vault, database)
+        hosts = PictureHosts(settings.picture_hosts)
+        fetcher = await stack.enter_async_context(PictureFetcher.open(hosts))
+        parts = build_parts(settings, vault, database, fetcher)
         yield await _start(parts, session, stack, extra_routes)
 
 
@@ -197,6 +201,7 @@ async def _start(
     running.keep("counter", status.run())
     running.keep("outlook", status.outlook.run())
     running.keep("minutes", status.minutes.run())
+    running.keep("pictures", parts.pictures.run())
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())

@@ -21,12 +21,14 @@ from service.http.operators import OperatorRoutes
 from service.http.outlook import Outlook
 from service.http.pages import Pages
 from service.http.people import PeopleRoutes
-from service.http.pictures import PictureRoutes
+from service.http.pictures import PictureRoutes, picture_source
 from service.http.server import build_application
 from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
 from service.identities.events import Changes
 from service.identities.people import People
+from service.identities.pictures.addresses import PictureHosts
+from service.identities.pictures.copies import Pictures
 from service.logs import LOST_LINES
 from service.metrics import Metrics
 from service.model import PauseReason, Rules
@@ -46,6 +48,7 @@ from service.store.journal import Journal
 from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
+from service.store.pictures import StoredPictures
 from service.store.places import Places
 from service.store.recent import Recent
 
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import web
 
+    from service.identities.pictures.fetch import PictureFetcher
     from service.receiving.intake import Intake
     from service.settings import Settings
     from service.store.database import Database
@@ -77,6 +81,9 @@ class Parts:
     queue: TurnQueue
     identities: Identities
     changes: Changes
+    picture_hosts: PictureHosts
+    stored_pictures: StoredPictures
+    pictures: Pictures
     pauses: Pauses
     connections: Connections
     fetching: Fetching
@@ -84,13 +91,24 @@ class Parts:
     replica: Replica
 
 
-def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
+def build_parts(
+    settings: Settings, vault: Vault, database: Database, fetcher: PictureFetcher
+) -> Parts:
     """Build what needs no start."""
-    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+    ttl = timedelta(days=settings.profile_ttl_days)
+    rules = Rules(ttl, settings.max_failures, pictures=settings.pictures)
     metrics, board, known = Metrics(), PauseBoard(), Known()
     queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
     identities = Identities(database, rules)
     changes = Changes(identities.look_up, rules)
+    hosts, stored_pictures = PictureHosts(settings.picture_hosts), StoredPictures(database)
+    pictures = Pictures(
+        fetcher.fetch,
+        stored_pictures,
+        hosts,
+        lambda outcome: metrics.picture_copies[outcome].inc(),
+        is_copying=settings.pictures == "copy",
+    )
     pauses = Pauses(database)
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
     fetching = Fetching(identities, queue, rules)
@@ -106,6 +124,9 @@ def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
         queue=queue,
         identities=identities,
         changes=changes,
+        picture_hosts=hosts,
+        stored_pictures=stored_pictures,
+        pictures=pictures,
         pauses=pauses,
         connections=connections,
         fetching=fetching,
@@ -117,6 +138,7 @@ def build_parts(settings: Settings, vault: Vault, database: Database) -> Parts:
             known,
             queue,
             changes,
+            pictures,
             on_change=fetching.note_change,
             on_due=sweeper.wake,
         ),
@@ -132,6 +154,7 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
     watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
     watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
     watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
+    watch("instagram_pictures_waiting", "Pictures to copy", lambda: parts.pictures.waiting)
     watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
     watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
@@ -200,6 +223,7 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
         graph,
         parts.vault,
         parts.metrics,
+        parts.pictures.offer,
         settings.graph_concurrency,
         settings.graph_calls_per_second,
     )
@@ -248,7 +272,8 @@ def build_receiver(
         secret_values(settings.operator_api_keys),
         Guesses("keys", parts.metrics.wrong_keys.inc),
     )
-    users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics)
+    on_seen = parts.pictures.offer_seen
+    users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics, on_seen)
     pages = Pages()
     application = build_application(
         keyring,
@@ -258,7 +283,7 @@ def build_receiver(
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
         health,
         EventRoutes(parts.changes),
-        PictureRoutes(users, parts.identities, parts.queue),
+        _picture_routes(parts, users),
         Grants(secret_values(settings.token_encryption_keys)),
         pages,
         ConsoleRoutes(pages, parts.rules, has_sandbox=extra_routes is not None),
@@ -280,6 +305,22 @@ def build_forwarding(parts: Parts, session: aiohttp.ClientSession) -> Forwarding
         settings.forward_max_bytes,
         session,
         parts.metrics,
+    )
+
+
+def _picture_routes(parts: Parts, users: UserRoutes) -> PictureRoutes:
+    return PictureRoutes(
+        users,
+        parts.identities,
+        parts.queue,
+        parts.rules,
+        picture_source(
+            parts.settings.pictures,
+            parts.pictures,
+            parts.stored_pictures,
+            parts.identities,
+            parts.picture_hosts,
+        ),
     )
 
 

@@ -21,6 +21,7 @@ CALL_OUTCOMES = (
     "throttled",
     "bad_request",
 )
+PICTURE_OUTCOMES = ("copied", "unchanged", "outdated", "failed", "error")
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _SLOW_S = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 
@@ -58,6 +59,8 @@ class Metrics:
         self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
         self._all_calls = calls
         self.call_seconds = histogram("instagram_graph_call_seconds", "Time of Graph calls")
+        copies = counter("instagram_picture_copies", "Pictures copied, by outcome", ["outcome"])
+        self.picture_copies = {outcome: copies.labels(outcome) for outcome in PICTURE_OUTCOMES}
         self.settled = counter("instagram_settled", "Users settled by outcome", ["outcome"])
         self.name_seconds = histogram(
             "instagram_name_seconds", "Time from the queue to a settled user", buckets=_SLOW_S

@@ -17,9 +17,12 @@ UserReason = Literal["consent_required", "not_found", "timeout", "upstream_error
 PauseReason = Literal[
     "token_invalid", "permission", "no_connection", "throttled", "outage", "bad_request"
 ]
+PictureMode = Literal["copy", "link", "off"]
+Source = Literal["profile", "conversation"]
 State = Literal["resolved", "pending", "failed", "unknown"]
 Login = Literal["facebook", "instagram"]
 
+API_PREFIX = "/api/social/instagram"
 APP_SCOPE = "app"
 EARLIEST_PICTURE_EXPIRY = timedelta(hours=1)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,11 +40,12 @@ _HEX = re.compile(r"[0-9a-fA-F]{1,12}", re.ASCII)
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """How long an identity is fresh, and how often a failing user is tried."""
+    """How long an identity is fresh, how often a failing user is tried, and what pictures show."""
 
     ttl: timedelta = timedelta(days=7)
     max_failures: int = 5
     retry_waits: tuple[timedelta, ...] = RETRY_WAITS
+    pictures: PictureMode = "copy"
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -108,7 +112,8 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
 class CachedIdentity(msgspec.Struct, frozen=True):
     """What the tables know of a user at one moment of the database's clock.
 
-    `pause` is why no account of the user's may be called now, null if one may.
+    `pause` is why no account of the user's may be called now, null if one may. The picture is the
+    stored copy's SHA-256 in hex, and when it was last found to be the current one.
     """
 
     ig_user_id: str
@@ -124,6 +129,9 @@ class CachedIdentity(msgspec.Struct, frozen=True):
     is_scheduled: bool = False
     pause: str | None = None
     read_at: datetime = FOREVER
+    source: str | None = None
+    picture_sha256: str | None = None
+    picture_copied_at: datetime | None = None
 
 
 class Identity(msgspec.Struct, frozen=True, rename="camel"):
@@ -140,6 +148,9 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
     fail_count: int
     last_failed_at: datetime | None
     reason: str | None
+    source: str | None
+    is_placeholder: bool
+    picture_url: str | None
 
 
 def ig_id(value: object) -> str | None:
@@ -276,9 +287,12 @@ def state(cached: CachedIdentity, rules: Rules) -> State:
 
 
 def why_not_fresh(cached: CachedIdentity, now: datetime, rules: Rules) -> str | None:
-    """Why there is no fresh identity: what blocks the next try, else the last failure."""
+    """Why there is no fresh identity: what blocks the next try, else the last failure.
+
+    A fresh identity from a conversation says why Meta refused the profile, and so the picture.
+    """
     if is_fresh(cached, now, rules):
-        return None
+        return cached.last_reason if cached.source == "conversation" else None
     if cached.pause is not None and not is_stopped(cached, rules):
         return cached.pause
     return cached.last_reason
@@ -286,6 +300,7 @@ def why_not_fresh(cached: CachedIdentity, now: datetime, rules: Rules) -> str | 
 
 def identity(cached: CachedIdentity, now: datetime, rules: Rules) -> Identity:
     """The Inbox's view of what the tables know."""
+    is_named = has_name(cached.username, cached.name)
     return Identity(
         ig_user_id=cached.ig_user_id,
         display_name=display_name(cached.ig_user_id, cached.username, cached.name),
@@ -298,7 +313,21 @@ def identity(cached: CachedIdentity, now: datetime, rules: Rules) -> Identity:
         fail_count=cached.fail_count,
         last_failed_at=cached.last_failed_at,
         reason=why_not_fresh(cached, now, rules),
+        source=(cached.source or "profile") if is_named else None,  # older rows name no source
+        is_placeholder=not is_named,
+        picture_url=picture_path(cached, now, rules),
     )
+
+
+def picture_path(cached: CachedIdentity, now: datetime, rules: Rules) -> str | None:
+    """Our own address of a user's picture, whose `v` changes with the bytes; None without one."""
+    path = f"{API_PREFIX}/users/{cached.ig_user_id}/picture"
+    if rules.pictures == "copy":
+        return f"{path}?v={cached.picture_sha256[:8]}" if cached.picture_sha256 else None
+    if rules.pictures == "off" or not cached.profile_pic_url:
+        return None
+    expires_at = picture_expiry(cached.profile_pic_url)
+    return path if expires_at is None or now < expires_at else None
 
 
 def account_scope(ig_account_id: str) -> str:

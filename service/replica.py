@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from service.graph.budget import PauseBoard
     from service.identities.events import Changes
+    from service.identities.pictures.copies import Pictures
     from service.queue import TurnQueue
     from service.receiving.intake.known import Known
     from service.store.connections import Connections
@@ -43,6 +44,7 @@ class Replica:
         known: Known,
         queue: TurnQueue,
         changes: Changes,
+        pictures: Pictures,
         on_change: Callable[[], None],
         on_due: Callable[[], None],
     ) -> None:
@@ -52,6 +54,7 @@ class Replica:
         self._known = known
         self._queue = queue
         self._changes = changes
+        self._pictures = pictures
         self._on_change = on_change
         self._on_due = on_due
         self._reread = asyncio.Event()
@@ -63,6 +66,7 @@ class Replica:
         return {
             "instagram_identities": self._identities_changed,
             "instagram_gone": self._participants_gone,
+            "instagram_pictures": self._pictures_changed,
             "instagram_connections": self._connections_changed,
             "instagram_pauses": lambda _: self._reread.set(),
         }
@@ -149,6 +153,12 @@ class Replica:
             self._changes.note(ig_user_id for ig_user_id, _, _ in changed)
         self._on_change()
 
+    def _pictures_changed(self, payload: str) -> None:
+        if payload == _EVERYTHING:
+            self._changes.note_gap()
+        else:
+            self._changes.note(payload.splitlines())
+
     def _participants_gone(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.clear()
@@ -158,6 +168,7 @@ class Replica:
         for ig_user_id in gone:
             self._known.evict(ig_user_id)
             self._queue.forget(ig_user_id)
+            self._pictures.forget(ig_user_id)
         self._changes.note(gone)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from service.model import (
     CachedIdentity,
     Contact,
+    PictureMode,
     Rules,
     display_name,
     event_time,
@@ -335,4 +336,39 @@ def test_an_identity_is_written_as_the_contract_has_it() -> None:
         "failCount": 0,
         "lastFailedAt": None,
         "reason": None,
+        "source": "profile",
+        "isPlaceholder": False,
+        "pictureUrl": None,
     }
+
+
+def test_a_name_from_a_conversation_says_why_there_is_no_picture() -> None:
+    row = cached(username="jane", last_fetched_at=NOW, last_reason="consent_required")
+    named = identity(msgspec.structs.replace(row, source="conversation"), NOW, RULES)
+    assert (named.source, named.reason) == ("conversation", "consent_required")
+    assert (identity(row, NOW, RULES).source, identity(row, NOW, RULES).reason) == ("profile", None)
+
+
+def test_a_user_without_a_name_is_shown_by_a_placeholder() -> None:
+    nameless = identity(cached(username=" ", last_fetched_at=NOW), NOW, RULES)
+    assert (nameless.is_placeholder, nameless.source) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "url", "sha256", "expected"),
+    [
+        ("copy", "https://p.test/1", "ab" * 32, "?v=abababab"),
+        ("copy", "https://p.test/1", None, None),
+        ("link", "https://p.test/1", "ab" * 32, ""),
+        ("link", "https://p.test/1?oe=1", None, None),
+        ("link", None, "ab" * 32, None),
+        ("off", "https://p.test/1", "ab" * 32, None),
+    ],
+)
+def test_the_pictures_address_is_ours(
+    mode: PictureMode, url: str | None, sha256: str | None, expected: str | None
+) -> None:
+    row = cached(profile_pic_url=url, picture_sha256=sha256)
+    shown = identity(row, NOW, Rules(pictures=mode)).picture_url
+    path = f"/api/social/instagram/users/{USER}/picture"
+    assert shown == (None if expected is None else path + expected)

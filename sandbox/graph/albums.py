@@ -1,5 +1,6 @@
-"""What the simulated picture host holds, and how its answers go wrong. No I/O."""
+"""What the simulated picture host holds, and how its answers go wrong."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Album:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self.origin = META_ORIGIN
+        self.released = asyncio.Event()
         self.reset()
 
     def reset(self) -> None:
@@ -55,6 +57,7 @@ class Album:
         self._bodies: dict[str, bytes] = {}
         self._answers: dict[str, str] = {}
         self._addresses = 0
+        self.release()
 
     def url(self, ig_user_id: str, expires_at: float) -> str:
         """Build an address whose `oe` is the expiry; it differs at each call, as Meta's do."""
@@ -75,6 +78,14 @@ class Album:
             self._answers[user] = answer
         else:
             raise ValueError(f"no picture answer is called {answer!r}: {PICTURE_ANSWERS}")
+
+    def hold(self) -> None:
+        """Let requests arrive but answer none until `release`."""
+        self.released.clear()
+
+    def release(self) -> None:
+        """Answer what `hold` held back, and go on as usual."""
+        self.released.set()
 
     def answer(self, ig_user_id: str, url: str) -> str:
         """Name the answer to a request: a script's, "expired" after `oe`, or "picture"."""

@@ -62,6 +62,7 @@ class PictureHost:
         answer = self._album.answer(ig_user_id, str(request.rel_url))
         headers = dict(request.headers)
         self._album.calls.append(PictureCall(ig_user_id, request.path_qs, headers, answer))
+        await self._album.released.wait()
         if answer == "redirect":
             return _redirect(f"/kept/{ig_user_id}")
         if answer in _REDIRECTS:

@@ -1,4 +1,4 @@
-"""Pictures that do not break: on to Meta's while its address is good, else initials drawn here."""
+"""Pictures that do not break: our own copies, else initials drawn here."""
 
 from __future__ import annotations
 
@@ -7,31 +7,29 @@ import html
 import re
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 from aiohttp import web
 
 from service.errors import UnavailableError
 from service.http.users import user_id
-from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, picture_expiry
+from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, is_fresh, picture_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.http.users import UserRoutes
-    from service.model import Identity
+    from service.identities.pictures.addresses import PictureHosts
+    from service.identities.pictures.copies import Pictures
+    from service.model import CachedIdentity, PictureMode, Rules
     from service.queue import TurnQueue
     from service.store.identities import Identities
+    from service.store.pictures import StoredPicture, StoredPictures
 
 LONGEST_CACHED = timedelta(hours=1)  # an erased or changed picture is not shown for longer
 INITIALS_CACHED = timedelta(seconds=30)
-# A whole address and nothing else: no user or port before the path, no backslash (browsers read it
-# as a slash) and no character that could leave the header.
-_META_PICTURE = re.compile(
-    r"https://(?:[a-z0-9-]+\.)*(?:cdninstagram\.com|fbcdn\.net|fbsbx\.com)/[!-\[\]-~]{0,4000}",
-    re.ASCII | re.IGNORECASE,
-)
+COPIED_WITHIN_S = 2.0
 _WORDS = re.compile(r"[\s._-]+")
 _SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 96">'
@@ -39,8 +37,16 @@ _SVG = (
     '<text x="48" y="50" fill="#fff" font-family="system-ui,sans-serif" font-size="40"'
     ' text-anchor="middle" dominant-baseline="central">{initials}</text></svg>'
 )
+_HEADERS = {"Cross-Origin-Resource-Policy": "cross-origin", "X-Content-Type-Options": "nosniff"}
 
 log = structlog.get_logger()
+
+
+class PictureSource(Protocol):
+    """What a user's picture is answered with where there is one."""
+
+    async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
+        """Answer with the picture; None where there is none."""
 
 
 class PictureRoutes:
@@ -51,36 +57,41 @@ class PictureRoutes:
         users: UserRoutes,
         identities: Identities,
         queue: TurnQueue,
+        rules: Rules,
+        source: PictureSource | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._users = users
         self._identities = identities
         self._queue = queue
+        self._rules = rules
+        self._source = source
         self._clock = clock
 
     async def show(self, request: web.Request) -> web.Response:
-        """Send the browser to Meta's picture; where there is no live one, answer with initials."""
-        [shown] = await self._users.look_up([user_id(request)])
-        url = shown.profile_pic_url or ""
-        if not is_metas(url):
-            return _drawn(shown)
-        until, now = picture_expiry(url), self._clock()
-        if until is None or now < until:
-            return _sent_on(url, LONGEST_CACHED if until is None else until - now)
-        await self._renew(shown, until)
-        return _drawn(shown)
+        """Answer with the picture; where there is none, with initials."""
+        [cached] = await self._users.look_up_cached([user_id(request)])
+        shown = None if self._source is None else await self._source.answer(request, cached)
+        if shown is not None:
+            return shown
+        until = picture_expiry(cached.profile_pic_url)
+        if self._source is not None and until is not None and until <= self._clock():
+            await self._renew(cached, until)
+        return _drawn(cached)
 
-    async def _renew(self, shown: Identity, expired_at: datetime) -> None:
+    async def _renew(self, cached: CachedIdentity, expired_at: datetime) -> None:
         """Queue a refresh where the lookup has not, since the identity outlives its picture.
 
         So it does in rows of an older database, which knew nothing of a picture's expiry; the
         fetch sets that right, hence once. Answered even where this fails.
         """
-        fetched_at = shown.last_fetched_at
-        if shown.stale or fetched_at is None or expired_at < fetched_at + EARLIEST_PICTURE_EXPIRY:
+        fetched_at = cached.last_fetched_at
+        if not is_fresh(cached, cached.read_at, self._rules) or fetched_at is None:
+            return
+        if expired_at < fetched_at + EARLIEST_PICTURE_EXPIRY:
             return
         try:
-            forced = await self._identities.force([shown.ig_user_id], anew=True)
+            forced = await self._identities.force([cached.ig_user_id], anew=True)
         except UnavailableError as error:
             log.warning("refresh not queued", users=1, error=str(error))
             return
@@ -88,15 +99,76 @@ class PictureRoutes:
             self._queue.offer(due.ig_account_id, due.ig_user_id, is_live=False)
 
 
-def is_metas(url: str) -> bool:
-    """Tell whether an address is https on one of the hosts that Meta serves pictures from."""
-    return _META_PICTURE.fullmatch(url) is not None
+class CopiedPictures:
+    """The stored copies; a live picture that is not copied yet is copied first, within 2 s."""
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        stored: StoredPictures,
+        identities: Identities,
+    ) -> None:
+        self._pictures = pictures
+        self._stored = stored
+        self._identities = identities
+
+    async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
+        """Answer with the copy, or 304 where the browser has it."""
+        url = cached.profile_pic_url
+        if url is not None and self._pictures.lacks(cached):
+            await self._pictures.copy(cached.ig_user_id, url, COPIED_WITHIN_S)
+            [cached] = await self._identities.look_up([cached.ig_user_id])
+        if cached.picture_sha256 is None:
+            return None
+        if _has_already(request, cached.picture_sha256):
+            return _not_modified(request, cached.picture_sha256)
+        picture = await self._stored.read(cached.ig_user_id)
+        return None if picture is None else _copied(request, picture)
 
 
-def initials(shown: Identity) -> str:
+class LinkedPictures:
+    """Meta's own addresses, to which the browser is sent while they are good."""
+
+    def __init__(
+        self,
+        hosts: PictureHosts,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._hosts = hosts
+        self._clock = clock
+
+    async def answer(self, _: web.Request, cached: CachedIdentity) -> web.Response | None:
+        """Send the browser to Meta's picture, if its address is an allowed one and still good."""
+        url = cached.profile_pic_url or ""
+        if not self._hosts.allows(url):
+            return None
+        until, now = picture_expiry(url), self._clock()
+        if until is not None and until <= now:
+            return None
+        return _sent_on(url, LONGEST_CACHED if until is None else until - now)
+
+
+def picture_source(
+    mode: PictureMode,
+    pictures: Pictures,
+    stored: StoredPictures,
+    identities: Identities,
+    hosts: PictureHosts,
+) -> PictureSource | None:
+    """What the pictures come from; None where initials are all that is shown."""
+    match mode:
+        case "copy":
+            return CopiedPictures(pictures, stored, identities)
+        case "link":
+            return LinkedPictures(hosts)
+        case "off":
+            return None
+
+
+def initials(username: str | None, name: str | None) -> str:
     """The first letters of the first and last word of the name, or the username; else `?`."""
-    name = next((name for name in (shown.name, shown.username) if name and not is_blank(name)), "")
-    letters = [letter for word in _WORDS.split(name) if (letter := _first_letter(word))]
+    known = next((text for text in (name, username) if text and not is_blank(text)), "")
+    letters = [letter for word in _WORDS.split(known) if (letter := _first_letter(word))]
     return "".join([*letters[:1], *letters[1:][-1:]]).upper() or "?"
 
 
@@ -104,22 +176,46 @@ def _first_letter(word: str) -> str:
     return next((ch for ch in word if ch.isalnum()), "")
 
 
-def _sent_on(url: str, left: timedelta) -> web.Response:
-    # The address as it is: aiohttp's HTTPFound would quote it anew, and Meta signs it.
-    headers = {"Location": url, "Cache-Control": _cached(left), "Referrer-Policy": "no-referrer"}
-    return web.Response(status=HTTPStatus.FOUND, headers=headers)
+def _has_already(request: web.Request, sha256: str) -> bool:
+    return any(tag.value in (sha256, "*") for tag in request.if_none_match or ())
 
 
-def _drawn(shown: Identity) -> web.Response:
-    hue = hashlib.blake2b(shown.ig_user_id.encode(), digest_size=2).digest()
-    svg = _SVG.format(hue=int.from_bytes(hue, "big") % 360, initials=html.escape(initials(shown)))
+def _not_modified(request: web.Request, sha256: str) -> web.Response:
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_validated(request, sha256))
+
+
+def _copied(request: web.Request, picture: StoredPicture) -> web.Response:
     return web.Response(
-        text=svg,
+        body=picture.body,
+        content_type=picture.content_type,
+        headers=_validated(request, picture.sha256)
+        | {"Content-Security-Policy": "default-src 'none'; sandbox"},
+    )
+
+
+def _validated(request: web.Request, sha256: str) -> dict[str, str]:
+    """The headers of a copy; only an address that names these very bytes may be kept unasked."""
+    is_named = request.query.get("v") == sha256[:8]
+    cached = _cached(LONGEST_CACHED) if is_named else "private, no-cache"
+    return _HEADERS | {"ETag": f'"{sha256}"', "Cache-Control": cached}
+
+
+def _sent_on(url: str, left: timedelta) -> web.Response:
+    # The address as it is: aiohttp's HTTPFound would quote it again, and Meta signs it.
+    headers = {"Location": url, "Cache-Control": _cached(left), "Referrer-Policy": "no-referrer"}
+    return web.Response(status=HTTPStatus.FOUND, headers=_HEADERS | headers)
+
+
+def _drawn(cached: CachedIdentity) -> web.Response:
+    hue = hashlib.blake2b(cached.ig_user_id.encode(), digest_size=2).digest()
+    letters = html.escape(initials(cached.username, cached.name))
+    return web.Response(
+        text=_SVG.format(hue=int.from_bytes(hue, "big") % 360, initials=letters),
         content_type="image/svg+xml",
-        headers={
+        headers=_HEADERS
+        | {
             "Cache-Control": _cached(INITIALS_CACHED),
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-            "X-Content-Type-Options": "nosniff",
         },
     )
 

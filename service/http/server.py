@@ -15,6 +15,7 @@ from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
 from service.http.openapi.document import document_route
 from service.http.problems import envelope
+from service.model import API_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from service.http.users import UserRoutes
     from service.http.webhook import WebhookRoutes
 
-PREFIX = "/api/social/instagram"
+PREFIX = API_PREFIX
 _WEBHOOK, _USERS = f"{PREFIX}/webhook", f"{PREFIX}/users/"
 _FOR_BROWSERS = frozenset({"events", "picture"})
 

@@ -12,7 +12,7 @@ from service.http.problems import bad_request, json_body
 from service.model import identity, ig_id, is_fresh, is_stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiohttp import web
 
@@ -27,12 +27,21 @@ log = structlog.get_logger()
 
 
 class UserRoutes:
-    """Answers with what the cache knows, and queues a refresh of what is stale."""
+    """Answers with what the cache knows, and queues a refresh of what is stale.
+
+    `on_seen` hears each identity that was looked up.
+    """
 
     def __init__(
-        self, identities: Identities, queue: TurnQueue, rules: Rules, metrics: Metrics
+        self,
+        identities: Identities,
+        queue: TurnQueue,
+        rules: Rules,
+        metrics: Metrics,
+        on_seen: Callable[[CachedIdentity], None] = lambda _: None,
     ) -> None:
         self._identities = identities
+        self._on_seen = on_seen
         self._queue = queue
         self._rules = rules
         self._lookups = {
@@ -59,8 +68,9 @@ class UserRoutes:
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[Identity]:
         """Read identities and make those due that are not fresh."""
-        found = await self._identities.look_up(ig_user_ids)
-        await self._schedule([cached for cached in found if self._wants_fetch(cached)])
+        found = await self.look_up_cached(ig_user_ids)
+        for cached in found:
+            self._on_seen(cached)
         identities = [identity(cached, cached.read_at, self._rules) for cached in found]
         counts: dict[str, int] = {}
         for answered in identities:
@@ -68,6 +78,12 @@ class UserRoutes:
         for state, count in counts.items():
             self._lookups[state].inc(count)
         return identities
+
+    async def look_up_cached(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
+        """Read what the tables know of users, and make those due that are not fresh."""
+        found = await self._identities.look_up(ig_user_ids)
+        await self._schedule([cached for cached in found if self._wants_fetch(cached)])
+        return found
 
     def _wants_fetch(self, cached: CachedIdentity) -> bool:
         return (

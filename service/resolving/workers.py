@@ -18,6 +18,8 @@ from service.resolving.settling import Settling, report
 from service.store.outcomes import PAUSED, Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.graph.budget import Budget, PauseBoard
     from service.graph.client import GraphClient
     from service.metrics import Metrics
@@ -49,7 +51,10 @@ def lease_for(patience_s: float, timeout_s: float) -> timedelta:
 
 
 class Resolver:
-    """Workers that give names to users, within the budget and each user once at a time."""
+    """Workers that give names to users, within the budget and each user once at a time.
+
+    `on_picture` hears the address of each picture that a profile has brought.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Resolver:
         graph: GraphClient,
         vault: Vault,
         metrics: Metrics,
+        on_picture: Callable[[str, str], None],
         workers: int,
         calls_per_second: float,
     ) -> None:
@@ -71,6 +77,7 @@ class Resolver:
         self._graph = graph
         self._vault = vault
         self._metrics = metrics
+        self._on_picture = on_picture
         self._workers = workers
         # The queue keeps in turns whatever need not wait for the budget yet: a claim is out of it.
         self._turnstile = asyncio.Semaphore(
@@ -194,6 +201,8 @@ class Resolver:
             settled = await self._settling.blame(claim, error)
         else:
             settled = await self._settling.resolve(claim, profile)
+            if profile.profile_pic_url and settled.outcome == "resolved":
+                self._on_picture(claim.ig_user_id, profile.profile_pic_url)
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()

@@ -166,14 +166,16 @@ WITH done AS (
         AS d (ig_user_id, ig_account_id, lease, username, name, profile_pic_url, raw, picture_until)
 ), held AS ({_HELD}), ours AS ({_OURS}), cached AS (
     INSERT INTO instagram_user_cache AS c (ig_user_id, username, name, profile_pic_url,
-        last_fetched_at, fail_count, raw, expires_at)
+        last_fetched_at, fail_count, raw, expires_at, source)
     SELECT ig_user_id, username, name, profile_pic_url, now(), 0, raw::jsonb,
         LEAST(now() + $9::interval,
-            CASE WHEN picture_until >= now() + interval '1 hour' THEN picture_until END)
+            CASE WHEN picture_until >= now() + interval '1 hour' THEN picture_until END),
+        CASE WHEN username IS NOT NULL OR name IS NOT NULL THEN 'profile' END
     FROM ours ORDER BY ig_user_id
     ON CONFLICT (ig_user_id) DO UPDATE SET username = EXCLUDED.username, name = EXCLUDED.name,
         profile_pic_url = EXCLUDED.profile_pic_url, last_fetched_at = EXCLUDED.last_fetched_at,
-        fail_count = 0, raw = EXCLUDED.raw, expires_at = EXCLUDED.expires_at, last_error = NULL
+        fail_count = 0, raw = EXCLUDED.raw, expires_at = EXCLUDED.expires_at, last_error = NULL,
+        source = EXCLUDED.source
 ), freed AS (
     UPDATE instagram_participants p SET due_at = NULL, lease = NULL, forced = false
     FROM ours o WHERE p.ig_user_id = o.ig_user_id
@@ -442,9 +444,11 @@ SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url,
     {_finite("c.last_fetched_at")} AS last_fetched_at, {_finite("c.expires_at")} AS expires_at,
     COALESCE(c.fail_count, 0) AS fail_count, {_finite("c.last_failed_at")} AS last_failed_at,
     c.last_error->>'reason' AS last_reason, p.is_participant IS TRUE AS is_participant,
-    p.is_scheduled IS TRUE AS is_scheduled, p.pause, now() AS read_at
+    p.is_scheduled IS TRUE AS is_scheduled, p.pause, now() AS read_at,
+    c.source, i.sha256 AS picture_sha256, {_finite("i.copied_at")} AS picture_copied_at
 FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
 LEFT JOIN instagram_user_cache c ON c.ig_user_id = u.ig_user_id
+LEFT JOIN instagram_pictures i ON i.ig_user_id = c.ig_user_id
 LEFT JOIN LATERAL (
     SELECT true AS is_participant, bool_or(due_at IS NOT NULL) AS is_scheduled,
         CASE WHEN bool_and(blocked IS NOT NULL)

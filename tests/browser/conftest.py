@@ -101,6 +101,7 @@ def _settings(database_url: str, graph: GraphSimulator) -> Settings:
         "graph_base_url": graph.url,
         "instagram_graph_base_url": graph.instagram_url,
         "graph_calls_per_second": 500,
+        "picture_hosts": graph.album.origin,
         "intake_url": SecretStr(""),
         "migrate_on_start": False,
         "host": "127.0.0.1",

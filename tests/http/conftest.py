@@ -119,6 +119,14 @@ class Client:
         answer = await self.call("PUT", f"/connections/{ACCOUNT}", OPERATOR_KEY, json=body)
         assert answer.status == 200, answer.body
 
+    async def refresh(self, user: str) -> Answer:
+        answer = await self.call("POST", f"/users/{user}/refresh", OPERATOR_KEY)
+        assert answer.status == 200, answer.body
+        return answer
+
+    async def delete(self, user: str) -> Answer:
+        return await self.call("DELETE", f"/users/{user}", OPERATOR_KEY)
+
     async def write(self, user: str) -> None:
         """Have a user write a message."""
         body = samples.delivery(samples.entry(ACCOUNT, samples.message(user, ACCOUNT)))
@@ -160,6 +168,7 @@ def make_settings(database_url: str) -> MakeSettings:
             "token_encryption_keys": ENCRYPTION_KEY,
             "graph_base_url": NOBODY_LISTENS,
             "instagram_graph_base_url": NOBODY_LISTENS,
+            "picture_hosts": NOBODY_LISTENS,
             "intake_url": SecretStr(""),
             "migrate_on_start": False,
             "host": "127.0.0.1",

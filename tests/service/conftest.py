@@ -203,6 +203,7 @@ def environment(database_url: str, graph: GraphSimulator) -> dict[str, str]:
         "GRAPH_BASE_URL": graph.url,
         "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url,
         "GRAPH_CALLS_PER_SECOND": "200",
+        "PICTURE_HOSTS": "http://127.0.0.1:9",
         "GRAPH_TIMEOUT_SECONDS": "1",
         "HOST": "127.0.0.1",
         "PORT": "0",

@@ -94,7 +94,7 @@ _HEADERS: Json = {
     "ETag": {
         "description": "The version; send it back in `If-None-Match`.",
         "required": True,
-        "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}(-gzip)?"$'},
+        "schema": {"type": "string", "pattern": '^"[0-9a-f]{32,64}(-gzip)?"$'},
     },
     "ContentSecurityPolicy": {
         "description": "What the page may load: nothing from elsewhere.",
@@ -105,6 +105,16 @@ _HEADERS: Json = {
         "description": "Pages of any origin may read it.",
         "required": True,
         "schema": {"const": "*"},
+    },
+    "CrossOriginResourcePolicy": {
+        "description": "Pages of any origin may show it.",
+        "required": True,
+        "schema": {"const": "cross-origin"},
+    },
+    "XContentTypeOptions": {
+        "description": "The content type is what it says.",
+        "required": True,
+        "schema": {"const": "nosniff"},
     },
     "Location": {
         "description": "An https address on Meta's hosts.",

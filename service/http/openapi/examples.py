@@ -21,6 +21,9 @@ _JANE: Json = {
     "failCount": 0,
     "lastFailedAt": None,
     "reason": None,
+    "source": "profile",
+    "isPlaceholder": False,
+    "pictureUrl": "/api/social/instagram/users/1254459154682919/picture?v=3f2a91c0",
 }
 _STRANGER: Json = {
     "igUserId": "5512340987",
@@ -34,6 +37,9 @@ _STRANGER: Json = {
     "failCount": 2,
     "lastFailedAt": "2026-11-22T10:01:00Z",
     "reason": "consent_required",
+    "source": None,
+    "isPlaceholder": True,
+    "pictureUrl": None,
 }
 _CONNECTION: Json = {
     "igAccountId": "17841400000000001",

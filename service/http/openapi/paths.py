@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from service.http.openapi.examples import Json
 
 _FOR_BROWSERS = ("Access-Control-Allow-Origin", "Cache-Control")
+_PICTURE_HEADERS = (*_FOR_BROWSERS, "Cross-Origin-Resource-Policy", "X-Content-Type-Options")
 _LOOKUP_REFUSALS = ("400", "401", "429", "503")
 
 _USER_ID = path_part("igUserId", IG_ID, "The user's Instagram-scoped id: 1 to 32 digits.")
@@ -149,25 +150,29 @@ def _user() -> Json:
 
 
 def _picture() -> Json:
-    initials = answer(
+    shown = answer(
         "image/svg+xml",
         TEXT,
-        "The initials, where there is no picture.",
-        *_FOR_BROWSERS,
+        "The picture (JPEG, PNG, WebP or GIF); an SVG of initials where there is none.",
+        *_PICTURE_HEADERS,
         "Content-Security-Policy",
     )
     live = {
-        "description": "The picture, at an address that has not expired.",
-        "headers": headers("Location", *_FOR_BROWSERS),
+        "description": "With `PICTURES=link`: Meta's address, while it is good.",
+        "headers": headers("Location", *_PICTURE_HEADERS),
+    }
+    same = {
+        "description": "The browser has the picture already, by its `If-None-Match`.",
+        "headers": headers("ETag", *_PICTURE_HEADERS),
     }
     picture = operation(
         "getPicture",
         "Inbox",
         "Show a user's picture",
-        "For an `<img>`: never a broken one. If the address has expired, a refresh is queued and "
-        "the initials are shown meanwhile.",
+        "For an `<img>` on any site: the copy of the last good picture, also long after Meta's "
+        "address has expired. A live picture that is not copied yet is copied within 2 s.",
         BROWSER,
-        {"200": initials, "302": live, **problems(*_LOOKUP_REFUSALS)},
+        {"200": shown, "302": live, "304": same, **problems(*_LOOKUP_REFUSALS)},
         parameters=[_USER_ID],
     )
     return {"/users/{igUserId}/picture": {"get": picture}}

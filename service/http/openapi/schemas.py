@@ -41,7 +41,17 @@ _WORDS: Mapping[str, Json] = {
         "description": "What to show: `@username`, else the name, else `@user_` and the last "
         "6 digits of the id.",
     },
-    "profilePicUrl": {"description": "Expires; `/users/{igUserId}/picture` does not."},
+    "profilePicUrl": {"description": "Meta's own address, which expires; show `pictureUrl`."},
+    "pictureUrl": {
+        "description": "Where this service serves the picture; `v` changes with its bytes. Null "
+        "while there is none, also until a new one is copied."
+    },
+    "source": {
+        "enum": ["profile", "conversation", None],
+        "description": "Where the names come from. `conversation`: Meta refused the profile, and "
+        "the conversation gave the username.",
+    },
+    "isPlaceholder": {"description": "`displayName` is the `@user_…` fallback."},
     "state": {
         "description": "`resolved`: fetched at least once. `pending`: not yet, will be tried. "
         "`failed`: never fetched, retries have stopped. `unknown`: has never written."
@@ -52,7 +62,8 @@ _WORDS: Mapping[str, Json] = {
     "lastFailedAt": _TIME,
     "reason": {
         "enum": [*REASONS, None],
-        "description": "Why there is no fresh identity; null if there is one.",
+        "description": "Why there is no fresh identity, or with `source` `conversation` no "
+        "picture; else null.",
     },
     "lastMessageAt": _TIME,
     "nextAttemptAt": _TIME

@@ -1,0 +1,44 @@
+"""Copies of profile pictures: one a user, written only where its bytes are new."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from service.store.queries import read_queries
+
+if TYPE_CHECKING:
+    from service.store.database import Database
+
+Kept = Literal["copied", "unchanged", "outdated"]
+_SQL = read_queries("pictures")
+
+
+class StoredPicture(msgspec.Struct, frozen=True):
+    """A stored copy."""
+
+    sha256: str
+    content_type: str
+    body: bytes
+
+
+class StoredPictures:
+    """Keeps and reads copies."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, ig_user_id: str, url: str, content_type: str, body: bytes) -> Kept:
+        """Store what was fetched from an address; "outdated" if the identity names another now."""
+        sha256 = hashlib.sha256(body).hexdigest()
+        if await self._database.fetch(_SQL["touch"], ig_user_id, url, sha256):
+            return "unchanged"
+        kept = await self._database.fetch(_SQL["keep"], ig_user_id, url, sha256, content_type, body)
+        return "copied" if kept else "outdated"
+
+    async def read(self, ig_user_id: str) -> StoredPicture | None:
+        """Read a user's copy, if there is one."""
+        rows = await self._database.fetch(_SQL["read"], ig_user_id)
+        return StoredPicture(*rows[0]) if rows else None
