@@ -95,7 +95,7 @@ soak: .venv/.installed-dev  ## Hold half of the machine's ack rate for ten minut
 
 .PHONY: mutants
 mutants: .venv/.installed-dev  ## Take each defence away and see its test fail
-	@exec .venv/bin/python -m tests.security.mutations $(ARGS)
+	@exec .venv/bin/python -m tests.system.mutants $(ARGS)
 
 .PHONY: lock
 lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--upgrade for new releases)

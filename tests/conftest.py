@@ -16,8 +16,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import aioresponses.core
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck
 
 from sandbox.postgres.server import EmbeddedPostgres
 from tests.isolation import hide_settings
@@ -29,6 +31,14 @@ ROOMY_BYTES = 2 << 30
 
 def pytest_configure() -> None:
     hide_settings()
+    # Each run tries the same examples, in whatever time they take; `make fuzz` looks for new ones.
+    hypothesis.settings.register_profile(
+        "suite",
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+    hypothesis.settings.load_profile("suite")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

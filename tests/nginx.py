@@ -1,14 +1,12 @@
 """A real nginx for tests: one process, in a folder of the test's, on a loopback port."""
 
 import asyncio
-import os
-import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+from tests.programs import find_program
+
 _MAIN = """
 daemon off;
 master_process off;
@@ -27,19 +25,15 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 @asynccontextmanager
 async def nginx(folder: Path, http: str, port: int) -> AsyncIterator[None]:
     """Run nginx with these directives of the `http` block until the block ends."""
-    assert NGINX is not None
+    program = find_program("nginx")
+    assert program is not None
     config = folder / "nginx.conf"
     config.write_text(_MAIN.format(folder=folder, http=http))
     process = await asyncio.create_subprocess_exec(
-        NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)
+        program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)
     )
     try:
         await _until_it_listens(process, port, folder / "error.log")
@@ -62,8 +56,3 @@ async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log:
                 writer.close()
                 await writer.wait_closed()
                 return
-
-
-def is_needed() -> bool:
-    """Tell whether a missing nginx is a failure: CI has it."""
-    return os.environ.get("CI") == "true"

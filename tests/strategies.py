@@ -5,14 +5,10 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from sandbox import samples
 from sandbox.samples import JsonObject
-
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault
-settings.load_profile("unhurried")
 
 Result = TypeVar("Result")
 ACCOUNT = "17841400000000007"

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.logs import LOST_LINES, configure_logs, flush_logs
@@ -90,7 +90,6 @@ def test_a_hostile_text_stays_in_its_line_and_is_kept(lines: Lines) -> None:
     assert event[HOSTILE] == [HOSTILE]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(), st.dictionaries(st.text().map(lambda key: f"x{key}"), JSON_VALUES))
 def test_every_event_is_one_json_object_a_line(
     lines: Lines, event: str, fields: dict[str, object]
@@ -285,7 +284,6 @@ def test_a_pipe_that_another_process_made_non_blocking_loses_nothing(pipe: Pipe)
 
 
 @given(SCALARS | st.text().map(lambda text: f"{HOSTILE}{text}"))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_on_a_terminal_too_an_event_is_one_line_without_control_characters(
     capsys: pytest.CaptureFixture[str], value: object
 ) -> None:

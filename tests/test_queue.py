@@ -362,4 +362,4 @@ class QueueAgainstModel(RuleBasedStateMachine):
 
 
 TestQueueAgainstModel = QueueAgainstModel.TestCase
-TestQueueAgainstModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestQueueAgainstModel.settings = settings(max_examples=60, stateful_step_count=60)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.system.chaos.rig import ACCOUNTS, Rig
 from tests.system.fuzz import Tried, fuzz_answers, fuzz_webhooks
-from tests.system.mutants import USERS, ids_in
+from tests.system.mutated import USERS, ids_in
 
 A_WHILE_S = 1.0
 

@@ -7,13 +7,12 @@ import aiohttp
 import pytest
 
 from sandbox import samples
-from tests.nginx import NGINX, free_port, is_needed, nginx
+from sandbox.ports import free_port
+from tests.nginx import nginx
 from tests.service.conftest import ACCOUNT, APP_SECRET, Client, new_user
 from tests.service.receiver import Receiver
 
-pytestmark = pytest.mark.skipif(
-    NGINX is None and not is_needed(), reason="nginx is not installed: apt-get install nginx-light"
-)
+pytestmark = pytest.mark.needs_program("nginx")
 
 # As in docs/integrate.md.
 MIRROR = """

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import CachedIdentity, Contact, Rules, is_fresh, next_fetch
@@ -44,9 +44,7 @@ RULES = st.builds(
     max_failures=st.integers(1, 6),
     retry_waits=st.sampled_from([(MINUTE,), (MINUTE, HOUR), Rules().retry_waits]),
 )
-on_one_database = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+on_one_database = settings(max_examples=60)
 TWINS = f"""
 SELECT u.ig_user_id, {sql._FRESH.format(ttl="$2")} IS TRUE AS is_fresh,
     {sql._NEXT_FETCH.format(ttl="$2", max="$3", waits="$4", wrote="true")} AS next_if_wrote,

@@ -21,7 +21,7 @@ from sandbox import samples
 from service.errors import GraphError
 from service.graph.client import Usage, read_answer, read_usage
 from service.model import ig_id
-from tests.system import mutants
+from tests.system import mutated
 from tests.system.chaos.processes import HOST, PROJECT
 from tests.system.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
 from tests.system.chaos.verdict import complaints
@@ -95,9 +95,9 @@ def fuzz_webhooks(made: Rig, tried: Tried, seconds: float) -> None:
     client = HTTPConnection(HOST, made.services[0].port, timeout=ANSWERED_WITHIN_S)
 
     @_SETTINGS
-    @given(mutants.mutated(mutants.deliveries()))
+    @given(mutated.mutated(mutated.deliveries()))
     def deliver(body: bytes) -> None:
-        tried.ids |= (found := mutants.ids_in(body))
+        tried.ids |= (found := mutated.ids_in(body))
         tried.unreadable += not found
         answer = _post(client, body, made.keys.app_secret)
         tried.answers[str(answer)] += 1
@@ -136,11 +136,11 @@ def fuzz_answers(tried: Tried, seconds: float, profiles: list[Profile]) -> None:
     """Read mutated answers of Graph until the time is up; collects up to 20,000 profiles."""
 
     @_SETTINGS
-    @given(mutants.mutated(mutants.graph_answers()))
+    @given(mutated.mutated(mutated.graph_answers()))
     def read(body: bytes) -> None:
         for status in (200, STATUSES[len(body) % len(STATUSES)]):
             try:
-                profile = read_answer(mutants.USERS[0], status, body, Usage())
+                profile = read_answer(mutated.USERS[0], status, body, Usage())
             except GraphError as error:
                 tried.graph[error.problem.reason] += 1
             else:
@@ -181,7 +181,7 @@ def _repeat(test: Callable[[], None], tried: Tried, seconds: float) -> None:
 async def _judge(made: Rig, tried: Tried) -> None:
     """Look for rows that should not be, and for what the service says of itself."""
     rows = await made.fetch("SELECT ig_account_id, ig_user_id FROM instagram_participants")
-    known = tried.ids | {*mutants.USERS, *ACCOUNTS}
+    known = tried.ids | {*mutated.USERS, *ACCOUNTS}
     strange = [row["ig_user_id"] for row in rows if row["ig_user_id"] not in known]
     late = [row for row in rows if ig_id(row["ig_user_id"]) is None]
     if late or len(strange) > tried.unreadable:

@@ -1,0 +1,1 @@
+"""Takes defences away to see that tests notice."""
