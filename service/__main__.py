@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
+from service import VERSION
 from service.errors import ServiceError, SettingsError
+from service.wording import count
 
 if TYPE_CHECKING:
     from service.settings import MigrateSettings, StoreSettings
@@ -24,6 +27,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="instagram-identity")
 def main() -> None:
     """Give a name to every stranger in an Instagram inbox."""
 
@@ -60,21 +64,29 @@ def migrate(*, seal_tokens: bool) -> None:
         vault,
         seals_plain=seal_tokens or settings.seal_tokens,
     )
-    click.echo(f"The database is up to date; {asyncio.run(work)} tokens were encrypted.")
+    tokens = count(asyncio.run(work), "token was", "tokens were")
+    click.echo(f"The database is up to date; {tokens} encrypted.")
 
 
 @main.command()
 @click.option("--location", help="The location to look at [default: all].")
+@click.option("--user", help="One person instead: an id or @username.")
 @_url
 @_json
-def doctor(location: str | None, url: str | None, *, as_json: bool) -> None:
+def doctor(location: str | None, user: str | None, url: str | None, *, as_json: bool) -> None:
     """Find out why names are missing, and say what to do.
 
-    Exits with 0 if all is well, 1 if something may go wrong, 2 if something is broken.
+    Exits with 0 if all is well, 1 if something may go wrong, 2 if something is broken. With --user:
+    0 if the name is fresh, 1 if it will be fetched by itself, 2 if not before somebody acts.
     """
     from service.commands.doctor.command import doctor as examine
+    from service.commands.doctor.person import examine_user
     from service.settings import DoctorSettings
 
+    if user is not None and location is not None:
+        raise click.UsageError("--user looks at one person, wherever they wrote: leave --location.")
+    if user is not None:
+        sys.exit(asyncio.run(examine_user(DoctorSettings.load(), user, as_json=as_json)))
     sys.exit(asyncio.run(examine(DoctorSettings.load(), url, location, as_json=as_json)))
 
 
@@ -166,16 +178,24 @@ def participants() -> None:
 
 
 @participants.command("import")
+@click.argument("file", required=False)
 @click.option("--from-meta", is_flag=True, help="Ask Meta for a location's conversations.")
 @click.option("--location", help="With --from-meta: the location.")
 @click.option("--days", type=click.IntRange(1, 90), help="With --from-meta [default: 7].")
-def import_participants(location: str | None, days: int | None, *, from_meta: bool) -> None:
+def import_participants(
+    file: str | None, location: str | None, days: int | None, *, from_meta: bool
+) -> None:
     """Import participants from stdin, or from Meta's list of conversations.
 
     On stdin: CSV with the columns ig_account_id, ig_user_id and, if known, last_message_at, or
     JSON lines with these keys. Bad lines are named and passed over; the exit code is then 1.
     Nothing is stored twice: an import may be repeated.
     """
+    if file is not None:
+        raise click.UsageError(
+            "Participants are read from standard input: "
+            f"python -m service participants import < {shlex.quote(file)}"
+        )
     if from_meta != (location is not None) or (days is not None and not from_meta):
         raise click.UsageError("--from-meta and --location go together; --days needs both.")
     if location is None:

@@ -94,6 +94,26 @@ class People:
             place = rows[-1].place
         return await self._page(found, place)
 
+    async def find(self, wanted: str) -> list[Person]:
+        """Find the people with this id, or with this `@username` in any case."""
+        ids = [wanted]
+        if wanted.startswith("@"):
+            ids = await self._store.find_by_prefix(
+                wanted[1:], MOST_MATCHES, is_username=True, may_be_id=False
+            )
+        rows = await self._store.read_of(ids, TOP, EARLIEST, None)
+        found = await self._fitting(rows, Asked(), is_search=False)
+        return (
+            await self._page(
+                [
+                    (place, cached)
+                    for place, cached in found
+                    if wanted.lower() in (cached.ig_user_id, f"@{(cached.username or '').lower()}")
+                ],
+                None,
+            )
+        ).people
+
     async def _source(self, asked: Asked, now: datetime) -> tuple[ReadBelow, bool]:
         """Choose where participants are read from; true: they still have to be searched."""
         since = EARLIEST if asked.days is None else now - timedelta(days=asked.days)

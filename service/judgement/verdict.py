@@ -30,7 +30,7 @@ NONE_NAMED_WATCHED_FROM = 3
 MANY_NAMELESS_FROM, MANY_NAMELESS_SHARE = 5, 0.5
 LONG_WAIT_S = 60.0
 MOST_CAUSES = 20
-ENDS_BY_ITSELF = frozenset({"throttled", "outage"})
+CAN_WAIT = frozenset({"throttled", "outage", "no_connection"})
 
 
 class Cause(msgspec.Struct, frozen=True, rename="camel"):
@@ -92,8 +92,8 @@ def account_level(writers: Writers) -> Level:
 
 
 def pause_level(reason: str) -> Level:
-    """Tell a pause that ends by itself from one that somebody has to end."""
-    return "attention" if reason in ENDS_BY_ITSELF else "broken"
+    """Tell a pause that ends by itself, or concerns a stranger, from one that has to be ended."""
+    return "attention" if reason in CAN_WAIT else "broken"
 
 
 def worst_first(accounts: Sequence[AccountWriters]) -> list[AccountWriters]:
@@ -174,8 +174,11 @@ def _pause(pause: PauseFigure, writers: AccountWriters | None) -> Cause:
         what = f"{name[0].upper()}{name[1:]} is not called"
     until = f" until {pause.until:%d %B %H:%M} UTC" if pause.until else ""
     text = f"{what}{until} ({pause.reason}): {reason.words}.{_held(pause, writers)}"
+    level = pause_level(pause.reason)
+    if pause.reason == "no_connection" and writers:
+        level = max(level, account_level(writers), key=LEVELS.index)
     return Cause(
-        pause_level(pause.reason),
+        level,
         text,
         cure=reason.cure,
         command=reason.command_of(account, location),

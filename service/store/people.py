@@ -127,6 +127,11 @@ class PeopleStore:
             found.setdefault(row["ig_user_id"], []).append(WrittenTo(*row))
         return found
 
+    async def read_last_errors(self, ig_user_ids: Sequence[str]) -> dict[str, str]:
+        """Read the JSON of the last failure of each user who has one."""
+        rows = await self._database.fetch(_SQL["last_errors"], list(ig_user_ids))
+        return {row["ig_user_id"]: row["last_error"] for row in rows}
+
     async def accounts_of(self, location_id: str) -> list[str]:
         """Name the accounts of a location."""
         rows = await self._database.fetch(_SQL["accounts_of_location"], location_id)

@@ -77,7 +77,7 @@ async def test_a_broken_location_says_what_to_do_first(world: World) -> None:
         "8 wait for their first fetch",
         "would fetch 8 users",
         "once calls are no longer paused",
-        "Broken: 1 thing is broken, and 2 warnings. Begin with this one:",
+        "Broken: 2 things are broken, and 2 warnings. Begin with this one:",
     ):
         assert words in ended.out
 
@@ -163,7 +163,7 @@ async def test_a_pause_of_the_app_is_told_and_meta_is_asked_all_the_same(
     async with world.serving():
         ended = await world.examine()
     assert ended.code == code
-    assert "All calls are paused until" in ended.out
+    assert "No account is called until" in ended.out
     assert "Meta accepts" in ended.out
 
 
@@ -177,7 +177,7 @@ async def test_all_locations_are_looked_at_without_one(world: World) -> None:
     assert ended.code == 1, ended.out
     assert "Location loc_1" in ended.out
     assert "Location loc_2" in ended.out
-    assert "not connected: 999" in ended.out
+    assert "Account 999 is not called" in ended.out
     assert "Account 178499: its Instagram token was stored 55 days ago" in ended.out
 
 
@@ -197,7 +197,8 @@ async def test_nearly_everybody_failing_for_a_normal_reason_is_not_normal(world:
         await failed(world, number, "consent_required", 1, 230)
     async with world.serving():
         ended = await world.examine()
-    assert ended.code == 1
+    assert ended.code == 2
+    assert "All 20 had just written, so missing consent is not the explanation" in ended.out
     assert "So many of one kind is unusual" in ended.out
 
 

@@ -89,14 +89,19 @@ def test_one_person_is_not_called_people() -> None:
 )
 def test_a_pause_is_told_once_with_its_end_its_people_and_its_cure(reason: str, level: str) -> None:
     pause = PauseFigure(f"account:{SHOP}", reason, AT, 12, "shop", "loc 1")
-    verdict = judge_shop(pause, wrote=7, named=2, nameless={reason: 5})
+    verdict = judge_shop(pause, wrote=5, nameless={reason: 5})
     [cause] = verdict.causes
     assert verdict.level == cause.level == level
     assert cause.text == (
         f"@shop is not called until 26 November 23:13 UTC ({reason}): {reason_of(reason).words}. "
-        "12 people wait; 5 of 7 who wrote in the last hour have no name."
+        "12 people wait; 5 of 5 who wrote in the last hour have no name."
     )
     assert cause.cure
+
+
+def test_a_stranger_account_that_few_write_to_can_wait() -> None:
+    pause = PauseFigure(f"account:{SHOP}", "no_connection", None)
+    assert judge_shop(pause, wrote=1, nameless={"no_connection": 1}).level == "attention"
 
 
 def test_a_pause_of_the_app_is_told_without_an_account() -> None:

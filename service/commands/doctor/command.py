@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from service.commands.api import OperatorApi
 from service.commands.doctor.cache import check_backfill, check_cache
-from service.commands.doctor.errors import check_pauses, check_recent_errors, check_service
+from service.commands.doctor.errors import check_recent_errors, check_service
 from service.commands.doctor.findings import Finding, diagnose, tell
 from service.commands.doctor.meta import MetaCheck
+from service.commands.doctor.names import check_names
 from service.commands.meta import MetaReader
 from service.commands.voice import say_json
 from service.errors import UnavailableError
@@ -23,6 +24,7 @@ from service.settings import secret_values
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.identities import Identities
+from service.store.recent import Recent
 from service.vault import Vault
 from service.wording import count, printable
 
@@ -84,6 +86,7 @@ class Doctor:
         self._rate = settings.graph_calls_per_second
         self._checkup = Checkup(database, rules)
         self._identities = Identities(database, rules)
+        self._recent = Recent(database)
         self._meta = MetaCheck(
             meta,
             self._checkup,
@@ -100,7 +103,7 @@ class Doctor:
             return [_no_connections(self._location_id)]
         pauses = await self._checkup.read_pauses(self._location_id)
         app_pause = next((p.reason for p in pauses if p.scope == APP_SCOPE), None)
-        findings = check_pauses(pauses)
+        findings = await self._names()
         findings += await self._users(len(connections), is_app_paused=app_pause is not None)
         findings += await self._backfill(connections, is_app_paused=app_pause is not None)
         try:
@@ -108,6 +111,12 @@ class Doctor:
         except UnavailableError as error:
             findings.append(_unread(2, "what Meta says of the tokens", error))
         return findings
+
+    async def _names(self) -> list[Finding]:
+        try:
+            return check_names(await self._recent.read(self._location_id))
+        except UnavailableError as error:
+            return [_unread(1, "who wrote within the last hour", error)]
 
     async def _users(self, accounts: int, *, is_app_paused: bool) -> list[Finding]:
         try:

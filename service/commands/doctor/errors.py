@@ -8,7 +8,6 @@ import msgspec
 
 from service.commands.api import ApiError, UnreachableError
 from service.commands.doctor.findings import Finding
-from service.model import APP_SCOPE
 from service.reasons import reason_of, short_reason
 from service.wording import count, duration, printable
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from service.commands.api import OperatorApi, ServiceStatus
     from service.commands.doctor.findings import Severity
-    from service.store.checkup import CheckedPause, UserGroup
+    from service.store.checkup import UserGroup
 
 LONG_WAIT_S = 300.0
 PASSING_PAUSES = frozenset({"throttled", "outage"})
@@ -55,28 +54,9 @@ def _judge(status: ServiceStatus, url: str) -> list[Finding]:
     return findings
 
 
-def check_pauses(pauses: Sequence[CheckedPause]) -> list[Finding]:
-    """Say what holds the whole app back, and which accounts nobody has connected."""
-    findings = [_app_pause(pause) for pause in pauses if pause.scope == APP_SCOPE]
-    strangers = [p.scope.partition(":")[2] for p in pauses if p.scope != APP_SCOPE]
-    if strangers:
-        reason = reason_of("no_connection")
-        text = f"{reason.words.capitalize()}: {', '.join(map(printable, strangers))}."
-        findings.append(Finding(1, "warning", text, reason.advice))
-    return findings
-
-
 def pause_severity(reason: str) -> Severity:
     """Tell a pause that passes from one that somebody has to end."""
     return "warning" if reason in PASSING_PAUSES else "broken"
-
-
-def _app_pause(pause: CheckedPause) -> Finding:
-    reason = reason_of(pause.reason)
-    text = (
-        f"All calls are paused until {pause.until:%H:%M:%S} UTC ({pause.reason}): {reason.words}."
-    )
-    return Finding(1, pause_severity(pause.reason), text, reason.advice)
 
 
 def check_recent_errors(groups: Sequence[UserGroup], looked_at: int) -> list[Finding]:

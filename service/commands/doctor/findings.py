@@ -21,7 +21,7 @@ Verdict = Literal["healthy", "warnings", "broken"]
 Step = Literal[1, 2, 3, 4]
 
 STEPS: dict[Step, str] = {
-    1: "Service and recent errors",
+    1: "Names, service and recent errors",
     2: "Token, permissions and version",
     3: "Cache",
     4: "Backfill",

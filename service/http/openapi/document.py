@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from service import VERSION
 from service.http.openapi.parts import headers
 from service.http.openapi.paths import paths
 from service.http.openapi.schemas import schema_ref, schemas
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from service.http.openapi.examples import Json
-
-VERSION = "0.1.0"
 
 _ABOUT = """\
 Gives a name to every stranger in an Instagram inbox: Meta's webhooks come in, profiles are fetched

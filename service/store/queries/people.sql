@@ -95,3 +95,8 @@ ORDER BY p.last_message_at DESC;
 
 -- name: accounts_of_location
 SELECT ig_account_id FROM instagram_connections WHERE location_id = $1::text;
+
+-- name: last_errors
+-- $1 users: what Meta said last of each
+SELECT c.ig_user_id, c.last_error::text AS last_error
+FROM instagram_user_cache c WHERE c.ig_user_id = ANY ($1::text[]) AND c.last_error IS NOT NULL;
