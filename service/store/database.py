@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATEMENT_TIMEOUT_S = 2.0
 SLOW_STATEMENT_S = 10.0  # of operators and of the background
 POOL_SIZE = 10
+_DURABLY = "SET LOCAL synchronous_commit = on"  # where the session itself can't be told
 _IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
 _OPENED_WITHIN_S = 60.0  # several hosts, each of which may hang
 # A session that fails so is of no further use, nor are the others that were opened beside it.
@@ -50,8 +51,9 @@ class Database:
     deadlock) is tried once more at once, so every statement has to be idempotent.
     """
 
-    def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+    def __init__(self, pool: asyncpg.Pool[Any], *, commits_lazily: bool = False) -> None:
         self._pool = pool
+        self._commits_lazily = commits_lazily
         self._dropping: set[asyncio.Task[None]] = set()
         self.is_answering = True
 
@@ -63,16 +65,16 @@ class Database:
         """Open the pool; raises UnavailableError if no writable server can be reached."""
         try:
             async with asyncio.timeout(_OPENED_WITHIN_S):
-                pool = await create_pool(url, pool_size, most_idle_s)
+                opened = await create_pool(url, pool_size, most_idle_s)
         except TimeoutError:
             raise UnavailableError(
                 f"Cannot connect to PostgreSQL: not ready within {_OPENED_WITHIN_S:g} s"
             ) from None
-        database = cls(pool)
+        database = cls(opened.pool, commits_lazily=opened.commits_lazily)
         try:
             yield database
         finally:
-            await _close(pool)
+            await _close(opened.pool)
             await asyncio.gather(*database._dropping)
 
     async def fetch(
@@ -107,7 +109,11 @@ class Database:
 
     async def _fetch(self, query: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
         async with self._connection() as connection:
-            return await connection.fetch(query, *args)
+            if not self._commits_lazily:
+                return await connection.fetch(query, *args)
+            async with connection.transaction():
+                await connection.execute(_DURABLY)
+                return await connection.fetch(query, *args)
 
     @asynccontextmanager
     async def transaction(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[Session]:
@@ -116,6 +122,8 @@ class Database:
             transaction = connection.transaction()
             await transaction.start()
             try:
+                if self._commits_lazily:
+                    await connection.execute(_DURABLY)
                 yield connection
             except (
                 Exception

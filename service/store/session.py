@@ -7,7 +7,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 import asyncpg
@@ -77,15 +77,22 @@ async def connect(url: str) -> asyncpg.Connection:
         return await asyncpg.connect(**_arguments(server), statement_cache_size=0)
 
 
-async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> asyncpg.Pool[Any]:
+class Opened(NamedTuple):
+    """A pool, and whether its sessions report a commit before it is on disk."""
+
+    pool: asyncpg.Pool[Any]
+    commits_lazily: bool
+
+
+async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> Opened:
     """Open a pool that suits the server; raises UnavailableError or RefusedError.
 
     Nothing is set in the sessions of a pooler: in transaction mode they are other clients' too.
     """
     server = read_postgres_url(url)
-    is_pooler = await _is_pooler(url)
+    is_pooler, commits_lazily = await _examine(url)
     async with _explained(server):
-        return await asyncpg.create_pool(
+        pool = await asyncpg.create_pool(
             **_arguments(server),
             min_size=1,
             max_size=size,
@@ -93,14 +100,11 @@ async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> 
             init=None if is_pooler else _set_up,
             statement_cache_size=0 if is_pooler else _STATEMENTS_CACHED,
         )
+    return Opened(pool, is_pooler and commits_lazily)
 
 
-async def _is_pooler(url: str) -> bool:
-    """Tell whether something between us and PostgreSQL shares its sessions out.
-
-    A pooler gives out process ids of its own. Raises RefusedError for one whose sessions would not
-    make an ack durable.
-    """
+async def _examine(url: str) -> tuple[bool, bool]:
+    """Tell whether a pooler answers, which gives out process ids of its own; and how it commits."""
     server = read_postgres_url(url)
     connection = await connect(url)
     try:
@@ -110,12 +114,7 @@ async def _is_pooler(url: str) -> bool:
     finally:
         connection.terminate()
     refuse_encoding(row["database"], row["encoding"])
-    if is_pooler and row["synchronous_commit"] == "off":
-        raise RefusedError(
-            f'role "{server.user}" has synchronous_commit off, so that a crash would lose what is '
-            "acknowledged: ALTER ROLE … SET synchronous_commit = on"
-        )
-    return is_pooler
+    return is_pooler, row["synchronous_commit"] == "off"
 
 
 def refuse_encoding(database: str, encoding: str) -> None:
