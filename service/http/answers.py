@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
 
+from service.http.auth import GRANTED
 from service.http.problems import REQUEST_ID, USUAL_HEADERS
 from service.http.writing import PIECE_BYTES, SERVER
 
@@ -74,6 +75,8 @@ class Answer(web.StreamResponse):
             and len(self._content) <= PIECE_BYTES
             and len(self.headers) == 1  # X-Request-ID
             and super().keep_alive is None
+            and "Origin" not in request.headers
+            and GRANTED not in request  # a page of another origin may read it: aiohttp's signals
         )
 
     async def _prepare_at_length(self, request: web.BaseRequest) -> AbstractStreamWriter | None:

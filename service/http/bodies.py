@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_BODY_BYTES = 1024 * 1024
 MOST_HELD_BYTES = 64 * 1024 * 1024
 BODY_WITHIN_S = 10.0
+_MOST_WORDS = 200
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
@@ -65,28 +66,28 @@ async def read_body(request: web.Request) -> bytes:
         raise _too_large()
     try:
         if request.content.is_eof():  # a timer would cost 6 µs
-            return _bounded(request.content.read_nowait())
+            return _bounded(request.content.read_nowait(), request.client_max_size)
         with HELD.count() as add:
             async with asyncio.timeout(BODY_WITHIN_S):
-                return await _read_rest(request.content, add)
+                return await _read_rest(request.content, request.client_max_size, add)
     except (web.RequestPayloadError, ConnectionError):
         raise bad_request("The body is malformed, or broke off.") from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
 
 
-async def _read_rest(content: StreamReader, add: Callable[[int], None]) -> bytes:
+async def _read_rest(content: StreamReader, most: int, add: Callable[[int], None]) -> bytes:
     body = bytearray()
     while piece := await content.readany():
         add(len(piece))
         body += piece
-        if len(body) > MOST_BODY_BYTES:
+        if len(body) > most:
             raise _too_large()
     return bytes(body)
 
 
-def _bounded(body: bytes) -> bytes:
-    if len(body) > MOST_BODY_BYTES:
+def _bounded(body: bytes, most: int) -> bytes:
+    if len(body) > most:
         raise _too_large()
     return body
 
@@ -100,6 +101,12 @@ def decode_body(body: bytes, struct: type[Struct]) -> Struct:
     try:
         return msgspec.json.decode(body, type=struct)
     except msgspec.ValidationError as error:
-        raise bad_request(f"The body does not fit: {error}.") from None
+        raise bad_request(f"The body does not fit: {_bounded_words(str(error))}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise bad_request("The body is not JSON.") from None
+
+
+def _bounded_words(text: str) -> str:
+    """Cut what may repeat a field's name, which is the client's."""
+    words = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+    return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + "…"

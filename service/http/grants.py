@@ -1,4 +1,4 @@
-"""The Inbox's way to let a browser watch: it gives its key for a grant, and the browser that."""
+"""Grants for browsers: an inbox asks for one with its key, and hands it on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.http.grant_signing import Grants
 
 
-class GrantBody(msgspec.Struct, rename="camel"):
+class GrantBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What `POST /grants` takes; the lifetime is in seconds."""
 
     expires_in: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)] = 600
@@ -31,6 +31,4 @@ class GrantRoutes:
     async def issue(self, request: web.Request) -> web.Response:
         """Answer with a new grant; an empty body asks for ten minutes."""
         body = decode_body(await read_body(request) or b"{}", GrantBody)
-        response = json_response(self._grants.issue(body.expires_in))
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return json_response(self._grants.issue(body.expires_in))

@@ -31,7 +31,7 @@ AccessToken = Annotated[
 ]
 
 
-class ConnectionBody(msgspec.Struct, rename="camel"):
+class ConnectionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What `PUT /connections/{igAccountId}` takes."""
 
     location_id: LocationId

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 
 from service.http.bodies import MOST_BODY_BYTES
+from service.http.cross_origin import let_other_origins_read, readable_routes
 from service.http.doorway import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 PREFIX = API_PREFIX
 _WEBHOOK, _USERS = f"{PREFIX}/webhook", f"{PREFIX}/users/"
-_FOR_BROWSERS = frozenset({"events", "picture"})
 
 
 def build_application(
@@ -54,7 +55,7 @@ def build_application(
 ) -> web.Application:
     """Put every route in its place."""
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
-    application.on_response_prepare.append(_let_other_origins_read)
+    application.on_response_prepare.append(let_other_origins_read)
     application.on_shutdown.append(events.close)
     application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
     application.add_routes(_meta_routes(webhook))
@@ -81,10 +82,14 @@ def _inbox_routes(
 ) -> list[web.RouteDef]:
     inbox, browser = keyring.for_inbox, partial(keyring.for_inbox_or_grant, grants)
     return [
-        web.get(f"{PREFIX}/users", inbox(users.many)),
-        web.get(f"{PREFIX}/users/events", browser(events.stream), name="events", allow_head=False),
-        web.get(f"{PREFIX}/users/{{igUserId}}", inbox(users.one)),
-        web.get(f"{PREFIX}/users/{{igUserId}}/picture", browser(pictures.show), name="picture"),
+        *readable_routes(
+            [
+                ("users", f"{PREFIX}/users", browser(users.many)),
+                ("events", f"{PREFIX}/users/events", browser(events.stream)),
+                ("user", f"{PREFIX}/users/{{igUserId}}", browser(users.one)),
+                ("picture", f"{PREFIX}/users/{{igUserId}}/picture", browser(pictures.show)),
+            ]
+        ),
         web.post(f"{PREFIX}/grants", inbox(GrantRoutes(grants).issue)),
     ]
 
@@ -118,21 +123,15 @@ def _page_routes(keyring: Keyring, pages: Pages, console: ConsoleRoutes) -> list
     return [
         web.get("/openapi.json", document_route(PREFIX)),
         web.get("/docs", pages.docs),
+        web.get("/", _to_console),
         web.get("/console", console.page),
         web.get("/console/context", keyring.for_operator(console.context)),
         web.get("/static/{path:.+}", pages.file),
     ]
 
 
-async def _let_other_origins_read(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of any origin read the routes that are for browsers, their problems too.
-
-    Safe for these, since what opens them is the grant in the address: a browser adds no cookie or
-    password of its own that a foreign page could borrow, and whoever has a grant could as well read
-    without a browser.
-    """
-    if request.match_info.route.name in _FOR_BROWSERS:
-        response.headers["Access-Control-Allow-Origin"] = "*"
+async def _to_console(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/console"})
 
 
 class Loaded(NamedTuple):
@@ -160,7 +159,8 @@ def _straight(
             return otherwise(request)
         if path == _WEBHOOK and request.method == "POST":
             return envelope(request, loaded.receive)
-        if path.startswith(_USERS) and path[len(_USERS) :].isdigit() and request.method == "GET":
+        is_lookup = path.startswith(_USERS) and path[len(_USERS) :].isdigit()
+        if is_lookup and request.method == "GET" and "Origin" not in request.headers:
             return envelope(request, loaded.look_up)
         return otherwise(request)
 

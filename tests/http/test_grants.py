@@ -98,6 +98,7 @@ async def test_a_server_is_given_a_grant_with_its_key(client: Client) -> None:
             '{"expiresIn": 1.5}',
             '{"expiresIn": null}',
             '{"expiresIn": 1e99}',
+            '{"expiresIn": 600, "scope": "operator"}',
         ),
         *("[]", "600", "{", '"\\ud83d"', "[" * 20_000, "\udcff"),
     ],
@@ -115,13 +116,16 @@ async def test_a_lifetime_is_a_second_to_an_hour(client: Client, body: str) -> N
 
 async def test_a_grant_opens_what_browsers_need_and_nothing_else(client: Client) -> None:
     grant = await client.grant()
-    assert (await client.get(f"{PICTURE}?grant={grant}", key=None)).status == 200
+    for path in (PICTURE, f"/users/{USER}", "/users"):
+        assert (await client.get(f"{path}?ids={USER}&grant={grant}", key=None)).status == 200
+        assert (await client.get(f"{path}?ids={USER}&grant={grant}x", key=None)).status == 401
     async with EventStream(f"{client.url}/users/events?grant={grant}&ids={USER}") as stream:
         assert stream.response.status == 200
     for method, path in [
-        *(("POST", "/grants"), ("GET", f"/users/{USER}"), ("GET", "/users"), ("GET", "/status")),
+        *(("POST", "/grants"), ("GET", "/status"), ("GET", "/people"), ("POST", "/users/erase")),
         *(("DELETE", f"/users/{USER}"), ("POST", f"/users/{USER}/refresh")),
-        *(("GET", "/connections"), ("POST", "/messages/backfill")),
+        *(("GET", "/connections"), ("PUT", "/connections/1"), ("DELETE", "/connections/1")),
+        ("POST", "/messages/backfill"),
     ]:
         for key in (None, grant):
             answer = await client.call(method, f"{path}?ids={USER}&grant={grant}", key)

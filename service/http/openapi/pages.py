@@ -61,7 +61,10 @@ def page_paths() -> Json:
         OPERATOR,
         {"200": json("ConsoleContext"), **problems(*OPERATOR_REFUSALS)},
     )
+    console_at: Json = {"description": "Where it is.", "schema": {"const": "/console"}}
+    to_console = {"description": "To the console.", "headers": headers() | {"Location": console_at}}
     return {
+        "/": _open("root", "Pages", "The console's address", {"302": to_console}),
         "/console/context": {"get": context},
         "/openapi.json": _page("openapi", "This document", document),
         "/docs": _page("docs", "This document, for people", html("Works offline.")),

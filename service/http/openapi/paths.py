@@ -63,7 +63,7 @@ def _webhook() -> Json:
         "Shake hands with Meta",
         "Meta calls this once, when the webhook is set up in its dashboard.",
         ANYBODY,
-        {"200": text("The challenge, unchanged."), "403": problem("Forbidden")},
+        {"200": text("The challenge, unchanged."), "403": problem("Forbidden"), **problems("429")},
         parameters=[
             query("hub.mode", TEXT, "Meta sends `subscribe`."),
             query("hub.verify_token", TEXT, "META_VERIFY_TOKEN.", required=True),
@@ -98,7 +98,7 @@ def _users() -> Json:
         "Inbox",
         "Look up many users",
         "In the order asked, repeats kept. What is stale is served, and a refresh queued.",
-        INBOX,
+        BROWSER,
         {"200": json("Users"), **problems(*_LOOKUP_REFUSALS)},
         parameters=[
             comma_list(
@@ -120,7 +120,7 @@ def _user() -> Json:
         "Inbox",
         "Look up a user",
         "A user never heard of is 200 with `state: unknown`, not 404.",
-        INBOX,
+        BROWSER,
         {"200": json("Identity"), **problems(*_LOOKUP_REFUSALS)},
         parameters=[_USER_ID],
     )
@@ -201,12 +201,13 @@ def _grants() -> Json:
         "makeGrant",
         "Inbox",
         "Let a browser in",
-        "A signed, short-lived key for the pictures and the events, so that no API key ever "
-        "reaches a browser. Without a body it holds ten minutes.",
+        "A signed, short-lived key that opens `/users?ids=`, `/users/{igUserId}`, its picture and "
+        "`/users/events` for reading, from pages of any origin, so that no API key ever reaches a "
+        "browser. Without a body it holds ten minutes.",
         INBOX,
         {
             "200": json("Grant", "Good until then.", "Cache-Control"),
-            **problems("400", "401", "408", "413", "429"),
+            **problems("400", "401", "408", "413", "429", "503"),
         },
         body="GrantBody",
         is_body_optional=True,

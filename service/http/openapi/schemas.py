@@ -211,7 +211,10 @@ _BY_HAND: Json = {
         "description": "What Meta sends. Nothing in it is required: a malformed item costs that "
         "item alone, and is logged.",
         "properties": {
-            "object": {"description": "`instagram` or `page`."},
+            "object": {
+                "description": "`instagram`. Anything else is acknowledged and logged, and makes "
+                "no participant."
+            },
             "entry": {"description": "An array: one element an account, its messages in it."},
         },
     },

@@ -107,7 +107,7 @@ MUTATIONS = (
     Mutation(
         "a route needs a key",
         "service/http/server.py",
-        "inbox(users.many)",
+        "browser(users.many)",
         "users.many",
         f"{KEYS}::test_no_route_opens_without_a_key",
     ),
