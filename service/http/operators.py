@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from aiohttp import web
 
+from service.errors import UnstorableError
 from service.http.bodies import decode_body, read_body
 from service.http.parameters import END, LocationId, account_id, boolean, location, whole_number
 from service.http.problems import ProblemError, bad_request, json_response
@@ -119,6 +120,9 @@ class OperatorRoutes:
             )
         except TakenError as error:
             raise ProblemError(HTTPStatus.CONFLICT, f"{error}.".capitalize()) from None
+        except UnstorableError as error:
+            detail = f"The connection can't be stored: {error}."
+            raise ProblemError(HTTPStatus.CONFLICT, detail) from None
         await self._replica.read()
         return json_response(connection)
 

@@ -33,6 +33,8 @@ def _what(error: asyncpg.PostgresError) -> str:
         return f"{where} refuses it: its column {column} must have a value"
     if column:
         return f"{where} refuses it: its column {column} can't hold it"
+    if isinstance(error, asyncpg.StringDataRightTruncationError):
+        return f"{where} refuses it: a value is too long for its column"
     if isinstance(error, asyncpg.RaiseError):
         return f"{where} refuses it: a trigger or a function raised an error"
     return f"{where} refuses it"

@@ -21,15 +21,16 @@ CREATE OR REPLACE FUNCTION instagram_bounded(
 $$;
 
 -- The other application stores a new plain token: Meta's refusal of the old one says nothing of it.
+-- The condition stands in the function, so that its own changes of a column's type go on working.
 CREATE OR REPLACE FUNCTION instagram_token_renewed() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
-    NEW.token_status := 'active';
-    NEW.updated_at := now();
+    IF NEW.access_token IS DISTINCT FROM OLD.access_token AND NEW.access_token NOT LIKE 'v1.%' THEN
+        NEW.token_status := 'active';
+        NEW.updated_at := now();
+    END IF;
     RETURN NEW;
 END
 $body$;
 
 CREATE OR REPLACE TRIGGER connections_renewed BEFORE UPDATE ON instagram_connections
-    FOR EACH ROW WHEN (NEW.access_token IS DISTINCT FROM OLD.access_token
-        AND NEW.access_token NOT LIKE 'v1.%')
-    EXECUTE FUNCTION instagram_token_renewed();
+    FOR EACH ROW EXECUTE FUNCTION instagram_token_renewed();
