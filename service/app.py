@@ -205,6 +205,9 @@ async def _start(
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())
+    running.keep("leaver", parts.leaver.run())
+    if settings.retention_days:
+        running.keep("retention", parts.retention.run())
     if forwarding is not None:
         stack.push_async_callback(forwarding.forwarder.drain, half_s)
         running.keep("forwarder", forwarding.forwarder.run())

@@ -7,10 +7,12 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from service.erasure import Erasure
+from service.accounts.leaving import AccountLeaver, Retention
+from service.erasure import Erasure, forget
 from service.graph.budget import Budget, PauseBoard
 from service.graph.client import GraphClient
 from service.http.auth import Keyring
+from service.http.connections import ConnectionRoutes
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
@@ -45,6 +47,7 @@ from service.store.claims import Claims
 from service.store.connections import Connections
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.leaving import Leavings
 from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
@@ -89,6 +92,8 @@ class Parts:
     fetching: Fetching
     sweeper: Sweeper
     replica: Replica
+    leaver: AccountLeaver
+    retention: Retention
 
 
 def build_parts(
@@ -113,6 +118,7 @@ def build_parts(
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
     fetching = Fetching(identities, queue, rules)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
+    leavings, forgets = Leavings(database), partial(forget, known, queue)
     return Parts(
         settings=settings,
         vault=vault,
@@ -142,6 +148,8 @@ def build_parts(
             on_change=fetching.note_change,
             on_due=sweeper.wake,
         ),
+        leaver=AccountLeaver(leavings, forgets),
+        retention=Retention(leavings, forgets, settings.retention_days),
     )
 
 
@@ -280,6 +288,7 @@ def build_receiver(
         _webhook_routes(parts, intake, forwarding),
         users,
         _operator_routes(parts, intake, status),
+        ConnectionRoutes(parts.connections, parts.replica, parts.leaver),
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
         health,
         EventRoutes(parts.changes),
@@ -341,8 +350,6 @@ def _operator_routes(parts: Parts, intake: Intake, status: Status) -> OperatorRo
         parts.fetching,
         parts.identities,
         Erasure(parts.identities, intake, parts.known, parts.queue),
-        parts.connections,
         status,
-        parts.replica,
         parts.rules,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,8 +28,7 @@ class Erasure:
     ) -> None:
         self._identities = identities
         self._intake = intake
-        self._known = known
-        self._queue = queue
+        self.forget = partial(forget, known, queue)
 
     async def erase(self, ig_user_ids: Sequence[str]) -> None:
         """Erase everything held about users.
@@ -45,8 +45,9 @@ class Erasure:
         for ig_user_id in ig_user_ids:
             log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
 
-    def forget(self, ig_user_ids: Sequence[str]) -> None:
-        """Clear this replica's memory of users."""
-        for ig_user_id in ig_user_ids:
-            self._known.evict(ig_user_id)
-            self._queue.forget(ig_user_id)
+
+def forget(known: Known, queue: TurnQueue, ig_user_ids: Sequence[str]) -> None:
+    """Clear this process's memory of users."""
+    for ig_user_id in ig_user_ids:
+        known.evict(ig_user_id)
+        queue.forget(ig_user_id)

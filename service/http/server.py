@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from service.http.auth import Keyring
+    from service.http.connections import ConnectionRoutes
     from service.http.console import ConsoleRoutes
     from service.http.events import EventRoutes
     from service.http.grant_signing import Grants
@@ -45,6 +46,7 @@ def build_application(
     webhook: WebhookRoutes,
     users: UserRoutes,
     operators: OperatorRoutes,
+    connections: ConnectionRoutes,
     people: PeopleRoutes,
     health: HealthRoutes,
     events: EventRoutes,
@@ -61,6 +63,7 @@ def build_application(
     application.add_routes(_meta_routes(webhook))
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
     application.add_routes(_operator_routes(keyring, operators, people))
+    application.add_routes(_connection_routes(keyring, connections))
     application.add_routes(_probe_routes(health))
     application.add_routes(_page_routes(keyring, pages, console))
     return application
@@ -97,17 +100,23 @@ def _inbox_routes(
 def _operator_routes(
     keyring: Keyring, operators: OperatorRoutes, people: PeopleRoutes
 ) -> list[web.RouteDef]:
-    operator, connection = keyring.for_operator, f"{PREFIX}/connections/{{igAccountId}}"
+    operator = keyring.for_operator
     return [
         web.get(f"{PREFIX}/people", operator(people.list)),
         web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
         web.post(f"{PREFIX}/users/erase", operator(operators.erase_many)),
         web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),
         web.post(f"{PREFIX}/messages/backfill", operator(operators.backfill)),
-        web.get(f"{PREFIX}/connections", operator(operators.list_connections)),
-        web.put(connection, operator(operators.put_connection)),
-        web.delete(connection, operator(operators.delete_connection)),
         web.get(f"{PREFIX}/status", operator(operators.status)),
+    ]
+
+
+def _connection_routes(keyring: Keyring, connections: ConnectionRoutes) -> list[web.RouteDef]:
+    operator, connection = keyring.for_operator, f"{PREFIX}/connections/{{igAccountId}}"
+    return [
+        web.get(f"{PREFIX}/connections", operator(connections.list_all)),
+        web.put(connection, operator(connections.put)),
+        web.delete(connection, operator(connections.delete)),
     ]
 
 

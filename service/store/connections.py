@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 10_000
 _SQL = read_queries("connections")
+_LEAVING = read_queries("leaving")
 REPLACE_TOKEN = read_queries("migrating")["replace_token"]
 
 log = structlog.get_logger()
@@ -108,12 +109,17 @@ class Connections:
             rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
         return Connection(**rows[0])
 
-    async def delete(self, ig_account_id: str) -> bool:
-        """Remove a connection; false if there is none. Its users' names stay."""
+    async def delete(self, ig_account_id: str, *, erases: bool = False) -> bool:
+        """Remove a connection; false if there is none.
+
+        Its people's names stay, unless it is noted that they are to be erased.
+        """
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock"])
             deleted = await connection.fetchval(_SQL["delete"], ig_account_id)
             await connection.execute(_SQL["lift_pause"], account_scope(ig_account_id))
+            if deleted and erases:
+                await connection.execute(_LEAVING["begin"], ig_account_id)
         return bool(deleted)
 
     async def list(self) -> list[Connection]:

@@ -10,6 +10,7 @@ from tests.service.conftest import (
     ACCOUNT,
     LOCATION,
     OTHER_ACCOUNT,
+    OTHER_LOCATION,
     OTHER_TOKEN,
     TOKEN,
     Client,
@@ -165,3 +166,30 @@ async def test_a_token_that_no_key_opens_pauses_its_account_and_charges_nobody(
     identity = await client.until_reason(user, "token_invalid")
     assert (identity["state"], identity["failCount"]) == ("pending", 0)
     assert graph.calls == []
+
+
+async def test_a_removed_account_takes_the_people_along_who_wrote_to_it_alone(
+    client: Client, db: Database
+) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN, OTHER_LOCATION)
+    alone, shared = new_user(), new_user()
+    await client.write(alone, shared)
+    await client.write(shared, account=OTHER_ACCOUNT)
+    for user in (alone, shared):
+        await client.until_state(user, "resolved")
+    answer = await client.operator("DELETE", f"/connections/{ACCOUNT}?erase=true")
+    assert answer.status == 204
+    assert (await client.identity(alone))["state"] == "unknown"
+    assert (await client.identity(shared))["state"] == "resolved"
+    accounts = "SELECT DISTINCT ig_account_id FROM instagram_participants"
+    assert [row[0] for row in await db.fetch(accounts)] == [OTHER_ACCOUNT]
+
+
+async def test_a_person_who_was_erased_and_writes_again_is_new(client: Client) -> None:
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    await client.operator("DELETE", f"/connections/{ACCOUNT}?erase=true")
+    await client.connect()
+    await client.write(user)
+    await client.until_state(user, "resolved")

@@ -272,10 +272,18 @@ def _connections() -> Json:
         "deleteConnection",
         "Operations",
         "Remove a connection",
-        "The names of its users stay.",
+        "The names of its users stay, unless they are to be erased: then everything held about "
+        "users who have written to no other account goes, in the background where it takes long.",
         OPERATOR,
         {"204": empty("It is gone."), **problems("400", "404", *OPERATOR_REFUSALS, "503")},
-        parameters=[_ACCOUNT_ID],
+        parameters=[
+            _ACCOUNT_ID,
+            query(
+                "erase",
+                {"type": "boolean", "default": False},
+                "Also erase the users who have written to this account alone.",
+            ),
+        ],
     )
     return {
         "/connections": {"get": listed},

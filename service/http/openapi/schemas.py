@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
+from service.http.connections import ConnectionBody
 from service.http.grant_signing import Grant
 from service.http.grants import GrantBody
 from service.http.history import History
-from service.http.operators import MOST_DAYS, ConnectionBody, EraseBody
+from service.http.operators import MOST_DAYS, EraseBody
 from service.http.people import MOST_PEOPLE
 from service.http.users import MOST_IDS
 from service.identities.people import Person

@@ -1,0 +1,114 @@
+"""Erasing people: all of a removed account's, and those who have written to nobody for long."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import UnavailableError
+from service.logs import TAG
+from service.store.leaving import BEFORE_EVERYBODY
+from service.waiting import wait_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.store.leaving import Leavings
+
+    Forget = Callable[[Sequence[str]], None]
+
+BATCH = 200
+BREATHER_S = 0.05  # between batches, for everybody else
+LOOK_EVERY_S = 30.0
+WAITED_FOR_S = 5.0
+_LOOK_AGAIN_S = 0.05
+RETENTION_EVERY = timedelta(hours=1)
+_RETENTION = "retention"
+
+log = structlog.get_logger()
+
+
+class AccountLeaver:
+    """Erases the people of removed accounts in batches, resumed by any replica after a crash.
+
+    `forget` clears this process's memory of users; other replicas hear of it from the tables.
+    People who have written to another account too keep their identity.
+    """
+
+    def __init__(self, leavings: Leavings, forget: Forget) -> None:
+        self._leavings = leavings
+        self._forget = forget
+        self._wake = asyncio.Event()
+
+    async def wait_for(self, ig_account_id: str, at_most_s: float = WAITED_FOR_S) -> bool:
+        """Begin at once, and wait a while; tells whether all people of the account are erased."""
+        self._wake.set()
+        for _ in range(round(at_most_s / _LOOK_AGAIN_S)):
+            leaving = await self._leavings.list_leavings()
+            if ig_account_id not in {each.ig_account_id for each in leaving}:
+                return True
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return False
+
+    async def run(self) -> None:
+        """Erase what is to be erased, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                while account := await self._leavings.claim():
+                    await self._empty(account)
+            except UnavailableError as error:
+                log.warning("people of removed accounts not erased yet", error=str(error))
+            await wait_at_most(self._wake, LOOK_EVERY_S)
+
+    async def _empty(self, ig_account_id: str) -> None:
+        while people := await self._leavings.find_people(ig_account_id, BATCH):
+            if not await self._leavings.note_progress(ig_account_id, 0):
+                log.info(f"{TAG} account connected again: people stay", ig_account_id=ig_account_id)
+                break
+            alone = [person.ig_user_id for person in people if not person.is_shared]
+            shared = [person.ig_user_id for person in people if person.is_shared]
+            self._forget(alone)
+            erased = await self._leavings.erase_alone(alone, ig_account_id)
+            self._forget(alone)
+            await self._leavings.detach(ig_account_id, shared)
+            await self._leavings.note_progress(ig_account_id, len(erased))
+            await asyncio.sleep(BREATHER_S)
+        total = await self._leavings.finish(ig_account_id)
+        log.info(f"{TAG} account left", ig_account_id=ig_account_id, erased=total)
+
+
+class Retention:
+    """Erases people who have written to nobody for `days` days, once an hour, by one replica."""
+
+    def __init__(self, leavings: Leavings, forget: Forget, days: float) -> None:
+        self._leavings = leavings
+        self._forget = forget
+        self._kept = timedelta(days=days)
+
+    async def run(self) -> None:
+        """Erase until cancelled."""
+        while True:
+            try:
+                if await self._leavings.claim_chore(_RETENTION, RETENTION_EVERY):
+                    await self.sweep(datetime.now(UTC))
+            except UnavailableError as error:
+                log.warning("silent people not erased yet", error=str(error))
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def sweep(self, now: datetime) -> int:
+        """Erase everybody who is silent for too long, in batches; tells how many."""
+        after, erased, since = BEFORE_EVERYBODY, 0, now - self._kept
+        while silent := await self._leavings.find_silent(since, after, BATCH):
+            found = sorted({person.ig_user_id for person in silent if not person.wrote_since})
+            self._forget(found)
+            erased += len(await self._leavings.erase_silent(found, since))
+            self._forget(found)
+            after = silent[-1]
+            await asyncio.sleep(BREATHER_S)
+        if erased:
+            log.info(f"{TAG} erased by RETENTION_DAYS", erased=erased)
+        return erased

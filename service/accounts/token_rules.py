@@ -1,0 +1,178 @@
+"""When a token is renewed, and what to warn of: pure rules over what is stored and a clock.
+
+Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long-lived token" and
+"Graph API: Debug-Token".
+"""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+CHECK_EVERY = timedelta(days=1)
+CHECK_AGAIN_AFTER = timedelta(hours=1)  # where Meta could not be asked
+RENEWABLE_AFTER = timedelta(hours=24)
+RENEW_WITHIN = timedelta(days=30)
+WARN_WITHIN = timedelta(days=14)
+INSTAGRAM = "instagram"
+
+# Without the first two of each list there are no names; without the others no webhooks.
+FACEBOOK_SCOPES = (
+    "instagram_basic",
+    "instagram_manage_messages",
+    "pages_manage_metadata",
+    "pages_read_engagement",
+    "pages_show_list",
+)
+INSTAGRAM_SCOPES = ("instagram_business_basic", "instagram_business_manage_messages")
+_NAMES_NEED = 2
+
+WarningKind = Literal["dead", "ends", "data_access_ends", "scopes", "check_failed", "plain"]
+
+
+class TokenState(msgspec.Struct, frozen=True):
+    """What is stored of a connection's token; times are null where Meta has not told them.
+
+    `stored_at` is when the token came here. `check_error` is what Meta said at the last check,
+    null if it went well.
+    """
+
+    ig_account_id: str
+    location_id: str
+    login: str
+    stored_at: datetime
+    username: str | None = None
+    is_plain: bool = False
+    is_dead: bool = False
+    expires_at: datetime | None = None
+    data_access_expires_at: datetime | None = None
+    checked_at: datetime | None = None
+    scopes: tuple[str, ...] | None = None
+    check_error: str | None = None
+
+
+class TokenWarning(msgspec.Struct, frozen=True, rename="camel"):
+    """Something to do about a token: what and until when (null: now), and what to do."""
+
+    kind: WarningKind
+    ig_account_id: str
+    username: str | None
+    sentence: str
+    advice: str
+    ends_at: datetime | None = None
+
+
+def is_renewable(state: TokenState, now: datetime, *, seals: bool) -> bool:
+    """Tell whether the token can be renewed here, and it is time to.
+
+    An Instagram token whose end is not known yet is renewed too: the answer tells the new end. A
+    plain token is its owner's to renew, unless plain tokens are sealed here anyway.
+    """
+    if state.login != INSTAGRAM or state.is_dead or (state.is_plain and not seals):
+        return False
+    if now < state.stored_at + RENEWABLE_AFTER:
+        return False
+    if state.expires_at is None:
+        return True
+    return now < state.expires_at <= now + RENEW_WITHIN
+
+
+def missing_scopes(login: str, scopes: tuple[str, ...] | None) -> list[str]:
+    """Name the permissions that a token lacks; none where Meta has not told them."""
+    if scopes is None:
+        return []
+    needed = INSTAGRAM_SCOPES if login == INSTAGRAM else FACEBOOK_SCOPES
+    granted = set(scopes)
+    return [s for s in needed if not {s, s.replace("_business", "")} & granted]
+
+
+def warnings(state: TokenState, now: datetime, *, seals: bool) -> list[TokenWarning]:
+    """List what an operator should do about a connection's token, the most urgent first."""
+    if state.is_dead:
+        return [_dead(state)]
+    found = [_ending(state, now, seals=seals), _data_access(state, now), _scopes(state)]
+    found.append(_check_failed(state))
+    return [warning for warning in found if warning is not None]
+
+
+def name_account(state: TokenState) -> str:
+    """Name an account by its @name, where it is known, and its id."""
+    return f"@{state.username} ({state.ig_account_id})" if state.username else state.ig_account_id
+
+
+def _warn(
+    state: TokenState,
+    kind: WarningKind,
+    sentence: str,
+    advice: str,
+    ends_at: datetime | None = None,
+) -> TokenWarning:
+    return TokenWarning(kind, state.ig_account_id, state.username, sentence, advice, ends_at)
+
+
+def _replace(state: TokenState) -> str:
+    return (
+        f"Log the account in to the app again and store the new token: python -m service"
+        f" connections add {state.ig_account_id} --location {shlex.quote(state.location_id)}"
+    )
+
+
+def _dead(state: TokenState) -> TokenWarning:
+    sentence = f"The token of {name_account(state)} is dead: Meta refuses it."
+    return _warn(state, "dead", sentence, _replace(state))
+
+
+def _ending(state: TokenState, now: datetime, *, seals: bool) -> TokenWarning | None:
+    ends_at = state.expires_at
+    if ends_at is None or ends_at > now + WARN_WITHIN:
+        return None
+    verb = "ended" if ends_at <= now else "ends"
+    sentence = f"The token of {name_account(state)} {verb} on {_date(ends_at)}."
+    if state.login == INSTAGRAM and state.is_plain and not seals:
+        advice = (
+            "It is stored plain by another application, which has to renew it. To have it renewed"
+            " here, set SEAL_TOKENS=true."
+        )
+    else:
+        advice = _replace(state)
+    return _warn(state, "ends", sentence, advice, ends_at)
+
+
+def _data_access(state: TokenState, now: datetime) -> TokenWarning | None:
+    ends_at = state.data_access_expires_at
+    if ends_at is None or ends_at > now + WARN_WITHIN:
+        return None
+    verb = "ended" if ends_at <= now else "ends"
+    sentence = f"The app's access to the data of {name_account(state)} {verb} on {_date(ends_at)}."
+    advice = "The owner of the account has to log in to the app again: that renews it for 90 days."
+    return _warn(state, "data_access_ends", sentence, advice, ends_at)
+
+
+def _scopes(state: TokenState) -> TokenWarning | None:
+    missing = missing_scopes(state.login, state.scopes)
+    if not missing:
+        return None
+    needed = INSTAGRAM_SCOPES if state.login == INSTAGRAM else FACEBOOK_SCOPES
+    stops_names = any(scope in needed[:_NAMES_NEED] for scope in missing)
+    sentence = f"The token of {name_account(state)} lacks {', '.join(missing)}"
+    sentence += ", without which no name can be fetched." if stops_names else "."
+    advice = f"Tick these permissions at the next login. {_replace(state)}"
+    return _warn(state, "scopes", sentence, advice)
+
+
+def _check_failed(state: TokenState) -> TokenWarning | None:
+    if state.check_error is None:
+        return None
+    sentence = f"The token of {name_account(state)} could not be checked: {state.check_error}."
+    advice = (
+        "It is tried again every hour. To see what Meta says now: python -m service doctor"
+        f" --location {shlex.quote(state.location_id)}"
+    )
+    return _warn(state, "check_failed", sentence, advice)
+
+
+def _date(moment: datetime) -> str:
+    return f"{moment:%d %B %Y}"

@@ -1,0 +1,115 @@
+"""People to be erased: those of a removed account, and those who have long been silent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.store import sql
+from service.store.database import SLOW_STATEMENT_S
+from service.store.queries import read_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.store.database import Database
+
+CLAIM_LASTS = timedelta(minutes=1)
+
+_SQL = read_queries("leaving")
+
+
+class Leaver(msgspec.Struct, frozen=True):
+    """A person of a removed account; `is_shared` if they have written to another account too."""
+
+    ig_user_id: str
+    is_shared: bool
+
+
+class Leaving(msgspec.Struct, frozen=True, rename="camel"):
+    """A removed account whose people are being erased, and how many are."""
+
+    ig_account_id: str
+    requested_at: datetime
+    erased: int
+
+
+class Silent(msgspec.Struct, frozen=True):
+    """A person whose last message to one account is old; `wrote_since` to another account."""
+
+    ig_user_id: str
+    last_message_at: datetime
+    wrote_since: bool
+
+
+BEFORE_EVERYBODY = Silent("", datetime(1, 1, 2, tzinfo=UTC), wrote_since=False)
+
+
+class Leavings:
+    """Keeps which accounts leave, so that a crash only delays the erasure of their people."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self) -> str | None:
+        """Claim an account whose people no other replica erases now; None if there is none."""
+        rows = await self._database.fetch(_SQL["claim"], CLAIM_LASTS)
+        return str(rows[0]["ig_account_id"]) if rows else None
+
+    async def find_people(self, ig_account_id: str, at_most: int) -> list[Leaver]:
+        """Read people who have written to an account."""
+        rows = await self._database.fetch(_SQL["find_people"], ig_account_id, at_most)
+        return [Leaver(**row) for row in rows]
+
+    async def detach(self, ig_account_id: str, ig_user_ids: Sequence[str]) -> None:
+        """Forget that users have written to an account; all else about them stays."""
+        await self._database.fetch(_SQL["detach"], ig_account_id, ig_user_ids)
+
+    async def erase_silent(self, ig_user_ids: Sequence[str], since: datetime) -> list[str]:
+        """Erase those of the users who have still written to nobody since; tells who is erased."""
+        return await self._erase("lock_silent", ig_user_ids, since)
+
+    async def erase_alone(self, ig_user_ids: Sequence[str], ig_account_id: str) -> list[str]:
+        """Erase those of the users who have still written to no other account; tells who is."""
+        return await self._erase("lock_alone", ig_user_ids, ig_account_id)
+
+    async def _erase(self, lock: str, ig_user_ids: Sequence[str], guard: object) -> list[str]:
+        """Erase whom the lock finds; a participant that is new since then is left alone."""
+        async with self._database.transaction(SLOW_STATEMENT_S) as session:
+            rows = await session.fetch(_SQL[lock], ig_user_ids, guard)
+            gone = sorted({row["ig_user_id"] for row in rows})
+            await session.execute(
+                _SQL["delete_participants"],
+                [row["ig_account_id"] for row in rows],
+                [row["ig_user_id"] for row in rows],
+            )
+            for statement in sql.ERASE[1:]:
+                await session.execute(statement, gone)
+        return gone
+
+    async def note_progress(self, ig_account_id: str, erased: int) -> bool:
+        """Count erased people and keep the claim; false if the account is connected again."""
+        rows = await self._database.fetch(_SQL["note_progress"], ig_account_id, erased, CLAIM_LASTS)
+        return bool(rows)
+
+    async def finish(self, ig_account_id: str) -> int:
+        """Note that nobody is left; tells how many were erased."""
+        rows = await self._database.fetch(_SQL["finish"], ig_account_id)
+        return int(rows[0]["erased"]) if rows else 0
+
+    async def list_leavings(self) -> list[Leaving]:
+        """Read which accounts leave, at most 100."""
+        return [Leaving(**row) for row in await self._database.fetch(_SQL["list_leavings"])]
+
+    async def find_silent(self, since: datetime, after: Silent, at_most: int) -> list[Silent]:
+        """Read the next people, by their last message, who have not written to an account since."""
+        rows = await self._database.fetch(
+            _SQL["find_silent"], since, after.last_message_at, after.ig_user_id, at_most
+        )
+        return [Silent(**row) for row in rows]
+
+    async def claim_chore(self, name: str, every: timedelta) -> bool:
+        """Tell whether this replica is the one to do a recurring chore now."""
+        return bool(await self._database.fetch(_SQL["claim_chore"], name, every))

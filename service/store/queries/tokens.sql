@@ -1,0 +1,76 @@
+-- The life of the connections' access tokens. Times come from the caller's clock ($now), so that a
+-- year can be simulated.
+
+-- name: claim
+-- $1 now, $2 how long the check may take
+WITH due AS (
+    SELECT k.ig_account_id, encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex') AS sha256
+    FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
+    WHERE k.token_status <> 'invalid'
+        AND (c.ig_account_id IS NULL OR c.due_at <= $1::timestamptz OR c.token_sha256
+            IS DISTINCT FROM encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex'))
+    ORDER BY c.due_at NULLS FIRST LIMIT 1
+), claimed AS (
+    INSERT INTO instagram_token_checks AS c (ig_account_id, due_at, token_sha256)
+    SELECT ig_account_id, $1::timestamptz + $2::interval, sha256 FROM due
+    ON CONFLICT (ig_account_id) DO UPDATE SET
+        due_at = EXCLUDED.due_at, token_sha256 = EXCLUDED.token_sha256
+    WHERE c.due_at <= $1::timestamptz OR c.token_sha256 <> EXCLUDED.token_sha256
+    RETURNING ig_account_id, pending_token
+)
+SELECT k.ig_account_id, k.location_id, k.login, k.access_token, k.updated_at, k.username,
+    k.token_expires_at, k.data_access_expires_at, k.token_scopes, c.pending_token
+FROM claimed c JOIN instagram_connections k USING (ig_account_id);
+
+-- name: put_off
+-- $1 the account, $2 when it is due again, $3 what went wrong or null
+UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = $3::text
+WHERE ig_account_id = $1::text;
+
+-- name: record
+-- $1 the account, $2 the stored token, $3 now, $4 username or null, $5 the token's end, $6 the end
+-- of data access, $7 scopes or null
+UPDATE instagram_connections SET
+    username = COALESCE($4::text, username), token_expires_at = $5::timestamptz,
+    data_access_expires_at = $6::timestamptz, token_checked_at = $3::timestamptz,
+    token_scopes = $7::text[]
+WHERE ig_account_id = $1::text AND access_token = $2::text
+RETURNING true;
+
+-- name: keep_pending
+-- $1 the account, $2 the renewed token, encrypted
+UPDATE instagram_token_checks SET pending_token = $2::text WHERE ig_account_id = $1::text
+RETURNING true;
+
+-- name: drop_pending
+-- $1 the account
+UPDATE instagram_token_checks SET pending_token = NULL WHERE ig_account_id = $1::text;
+
+-- name: store_renewed
+-- $1 the account, $2 the stored token, $3 the renewed one, encrypted, $4 its end, $5 now
+UPDATE instagram_connections SET
+    access_token = $3::text, token_expires_at = $4::timestamptz, updated_at = $5::timestamptz,
+    token_checked_at = $5::timestamptz, token_status = 'active'
+WHERE ig_account_id = $1::text AND access_token = $2::text
+RETURNING true;
+
+-- name: note_renewed
+-- $1 the account, $2 the renewed token, encrypted: it is the one that was checked
+UPDATE instagram_token_checks SET
+    pending_token = NULL, token_sha256 = encode(sha256(convert_to($2::text, 'UTF8')), 'hex')
+WHERE ig_account_id = $1::text;
+
+-- name: list_states
+-- $1 at most so many, $2 the location or null for all: every token, the earliest end first
+SELECT k.ig_account_id, k.location_id, k.login, k.access_token, k.token_status, k.updated_at,
+    k.username, k.token_expires_at, k.data_access_expires_at, k.token_checked_at, k.token_scopes,
+    c.error
+FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
+WHERE $2::text IS NULL OR k.location_id = $2::text
+ORDER BY k.token_status <> 'invalid',
+    LEAST(k.token_expires_at, k.data_access_expires_at) NULLS LAST, k.ig_account_id
+LIMIT $1::integer;
+
+-- name: forget_removed
+DELETE FROM instagram_token_checks c
+WHERE NOT EXISTS (SELECT FROM instagram_connections k WHERE k.ig_account_id = c.ig_account_id);
