@@ -51,6 +51,12 @@ _CONNECTION: Json = {
     "updatedAt": "2026-11-22T09:30:00Z",
     "pausedUntil": None,
     "pauseReason": None,
+    "username": "the.shop",
+    "tokenExpiresAt": None,
+    "dataAccessExpiresAt": "2027-02-01T00:00:00Z",
+    "tokenCheckedAt": "2026-11-22T04:10:00Z",
+    "scopes": ["instagram_basic", "instagram_manage_messages"],
+    "isPlain": False,
 }
 _WROTE: Json = {
     "igAccountId": "17841400000000001",
