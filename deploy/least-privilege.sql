@@ -1,11 +1,19 @@
--- The role that `serve` runs as when MIGRATE_ON_START=false: it reads and writes the rows of our
--- tables, and can do nothing else. Applied by the owner of the tables, after `migrate` and again
--- after each upgrade (it may be applied at any time):
+-- The role that `serve` runs as when MIGRATE_ON_START=false: it reads and writes the rows of the
+-- tables named below. Applied by the owner of the tables, after `migrate` and again after each
+-- upgrade (it may be applied at any time):
 --
 --   psql "$OWNER_DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/least-privilege.sql
 --   psql "$OWNER_DATABASE_URL" -c '\password instagram_identity'
 --
 -- `migrate`, which changes tables and seals tokens, keeps running as the owner.
+--
+-- What PostgreSQL lets every role do, this one can do too: make large objects (lo_from_bytea), take
+-- advisory locks, listen and notify, read the catalogs, and call the functions that PUBLIC may call.
+-- The last matters where another application keeps SECURITY DEFINER functions in this database; they
+-- run with their owner's rights:
+--
+--   SELECT oid::regprocedure, proowner::regrole FROM pg_proc
+--   WHERE prosecdef AND has_function_privilege('instagram_identity', oid, 'EXECUTE');
 
 DO $role$
 BEGIN
@@ -20,11 +28,11 @@ $role$;
 ALTER ROLE instagram_identity
     LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT;
 
--- What everybody may do by default is taken away: temporary tables, and objects in `public`, which
--- PostgreSQL 14 still allows. A role that others of this database need has to be granted them anew.
+-- What every role may do by default is taken away: temporary tables, and objects in `public`, which
+-- PostgreSQL 14 still allows. Another role that needs them has to be granted them by name.
 DO $database$
 BEGIN
-    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM instagram_identity', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO instagram_identity', current_database());
 END

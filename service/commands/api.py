@@ -48,6 +48,7 @@ class ConnectionLine(msgspec.Struct, frozen=True, rename="camel"):
     alias_ids: list[str] = []
     login: str = ""
     token_status: str = ""
+    is_plain: bool = False
     paused_until: str | None = None
     pause_reason: str | None = None
 

@@ -157,7 +157,8 @@ def _show(connections: Sequence[ConnectionLine]) -> None:
     for column in ("account", "location", "login", "token", "paused until", "why", "also known as"):
         table.add_column(column, overflow="fold")
     for each in connections:
-        token = Text(each.token_status, "red" if each.token_status == INVALID else "")
+        status = f"{each.token_status}, plain" if each.is_plain else each.token_status
+        token = Text(status, "red" if each.token_status == INVALID else "")
         cells = (*_pause(each), ", ".join(each.alias_ids) or "-")
         head = (each.ig_account_id, printable(each.location_id), each.login)
         table.add_row(*map(Text, head), token, *map(Text, cells))

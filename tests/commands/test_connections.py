@@ -54,6 +54,15 @@ async def test_a_new_token_leaves_aliases_and_login_as_they_are(world: World) ->
     assert tuple(row) == ("loc_2", "facebook", [])
 
 
+async def test_a_plain_token_is_told_apart(world: World) -> None:
+    await world.connect()
+    await world.fetch("UPDATE instagram_connections SET access_token = $1", TOKEN)
+    async with world.serving():
+        listed = await world.run("connections", "list")
+    assert "active, plain" in listed.out
+    assert TOKEN not in listed.out
+
+
 async def test_a_pause_is_shown_with_what_it_means(world: World) -> None:
     await world.connect()
     await world.fetch(

@@ -211,6 +211,17 @@ async def test_a_token_that_can_not_be_opened_is_broken(world: World) -> None:
     assert "TOKEN_ENCRYPTION_KEYS" in ended.out
 
 
+async def test_a_plain_token_is_used_and_named(world: World) -> None:
+    await world.connect()
+    await world.fetch("UPDATE instagram_connections SET access_token = $1", TOKEN)
+    async with world.serving():
+        ended = await world.run(*DOCTOR)
+    assert f"1 token is stored without encryption: {ACCOUNT}" in ended.out
+    assert "migrate --seal-tokens" in ended.out
+    assert "accepts its page token" in ended.out
+    assert TOKEN not in ended.out
+
+
 async def test_without_a_connection_it_says_how_to_make_one(world: World) -> None:
     assert "connections add" in (await world.examine(None)).out
     nowhere = await world.examine("nowhere")

@@ -29,6 +29,8 @@ FORBIDDEN = (
     "SET ROLE postgres",
     "SELECT * FROM pg_authid",
     "SELECT * FROM others_table",
+    "SELECT * FROM instagram_messages",
+    "INSERT INTO instagram_migrations (name) VALUES ('mine')",
     "SELECT pg_read_file('PG_VERSION')",
     "COPY instagram_user_cache TO '/tmp/x'",
     "COPY instagram_user_cache TO PROGRAM 'cat'",
@@ -39,7 +41,9 @@ FORBIDDEN = (
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def as_role(shared_rig: Rig) -> AsyncIterator[asyncpg.Connection]:
-    await shared_rig.fetch("CREATE TABLE IF NOT EXISTS others_table (x text)")
+    for table in ("others_table", "instagram_messages"):
+        await shared_rig.fetch(f"CREATE TABLE IF NOT EXISTS {table} (x text)")
+    await apply(shared_rig)
     connection = await asyncpg.connect(shared_rig.role_dsn)
     yield connection
     await connection.close()
@@ -62,10 +66,25 @@ async def test_it_may_not(as_role: asyncpg.Connection, statement: str) -> None:
         await as_role.execute(statement)
 
 
+async def apply(rig: Rig) -> None:
+    connection = await asyncpg.connect(rig.owner_dsn)
+    await connection.execute(LEAST_PRIVILEGE.read_text())
+    await connection.close()
+
+
+async def test_every_table_of_the_schema_is_named(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    relations = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relkind IN ('r', 'v') AND relname <> 'instagram_migrations'"
+    )
+    await connection.close()
+    script = LEAST_PRIVILEGE.read_text()
+    assert [row["relname"] for row in relations if f"'{row['relname']}'" not in script] == []
+
+
 async def test_applying_the_file_again_changes_nothing(shared_rig: Rig) -> None:
     rights = "SELECT relname, relacl::text FROM pg_class WHERE relname LIKE 'instagram%' ORDER BY 1"
     before = await shared_rig.fetch(rights)
-    connection = await asyncpg.connect(shared_rig.owner_dsn)
-    await connection.execute(LEAST_PRIVILEGE.read_text())
-    await connection.close()
+    await apply(shared_rig)
     assert await shared_rig.fetch(rights) == before

@@ -71,11 +71,29 @@ class MetaCheck:
             findings += [*_stored(connection, told), *told]
         if self._version:
             findings.append(judge_version(self._meta.version, self._version))
+        findings += self._plain(connections)
         if connections and connections[0].total > MOST_ASKED:
             more = connections[0].total - MOST_ASKED
             text = f"{count(more, 'other account was', 'other accounts were')} not checked."
             findings.append(Finding(2, "note", text, "Name one location with --location."))
         return findings
+
+    def _plain(self, connections: Sequence[CheckedConnection]) -> list[Finding]:
+        """Name the accounts whose token is stored as Meta gave it, by another application."""
+        plain = [
+            connection.ig_account_id
+            for connection in connections
+            if connection.access_token and not self._vault.is_sealed(connection.access_token)
+        ]
+        if not plain:
+            return []
+        named = ", ".join(plain[:MOST_ASKED]) + (", …" if len(plain) > MOST_ASKED else "")
+        text = f"{count(len(plain), 'token is', 'tokens are')} stored without encryption: {named}."
+        advice = (
+            "They are used as they are, and left to the application that stores them. Where none "
+            "has to read them: python -m service migrate --seal-tokens"
+        )
+        return [Finding(2, "note", text, advice, facts={"plain": plain})]
 
     async def _account(self, connection: CheckedConnection, app_pause: str | None) -> list[Finding]:
         account = connection.ig_account_id
