@@ -101,7 +101,12 @@ def build_parts(
 ) -> Parts:
     """Build what needs no start."""
     ttl = timedelta(days=settings.profile_ttl_days)
-    rules = Rules(ttl, settings.max_failures, pictures=settings.pictures)
+    rules = Rules(
+        ttl,
+        settings.max_failures,
+        pictures=settings.pictures,
+        picture_origins=tuple(host for host in settings.picture_hosts if "://" in host),
+    )
     metrics, board, known = Metrics(), PauseBoard(), Known()
     queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
     identities = Identities(database, rules)

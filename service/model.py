@@ -33,6 +33,8 @@ RETRY_WAITS = (
     timedelta(hours=1),
     timedelta(hours=6),
 )
+LONGEST_NAME = 200
+LONGEST_ADDRESS = 4096
 _SECONDS_BELOW = 100_000_000_000  # a time below 1e11 is in seconds, above in milliseconds
 _LONGEST_ID = 32
 _FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters of no shape
@@ -40,12 +42,16 @@ _HEX = re.compile(r"[0-9a-fA-F]{1,12}", re.ASCII)
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """How long an identity is fresh, how often a failing user is tried, and what pictures show."""
+    """How long an identity is fresh, how often a failing user is tried, and what pictures show.
+
+    `picture_origins` are those that PICTURE_HOSTS names whole: they need no https.
+    """
 
     ttl: timedelta = timedelta(days=7)
     max_failures: int = 5
     retry_waits: tuple[timedelta, ...] = RETRY_WAITS
     pictures: PictureMode = "copy"
+    picture_origins: tuple[str, ...] = ()
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -207,6 +213,22 @@ def has_name(username: str | None, name: str | None) -> bool:
     return not is_blank(username) or not is_blank(name)
 
 
+def bounded_name(name: str | None) -> str | None:
+    """Cut a name that is far longer than Instagram allows (64 characters, a username 30)."""
+    return name if name is None or len(name) <= LONGEST_NAME else name[:LONGEST_NAME]
+
+
+def web_address(url: str | None, origins: tuple[str, ...] = ()) -> str | None:
+    """Give an https address back, or one on an origin that is named whole; None for anything else.
+
+    So `javascript:` and what is too long for an address go nowhere.
+    """
+    if url is None or len(url) > LONGEST_ADDRESS or not url.isprintable():
+        return None
+    is_allowed = url[:8].lower() == "https://" or url.startswith(tuple(f"{o}/" for o in origins))
+    return url if is_allowed else None
+
+
 def display_name(ig_user_id: str, username: str | None, name: str | None) -> str:
     """`@username`, else the name, else `@user_` and the last six digits of the id."""
     if username and not is_blank(username):
@@ -300,13 +322,14 @@ def why_not_fresh(cached: CachedIdentity, now: datetime, rules: Rules) -> str | 
 
 def identity(cached: CachedIdentity, now: datetime, rules: Rules) -> Identity:
     """The Inbox's view of what the tables know."""
-    is_named = has_name(cached.username, cached.name)
+    username, name = bounded_name(cached.username), bounded_name(cached.name)
+    is_named = has_name(username, name)
     return Identity(
         ig_user_id=cached.ig_user_id,
-        display_name=display_name(cached.ig_user_id, cached.username, cached.name),
-        username=cached.username,
-        name=cached.name,
-        profile_pic_url=cached.profile_pic_url,
+        display_name=display_name(cached.ig_user_id, username, name),
+        username=username,
+        name=name,
+        profile_pic_url=web_address(cached.profile_pic_url, rules.picture_origins),
         state=state(cached, rules),
         stale=cached.last_fetched_at is not None and not is_fresh(cached, now, rules),
         last_fetched_at=cached.last_fetched_at,

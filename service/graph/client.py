@@ -17,13 +17,14 @@ import aiohttp
 import msgspec
 
 from service.errors import AccountFault, AppFault, GraphError, NobodysFault, UserFault
-from service.model import GraphProblem, Profile, ig_id
+from service.model import GraphProblem, Profile, bounded_name, ig_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PROFILE_FIELDS = "name,username,profile_pic"
 MOST_BODY_BYTES = 256 * 1024
+LONGEST_MESSAGE = 1000  # characters
 POLICY_BLOCK = 368
 POLICY_BLOCK_S = 6 * 3600.0
 _THROTTLE_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})
@@ -150,8 +151,8 @@ def read_answer(ig_user_id: str, status: int, body: bytes, usage: Usage) -> Prof
     if ig_id(answer.get("id")) != ig_user_id:
         raise NobodysFault(_upstream("the answer is another user's"))
     return Profile(
-        username=_text(answer.get("username")),
-        name=_text(answer.get("name")),
+        username=bounded_name(_text(answer.get("username"))),
+        name=bounded_name(_text(answer.get("name"))),
         profile_pic_url=_text(answer.get("profile_pic")),
         raw=_raw(answer),
     )
@@ -171,7 +172,11 @@ def read_error(status: int, error: object, usage: Usage) -> GraphError:
 
     def problem(reason: str) -> GraphProblem:
         return GraphProblem(
-            reason, code, subcode, _text(fields.get("message")), _text(fields.get("fbtrace_id"))
+            reason,
+            code,
+            subcode,
+            _words(fields.get("message")),
+            _words(fields.get("fbtrace_id")),
         )
 
     upstream = problem("upstream_error")
@@ -255,6 +260,12 @@ def _integer(value: object) -> int | None:
 
 def _text(value: object) -> str | None:
     return _storable_text(value) if isinstance(value, str) else None
+
+
+def _words(value: object) -> str | None:
+    """Read Meta's text for people, which goes into the table and the log; cut if it is long."""
+    text = _text(value)
+    return None if text is None else text[:LONGEST_MESSAGE]
 
 
 def _storable_text(text: str) -> str:

@@ -19,6 +19,7 @@ from service.http.problems import REQUEST_ID, ProblemError, bad_request
 from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Mapping, Sequence
 
     from service.http.guesses import Guesses
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from service.receiving.forwarding.intake import ForwardIntake
     from service.receiving.intake import Intake
     from service.receiving.webhook import Delivery
+
+MOST_REASONS = 20
 
 log = structlog.get_logger()
 
@@ -122,4 +125,11 @@ class WebhookRoutes:
         self._skipped.inc(delivery.skipped.total())
         is_malformed = any(reason.startswith("malformed") for reason in delivery.skipped)
         tell = log.warning if is_malformed else log.info
-        tell("items without a participant", skipped=delivery.skipped, request_id=request_id)
+        tell("items without a participant", skipped=_most(delivery.skipped), request_id=request_id)
+
+
+def _most(skipped: Counter[str]) -> dict[str, int]:
+    """The most frequent reasons and how many items had others: some reasons quote the delivery."""
+    most = dict(skipped.most_common(MOST_REASONS))
+    others = skipped.total() - sum(most.values())
+    return most | {"others": others} if others else most

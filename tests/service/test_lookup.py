@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox.graph.simulator import GraphSimulator
+from service.model import LONGEST_NAME
 from tests.service.conftest import ACCOUNT, Client, Database, new_user
 from tests.until import until
 
@@ -72,6 +73,41 @@ async def test_a_resolved_identity_has_exactly_these_fields(
         "lastFailedAt": None,
         "reason": None,
     }
+
+
+async def test_a_name_without_end_is_cut_where_it_is_read_and_where_it_is_shown(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    user, by_hand = new_user(), new_user()
+    graph.set_profile(user, username="u" * 100_000, name="n" * 100_000)
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    [stored] = await db.fetch("SELECT username, name FROM instagram_user_cache")
+    assert [len(name) for name in stored] == [LONGEST_NAME, LONGEST_NAME]
+    await db.execute(
+        "INSERT INTO instagram_user_cache (ig_user_id, username, last_fetched_at)"
+        " VALUES ($1, repeat('u', 250000), now())",
+        by_hand,
+    )
+    answer = await client.inbox(f"/users?ids={','.join([user, by_hand] * 100)}")
+    assert len(answer.body) < 300_000
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["javascript:alert(1)", "http://x.example/p", "data:image/svg+xml,<svg/>", "https://x/\x1b"],
+)
+async def test_an_address_that_is_not_https_is_not_passed_on(
+    client: Client, db: Database, url: str
+) -> None:
+    user = new_user()
+    await db.execute(
+        "INSERT INTO instagram_user_cache (ig_user_id, profile_pic_url, last_fetched_at)"
+        " VALUES ($1, $2, now())",
+        user,
+        url,
+    )
+    assert (await client.identity(user))["profilePicUrl"] is None
 
 
 async def test_a_user_whose_retries_stopped_is_failed(client: Client, db: Database) -> None:

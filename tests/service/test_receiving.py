@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
+import structlog
 
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
@@ -281,6 +282,16 @@ async def test_an_odd_envelope_is_acknowledged(
 ) -> None:
     assert (await client.post_webhook(json.dumps(body).encode())).status == 200
     assert await participants(db) == set()
+
+
+async def test_a_body_full_of_unknown_fields_makes_a_short_line(client: Client) -> None:
+    changes = [{"field": f"field {n} " + "x" * 100, "value": {}} for n in range(5000)]
+    body = json.dumps({"object": "instagram", "entry": [{"id": ACCOUNT, "changes": changes}]})
+    with structlog.testing.capture_logs() as logs:
+        assert (await client.post_webhook(body.encode())).status == 200
+    [line] = [line for line in logs if line["event"] == "items without a participant"]
+    assert sum(line["skipped"].values()) == 5000
+    assert len(json.dumps(line)) < 4000
 
 
 def malformed(user: str) -> list[object]:

@@ -132,6 +132,7 @@ async def test_a_success_replaces_good_values_null_included(
     client: Client, graph: GraphSimulator, db: Database
 ) -> None:
     user = new_user()
+    graph.set_profile(user, username="named", name="Name", profile_pic="https://x.example/p")
     await client.write(user)
     before = await client.until_state(user, "resolved")
     assert before["profilePicUrl"] is not None
