@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -28,12 +28,17 @@ default_pool_size = {size}
 
 @asynccontextmanager
 async def pgbouncer(
-    folder: Path, url: str, mode: Literal["session", "transaction"], size: int = 20
+    folder: Path,
+    url: str,
+    mode: Literal["session", "transaction"],
+    size: int = 20,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[str]:
     """Run PgBouncer on its defaults but for the mode; gives the connection string through it.
 
     `folder` must be one that other accounts can pass: the fixture `open_folder`. `size` is the
-    number of server sessions; a small one makes clients share them in transaction mode.
+    number of server sessions; a small one makes clients share them in transaction mode. `settings`
+    are more lines of the configuration.
     """
     server, port = urlsplit(url), free_port()
     config = _CONFIG.format(
@@ -44,8 +49,9 @@ async def pgbouncer(
         mode=mode,
         size=size,
     )
-    _write(folder / "users.txt", f'"{server.username}" "{server.password}"\n')
-    _write(folder / "pgbouncer.ini", config)
+    config += "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
+    write_for_nobody(folder / "users.txt", f'"{server.username}" "{server.password}"\n')
+    write_for_nobody(folder / "pgbouncer.ini", config)
     with (folder / "pgbouncer.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *_as_nobody(), _program(), str(folder / "pgbouncer.ini"), stdout=log, stderr=log
@@ -60,7 +66,8 @@ async def pgbouncer(
         await process.wait()
 
 
-def _write(path: Path, text: str) -> None:
+def write_for_nobody(path: Path, text: str) -> None:
+    """Write a file that PgBouncer's account alone may read."""
     path.write_text(text)
     path.chmod(0o600)
     if os.geteuid() == 0:

@@ -94,7 +94,7 @@ async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> 
     async with _explained(server):
         pool = await asyncpg.create_pool(
             **_arguments(server),
-            min_size=1,
+            min_size=0,  # asyncpg would keep these however long they are idle
             max_size=size,
             max_inactive_connection_lifetime=most_idle_s,
             init=None if is_pooler else _set_up,

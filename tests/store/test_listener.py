@@ -28,7 +28,7 @@ class Ear:
         self.heard: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
         self.connections: asyncio.Queue[None] = asyncio.Queue()
         self.is_connected = False
-        self.proofs = 0
+        self.proofs: asyncio.Queue[None] = asyncio.Queue()
         self.listener = Listener(
             dsn,
             database.notify,
@@ -51,7 +51,7 @@ class Ear:
 
     def _prove(self) -> None:
         self.is_connected = True
-        self.proofs += 1
+        self.proofs.put_nowait(None)
 
     async def until_connected(self) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -187,5 +187,53 @@ async def test_a_listener_hears_again_after_a_restart(
     await ear.until_connected()
     await fragile.fetch("SELECT pg_notify('instagram_gone', 'x')")
     assert await ear.next() == ("instagram_gone", "x")
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_session_that_hears_nothing_is_replaced(
+    database_url: str, database: Database
+) -> None:
+    """As at the far end of a dead line: everything is sent, and nothing arrives."""
+    ear = Ear(database_url, database)
+    ear.listener._heard_within_s = 0.1
+    ear.listener._prove_every_s = 0.01
+    running = asyncio.create_task(ear.listener.run())
+    await ear.until_connected()
+    delivered = ear.listener._notify
+
+    async def send_nothing(_: str, __: str) -> None:
+        ear.listener._notify = delivered
+
+    ear.listener._notify = send_nothing
+    await ear.until_connected()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_while_nothing_can_be_sent_memory_is_doubted_and_then_trusted_as_it_is(
+    database_url: str, database: Database
+) -> None:
+    """Notices arrive in order: what is heard at last shows that none before it was missed."""
+    ear = Ear(database_url, database)
+    ear.listener._prove_every_s = 0.01
+    running = asyncio.create_task(ear.listener.run())
+    await ear.until_connected()
+    delivered, was_trusted = ear.listener._notify, asyncio.Queue[bool]()
+
+    async def fail(_: str, __: str) -> None:
+        was_trusted.put_nowait(ear.is_connected)
+        raise UnavailableError("saturated")
+
+    ear.listener._notify = fail
+    async with asyncio.timeout(PATIENCE_S):
+        while await was_trusted.get():
+            pass
+    ear.listener._notify = delivered
+    while not ear.proofs.empty():
+        ear.proofs.get_nowait()
+    await asyncio.wait_for(ear.proofs.get(), PATIENCE_S)
+    assert ear.is_connected
+    assert ear.connections.empty()
     running.cancel()
     await asyncio.wait([running])
