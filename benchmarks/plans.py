@@ -98,7 +98,7 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
     of_one = [LIVE] * BATCH
 
     def candidates(location: str, days: int) -> list[object]:
-        return [location, timedelta(days=days), ttl, most, waits, False, 10_000, BATCH]
+        return [location, timedelta(days=days), ttl, most, waits, False, 10_000, BATCH, None]
 
     return [
         Case("sweep", sql.DUE, [100, 1000, timedelta(seconds=0.5)]),

@@ -101,8 +101,8 @@ def backfill(
 ) -> None:
     """Fetch every user of a location who wrote within some days and lacks a fresh name.
 
-    May be stopped and run again at any time. Exits with 0 when nobody is left, 1 when those left
-    have to wait, 2 when it could not go on, 130 after Ctrl-C.
+    May be stopped and run again at any time. Exits with 0 when everybody has a fresh name, 1 when
+    some are left who wait or have stopped, 2 when it could not go on, 130 after Ctrl-C.
     """
     from service.commands.backfill import backfill as fill
     from service.settings import ClientSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import datetime  # noqa: TC003 - msgspec reads it
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -38,6 +39,11 @@ class BackfillRound(msgspec.Struct, frozen=True, rename="camel"):
     candidates: int
     remaining: int
     results: list[BackfilledUser]
+    waiting: int = 0
+    stopped: int = 0
+    paused: int = 0
+    waiting_until: datetime | None = None
+    asked_at: datetime | None = None
 
 
 class ConnectionLine(msgspec.Struct, frozen=True, rename="camel"):
@@ -127,11 +133,20 @@ class OperatorApi:
         ) as session:
             yield cls(session, url)
 
-    async def backfill(self, location_id: str, days: int, *, include_failed: bool) -> BackfillRound:
+    async def backfill(
+        self,
+        location_id: str,
+        days: int,
+        *,
+        include_failed: bool,
+        failed_before: datetime | None = None,
+    ) -> BackfillRound:
         """Ask for one backfill round; takes up to 30 s."""
         query = {"locationId": location_id, "days": str(days)}
         if include_failed:
             query["includeFailed"] = "true"
+        if failed_before is not None:
+            query["failedBefore"] = failed_before.isoformat()
         body = await self._call("POST", "/messages/backfill", BACKFILL_TIMEOUT_S, query=query)
         return self._read(body, BackfillRound)
 

@@ -7,11 +7,10 @@ import sys
 import time
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Protocol
 
 from service.commands.api import ApiError, OperatorApi, UnreachableError
+from service.commands.backfill_report import Ending, Report, at_least, by_reason, tell
 from service.commands.signals import cancelled_by_signals
 from service.commands.voice import (
     DONE,
@@ -20,53 +19,39 @@ from service.commands.voice import (
     REFUSED,
     CommandError,
     Meter,
-    complain,
-    say,
     say_json,
 )
-from service.reasons import short_reason
-from service.wording import count, duration
+from service.wording import duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from service.commands.api import BackfillRound
     from service.settings import ClientSettings
 
 AGAIN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
-MOST_COUNTED, ROUND_SIZE = 10_000, 50  # the service counts candidates no further; a round
 
-Ending = Literal["done", "no_progress", "interrupted", "error"]
 _EXIT_CODES: dict[Ending, int] = {
     "done": DONE,
+    "some_left": INCOMPLETE,
     "no_progress": INCOMPLETE,
     "interrupted": INTERRUPTED,
     "error": REFUSED,
 }
 
 
-class Report(msgspec.Struct, frozen=True, rename="camel"):
-    """What `backfill --json` prints."""
-
-    location_id: str
-    days: int
-    include_failed: bool
-    ended: Ending
-    error: str | None
-    resolved: int
-    failed: int
-    failed_by_reason: dict[str, int]
-    queued: int
-    queued_by_reason: dict[str, int]
-    remaining: int | None
-    rounds: int
-    seconds: float
-
-
 class Rounds(Protocol):
-    """Whoever makes backfill rounds: the service."""
+    """Makes backfill rounds, as the service does."""
 
-    async def backfill(self, location_id: str, days: int, *, include_failed: bool) -> BackfillRound:
+    async def backfill(
+        self,
+        location_id: str,
+        days: int,
+        *,
+        include_failed: bool,
+        failed_before: datetime | None = None,
+    ) -> BackfillRound:
         """Fetch up to 50 users and report."""
         ...
 
@@ -79,6 +64,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.remaining: int | None = None
+        self.last: BackfillRound | None = None
+        self.began_at: datetime | None = None
         self.rounds = 0
         self.resolved: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -100,6 +87,8 @@ class Tally:
         done_before = self.done
         self.rounds += 1
         self.remaining = found.remaining
+        self.last = found
+        self.began_at = self.began_at or found.asked_at
         self.queued = {}
         for user in found.results:
             self._count(user.ig_user_id, user.outcome, user.reason or "")
@@ -135,7 +124,7 @@ class Backfilling:
         self._api = api
         self._location_id = location_id
         self._days = days
-        self._include_failed = include_failed
+        self._include_failed = self._was_asked_for_failed = include_failed
         self._again_after_s = again_after_s
         self._sleep = sleep
         self._started_at = time.monotonic()
@@ -145,10 +134,19 @@ class Backfilling:
         while True:
             has_progressed = self.tally.add(await self._patient_round(meter))
             if self.tally.left == 0:
-                return "done"
+                return await self._end(meter)
             if not has_progressed:
                 return "no_progress"
             meter.show(self.describe(), self.tally.done, self.tally.done + self.tally.left)
+
+    async def _end(self, meter: Meter) -> Ending:
+        """Ask once more where somebody has failed: the answer says what they wait for."""
+        if self.tally.failed:
+            self._include_failed = False
+            self.tally.add(await self._patient_round(meter))
+        last = self.tally.last
+        is_done = last is None or not (last.waiting or last.stopped or last.paused)
+        return "done" if is_done and self.tally.left == 0 else "some_left"
 
     async def _patient_round(self, meter: Meter) -> BackfillRound:
         """Ask for a round; once one has succeeded, a service that is away is waited for."""
@@ -169,7 +167,10 @@ class Backfilling:
     async def _round(self) -> BackfillRound:
         try:
             return await self._api.backfill(
-                self._location_id, self._days, include_failed=self._include_failed
+                self._location_id,
+                self._days,
+                include_failed=self._include_failed,
+                failed_before=self.tally.began_at if self._include_failed else None,
             )
         except ApiError as error:
             if error.status == HTTPStatus.NOT_FOUND:
@@ -183,15 +184,15 @@ class Backfilling:
         """Put the state into one line: done, failed, rate, time left."""
         tally, took_s = self.tally, max(time.monotonic() - self._started_at, 0.001)
         rate = tally.done / took_s
-        at_least = _at_least(tally.remaining or 0)
+        at_least_so_many = at_least(tally.remaining or 0)
         parts = [
-            f"{tally.done:,} of {at_least}{tally.done + tally.left:,} done",
+            f"{tally.done:,} of {at_least_so_many}{tally.done + tally.left:,} done",
             f"{len(tally.resolved):,} resolved",
-            f"{len(tally.failed):,} failed{_by_reason(Counter(tally.failed.values()))}",
+            f"{len(tally.failed):,} failed{by_reason(Counter(tally.failed.values()))}",
             f"{rate:.1f} a second",
         ]
         if rate > 0:
-            parts.append(f"about {at_least}{duration(tally.left / rate)} left")
+            parts.append(f"about {at_least_so_many}{duration(tally.left / rate)} left")
         return ", ".join(parts)
 
     def report(self, ended: Ending, error: str | None = None) -> Report:
@@ -200,7 +201,7 @@ class Backfilling:
         return Report(
             location_id=self._location_id,
             days=self._days,
-            include_failed=self._include_failed,
+            include_failed=self._was_asked_for_failed,
             ended=ended,
             error=error,
             resolved=len(tally.resolved),
@@ -209,6 +210,10 @@ class Backfilling:
             queued=len(tally.queued),
             queued_by_reason=dict(Counter(r or "not_finished" for r in tally.queued.values())),
             remaining=tally.remaining,
+            waiting=tally.last.waiting if tally.last else 0,
+            waiting_until=tally.last.waiting_until if tally.last else None,
+            stopped=tally.last.stopped if tally.last else 0,
+            paused=tally.last.paused if tally.last else 0,
             rounds=tally.rounds,
             seconds=round(time.monotonic() - self._started_at, 1),
         )
@@ -228,7 +233,7 @@ async def backfill(
     async with OperatorApi.open(url or settings.url, key) as api:
         run = Backfilling(api, location_id, days, include_failed=include_failed)
         report = await _run(run)
-    (say_json if as_json else _tell)(report)
+    (say_json if as_json else tell)(report)
     return _EXIT_CODES[report.ended]
 
 
@@ -243,50 +248,3 @@ async def _run(run: Backfilling) -> Report:
             return run.report("interrupted")
         except CommandError as error:
             return run.report("error", str(error))
-
-
-def _tell(report: Report) -> None:
-    if report.error:
-        complain(f"Stopped: {report.error}")
-    if not report.rounds:
-        return
-    say(
-        f"Location {report.location_id}, the last {count(report.days, 'day')}: "
-        f"{report.resolved:,} resolved, {report.failed:,} failed, {_left(report)} left, "
-        f"in {duration(report.seconds)}."
-    )
-    for reason, users in sorted(report.failed_by_reason.items()):
-        say(f"  failed   {count(users, 'user'):>12}  {short_reason(reason)}")
-    for reason, users in sorted(report.queued_by_reason.items()):
-        say(f"  waiting  {count(users, 'user'):>12}  {short_reason(reason)}")
-    say(_last_word(report))
-
-
-def _left(report: Report) -> str:
-    remaining = report.remaining or 0
-    return f"{_at_least(remaining)}{remaining + report.queued:,}"
-
-
-def _at_least(remaining: int) -> str:
-    return "at least " if remaining >= MOST_COUNTED - ROUND_SIZE else ""
-
-
-def _last_word(report: Report) -> str:
-    again = f"python -m service backfill --location {report.location_id} --days {report.days}"
-    if report.ended == "done" and report.failed and not report.include_failed:
-        return "Done. Who failed is tried again by itself, as often as MAX_FAILURES allows."
-    if report.ended == "done":
-        return "Done: nobody is left."
-    if report.ended == "no_progress":
-        return (
-            "Stopped: the last round finished nobody. The users stay queued and are fetched once "
-            f"what holds them back is over; `python -m service doctor --location "
-            f"{report.location_id}` says what that is."
-        )
-    return f"Not finished; what is done is kept. To go on: {again}"
-
-
-def _by_reason(reasons: Counter[str]) -> str:
-    if not reasons:
-        return ""
-    return " (" + ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items())) + ")"

@@ -21,14 +21,14 @@ A_MINUTE = timedelta(minutes=1)
 
 
 class Minute(msgspec.Struct, frozen=True, rename="camel"):
-    """A minute that has passed: what was done in it, and what waited at its end."""
+    """A minute that has passed: what was done in it, and how deep the queue was at its end."""
 
     at: datetime
     received: int
     named: int
     calls: int
     failures: dict[str, int]
-    waiting: int
+    depth: int
     oldest_seconds: float
 
 
@@ -80,7 +80,7 @@ class Minutes:
                 named=since["named"],
                 calls=sum(_calls(since).values()),
                 failures={name: n for name, n in _calls(since).items() if n and name != "ok"},
-                waiting=self._queue.depth,
+                depth=self._queue.depth,
                 oldest_seconds=round(self._queue.oldest_s(), 1),
             )
         )

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from service.http.bodies import decode_body, read_body
-from service.http.parameters import boolean, location, whole_number
+from service.http.parameters import boolean, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
 from service.http.users import checked_id, user_id
 from service.model import identity
@@ -76,7 +76,12 @@ class OperatorRoutes:
         include_failed = boolean(request, "includeFailed")
         if not await self._identities.has_location(location_id):
             raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
-        report = await self._fetching.backfill(location_id, days, include_failed=include_failed)
+        report = await self._fetching.backfill(
+            location_id,
+            days,
+            include_failed=include_failed,
+            failed_before=moment(request, "failedBefore"),
+        )
         return json_response(report)
 
     async def status(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -44,6 +45,20 @@ def boolean(request: web.Request, name: str) -> bool:
     if value is None:
         raise bad_request(f"{name} is true or false.")
     return value
+
+
+def moment(request: web.Request, name: str) -> datetime | None:
+    """Read an RFC 3339 time; None if it is missing, 400 if it is anything else."""
+    given = request.query.get(name)
+    if not given:
+        return None
+    try:
+        found = msgspec.convert(given, datetime)
+    except msgspec.ValidationError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise bad_request(f"{name} is a time as RFC 3339 has it, with its zone.")
+    return found
 
 
 def account_id(given: str) -> str:

@@ -36,7 +36,11 @@ class BackfillResult(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Backfill(msgspec.Struct, frozen=True, rename="camel"):
-    """The report of a backfill request."""
+    """The report of a backfill request.
+
+    `waiting`, `stopped` and `paused` are the users of those days that it leaves without a fresh
+    identity; of those who were attempted, only users of a paused account count there.
+    """
 
     location_id: str
     days: int
@@ -46,6 +50,11 @@ class Backfill(msgspec.Struct, frozen=True, rename="camel"):
     failed: int
     queued: int
     remaining: int
+    waiting: int
+    stopped: int
+    paused: int
+    waiting_until: datetime | None
+    asked_at: datetime
     results: list[BackfillResult]
 
 
@@ -75,10 +84,25 @@ class Fetching:
 
         return (await self._settled([ig_user_id], forced, outcome, REFRESH_WAIT_S))[0]
 
-    async def backfill(self, location_id: str, days: int, *, include_failed: bool) -> Backfill:
+    async def backfill(
+        self,
+        location_id: str,
+        days: int,
+        *,
+        include_failed: bool,
+        failed_before: datetime | None = None,
+    ) -> Backfill:
         """Fetch the most recent users of a location that lack a fresh identity, within 30 s."""
+        within = timedelta(days=days)
+        left_out = await self._identities.count_left_out(
+            location_id, within, include_failed=include_failed
+        )
         candidates = await self._identities.find_candidates(
-            location_id, timedelta(days=days), BACKFILL_LIMIT, include_failed=include_failed
+            location_id,
+            within,
+            BACKFILL_LIMIT,
+            include_failed=include_failed,
+            failed_before=failed_before,
         )
         forced = await self._force(candidates.ig_user_ids, anew=False)
 
@@ -97,6 +121,11 @@ class Fetching:
             attempted=len(results),
             remaining=max(0, candidates.total - len(results)),
             results=results,
+            waiting=left_out.waiting,
+            stopped=left_out.stopped,
+            paused=left_out.paused,
+            waiting_until=left_out.waiting_until,
+            asked_at=left_out.asked_at,
             **counts,
         )
 

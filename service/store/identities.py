@@ -10,6 +10,7 @@ from service.coalescer import Coalescer
 from service.model import FOREVER, CachedIdentity
 from service.store import sql
 from service.store.database import SLOW_STATEMENT_S
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 MOST_CANDIDATES = 10_000
+
+_BACKFILL = read_queries("backfill")
 
 
 class DueUser(msgspec.Struct, frozen=True):
@@ -47,6 +50,19 @@ class Candidates(msgspec.Struct, frozen=True):
 
     total: int
     ig_user_ids: list[str]
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Users without a fresh identity who are no candidates, or can't be called now.
+
+    `waiting_until`: when the last of those who wait is tried again.
+    """
+
+    stopped: int
+    paused: int
+    waiting: int
+    waiting_until: datetime | None
+    asked_at: datetime
 
 
 class Identities:
@@ -106,9 +122,19 @@ class Identities:
         return bool(rows[0][0])
 
     async def find_candidates(
-        self, location_id: str, within: timedelta, at_most: int, *, include_failed: bool
+        self,
+        location_id: str,
+        within: timedelta,
+        at_most: int,
+        *,
+        include_failed: bool,
+        failed_before: datetime | None = None,
     ) -> Candidates:
-        """Find the users of a location without a fresh identity, most recent message first."""
+        """Find the users of a location without a fresh identity, most recent message first.
+
+        `include_failed` takes those who wait or have stopped; with `failed_before` only if they
+        failed before then.
+        """
         rows = await self._database.fetch(
             sql.CANDIDATES,
             location_id,
@@ -119,10 +145,28 @@ class Identities:
             include_failed,
             MOST_CANDIDATES,
             at_most,
+            failed_before,
             timeout_s=SLOW_STATEMENT_S,
         )
         total = rows[0]["candidates"] if rows else 0
         return Candidates(total, [row["ig_user_id"] for row in rows])
+
+    async def count_left_out(
+        self, location_id: str, within: timedelta, *, include_failed: bool
+    ) -> LeftOut:
+        """Count the users of a location that a backfill leaves without a fresh identity."""
+        [row] = await self._database.fetch(
+            _BACKFILL["left_out"],
+            location_id,
+            within,
+            self._rules.ttl,
+            self._rules.max_failures,
+            self._rules.retry_waits,
+            include_failed,
+            MOST_CANDIDATES,
+            timeout_s=SLOW_STATEMENT_S,
+        )
+        return LeftOut(**row)
 
     async def erase(self, *ig_user_ids: str) -> None:
         """Delete everything held about users; a claim in flight can't settle any more."""

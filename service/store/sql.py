@@ -506,26 +506,31 @@ LEFT JOIN instagram_pauses x ON x.scope = 'account:' || h.ig_account_id
 ORDER BY p.last_message_at DESC
 """
 LOCATION_EXISTS = "SELECT EXISTS (SELECT FROM instagram_connections WHERE location_id = $1)"
+# Those who have just failed come last, so that asking again and again reaches everybody. $9: only
+# failures from before then are tried again.
 CANDIDATES = f"""
 WITH accounts AS (
     SELECT ig_account_id FROM instagram_connections WHERE location_id = $1
 ), found AS (
     SELECT f.* FROM accounts a CROSS JOIN LATERAL (
-        SELECT p.ig_user_id, p.last_message_at
+        SELECT p.ig_user_id, p.last_message_at,
+            c.last_failed_at > now() - interval '10 minutes' AS has_just_failed
         FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
         WHERE p.ig_account_id = a.ig_account_id AND p.last_message_at >= now() - $2::interval
             AND {_FRESH.format(ttl="$3")} IS NOT TRUE
             AND (COALESCE(c.fail_count, 0) = 0
                 OR (c.fail_count < $4 AND {_RETRY_AT.format(waits="$5")} <= now())
-                OR ($6::boolean AND (c.last_failed_at <= now() - interval '10 minutes'
-                    OR c.last_failed_at IS NULL)))
+                OR ($6::boolean AND ($9::timestamptz IS NULL OR c.last_failed_at IS NULL
+                    OR c.last_failed_at < $9)))
         ORDER BY p.last_message_at DESC LIMIT $7
     ) AS f
 ), users AS (
-    SELECT ig_user_id, max(last_message_at) AS last_message_at FROM found GROUP BY ig_user_id
+    SELECT ig_user_id, max(last_message_at) AS last_message_at,
+        bool_or(has_just_failed) IS TRUE AS has_just_failed
+    FROM found GROUP BY ig_user_id
 )
 SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
-FROM users ORDER BY last_message_at DESC, ig_user_id LIMIT $8
+FROM users ORDER BY has_just_failed, last_message_at DESC, ig_user_id LIMIT $8
 """
 ERASE = (
     """

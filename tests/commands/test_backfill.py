@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from service.commands.api import ApiError, BackfilledUser, BackfillRound, UnreachableError
-from service.commands.backfill import Backfilling, Ending
+from service.commands.backfill import Backfilling
+from service.commands.backfill_report import Ending
 from service.commands.voice import CommandError, Meter
 
 from .world import ACCOUNT, LOCATION, PATIENCE_S, World, user
@@ -25,14 +26,42 @@ async def test_it_goes_on_until_nobody_is_left_and_tells_the_reasons(world: Worl
     async with world.serving():
         ended = await world.run(*COMMAND)
         again = await world.run(*COMMAND, "--json")
-    assert ended.code == 0
+    assert ended.code == 1
     assert "116 resolved, 4 failed, 0 left" in ended.out
     assert "3 users  consent_required: Meta has no consent" in ended.out
+    assert "4 people have no fresh name: 4 wait for a retry until" in ended.out
+    assert f"backfill --location {LOCATION} --days 7 --include-failed" in ended.out
     assert "of 120 done" in ended.err
-    assert again.code == 0
+    assert again.code == 1
     report = json.loads(again.out)
-    assert (report["ended"], report["resolved"], report["remaining"]) == ("done", 0, 0)
+    assert (report["ended"], report["resolved"], report["remaining"]) == ("some_left", 0, 0)
+    assert (report["waiting"], report["stopped"], report["paused"]) == (4, 0, 0)
     assert len(world.graph.calls) == 120
+
+
+async def test_everybody_who_waits_or_has_stopped_is_tried_once_if_asked_for(world: World) -> None:
+    """More than a round of them, some of whom fail again: the run ends, and says who is left."""
+    await world.connect()
+    await world.participants([user(i) for i in range(70)])
+    await world.fetch(
+        "INSERT INTO instagram_user_cache (ig_user_id, fail_count, last_failed_at)"
+        " SELECT ig_user_id, 1 + (row_number() OVER ())::int % 5, now()"
+        " FROM instagram_participants"
+    )
+    await world.fetch("UPDATE instagram_participants SET due_at = NULL")
+    for number in range(60):
+        world.graph.set_answer("not_found", user=user(number))
+    async with world.serving():
+        left = await world.run(*COMMAND)
+        assert left.code == 1
+        assert "70 people have no fresh name: 56 wait for a retry until" in left.out
+        assert "14 have stopped" in left.out
+        assert len(world.graph.calls) == 0
+        ended = await world.run(*COMMAND, "--include-failed")
+    assert len(world.graph.calls) == 70
+    assert ended.code == 1
+    assert "10 resolved, 60 failed, 0 left" in ended.out
+    assert "60 people have no fresh name" in ended.out
 
 
 async def test_ctrl_c_keeps_what_is_done_and_a_second_run_goes_on(world: World) -> None:
@@ -63,7 +92,7 @@ async def test_a_paused_account_stops_it_and_says_why(world: World) -> None:
     async with world.serving():
         ended = await world.run(*COMMAND)
     assert ended.code == 1
-    assert "token_invalid: the account's access token is dead" in ended.out
+    assert "token_invalid: Meta refuses the account's access token" in ended.out
     assert f"doctor --location {LOCATION}" in ended.out
 
 

@@ -22,7 +22,7 @@ async def test_a_minute_has_what_was_done_in_it_and_an_hour_is_kept() -> None:
     minutes.note(NOON + timedelta(minutes=1))
     [first] = minutes.read().minutes
     assert (first.at, first.received, first.named, first.calls) == (NOON, 5, 3, 5)
-    assert (first.failures, first.waiting) == ({"not_found": 2}, 1)
+    assert (first.failures, first.depth) == ({"not_found": 2}, 1)
     for number in range(2, 2 + MINUTES):
         minutes.note(NOON + timedelta(minutes=number))
     kept = minutes.read().minutes

@@ -138,11 +138,33 @@ async def test_the_stopped_and_the_waiting_are_left_unless_asked_for(
     await cache(db, over, fail_count=1, last_failed_at=now - timedelta(minutes=2))
     await cache(db, just_now, fail_count=5, last_failed_at=now - timedelta(minutes=9))
     assert tried(await backfill(client)) == [over]
+    left = await backfill(client)
+    assert (left["waiting"], left["stopped"], left["paused"]) == (1, 2, 0)
+    until_at = datetime.fromisoformat(left["waitingUntil"])
+    assert until_at == now + timedelta(minutes=30)
     report = await backfill(client, "&includeFailed=true")
-    assert tried(report) == [stopped, waiting]
-    assert report["resolved"] == 2
+    assert tried(report) == [stopped, waiting, just_now]
+    assert report["resolved"] == 3
+    assert (report["waiting"], report["stopped"], report["waitingUntil"]) == (0, 0, None)
     assert (await client.identity(stopped))["failCount"] == 0
     assert tried(await backfill(client, "&includeFailed=false")) == []
+
+
+async def test_a_run_tries_nobody_twice_and_asking_again_reaches_everybody(
+    client: Client, db: Database, graph: GraphSimulator
+) -> None:
+    users = [await remember(db, new_user(), age=timedelta(hours=n + 1)) for n in range(55)]
+    graph.set_answer("not_found")
+    first = await backfill(client, "&includeFailed=true")
+    assert tried(first) == users[:50]
+    once = f"&includeFailed=true&failedBefore={first['askedAt'].replace('+', '%2B')}"
+    second = await backfill(client, once)
+    assert (tried(second), second["remaining"]) == (users[50:], 0)
+    assert (await backfill(client, once))["candidates"] == 0
+    again = await backfill(client, "&includeFailed=true")
+    assert (again["candidates"], again["failed"]) == (55, 50)
+    for wrong in ("yesterday", "2026-11-22T10:00:00"):
+        (await ask(client, f"locationId={LOCATION}&failedBefore={wrong}")).assert_problem(400)
 
 
 async def test_a_user_who_fails_is_reported_with_the_reason(
@@ -170,7 +192,7 @@ async def test_users_of_a_paused_account_are_queued_at_once(
     assert (report["attempted"], report["queued"]) == (20, 20)
     assert {result["reason"] for result in report["results"]} == {"token_invalid"}
     again = await backfill(client)
-    assert (tried(again), again["queued"]) == (users, 20)
+    assert (tried(again), again["queued"], again["paused"]) == (users, 20, 20)
     graph.add_token("EAAG-renewed", ig_account_id=ACCOUNT)
     graph.set_answer(None, account=ACCOUNT)
     await client.connect(token="EAAG-renewed")

@@ -72,6 +72,11 @@ _BACKFILL: Json = {
     "failed": 3,
     "queued": 1,
     "remaining": 130,
+    "waiting": 20,
+    "stopped": 2,
+    "paused": 0,
+    "waitingUntil": "2026-11-22T23:13:00Z",
+    "askedAt": "2026-11-22T22:13:00Z",
     "results": [
         {
             "igUserId": "1254459154682919",
@@ -112,7 +117,7 @@ _HISTORY: Json = {
             "named": 1,
             "calls": 41,
             "failures": {"not_found": 40},
-            "waiting": 0,
+            "depth": 0,
             "oldestSeconds": 0.0,
         }
     ],

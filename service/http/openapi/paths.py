@@ -231,7 +231,14 @@ def _operations() -> Json:
             query(
                 "includeFailed",
                 {"type": "boolean", "default": False},
-                "Also those that have stopped or wait after a failure.",
+                "Also those that have stopped or wait after a failure, whenever they failed.",
+            ),
+            query(
+                "failedBefore",
+                {"type": "string", "format": "date-time"},
+                "With `includeFailed`: not those who failed later than this. Send the first "
+                "answer's `askedAt`, so that nobody is tried twice in one run.",
+                example="2026-11-22T10:00:00Z",
             ),
         ],
     )

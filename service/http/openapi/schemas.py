@@ -85,6 +85,11 @@ _WORDS: Mapping[str, Json] = {
     "updatedAt": _TIME,
     "pausedUntil": _TIME | {"description": "Until when the account is not called."},
     "pauseReason": {"enum": [*PAUSE_REASONS, None]},
+    "tokenExpiresAt": _TIME | {"description": "Null where it has no end, or none is known."},
+    "dataAccessExpiresAt": _TIME,
+    "tokenCheckedAt": _TIME | {"description": "When Meta was last asked about the token."},
+    "scopes": {"description": "The permissions that the token has."},
+    "isPlain": {"description": "The token is stored as Meta gave it, not encrypted."},
     "tokenStatus": {"enum": ["active", "invalid"]},
     "login": {
         "enum": sorted(get_args(Login)),
@@ -102,6 +107,11 @@ _WORDS: Mapping[str, Json] = {
     "failed": _COUNT,
     "queued": _COUNT | {"description": "Not finished in time, or the account is paused."},
     "remaining": _COUNT | {"description": "`candidates` minus `attempted`: ask again for these."},
+    "waiting": _COUNT | {"description": "Left out: they wait after a failure."},
+    "stopped": _COUNT | {"description": "Left out: retries have ended."},
+    "paused": _COUNT | {"description": "Can't be called: the account or the app is paused."},
+    "waitingUntil": _TIME | {"description": "When the last of those who wait is tried again."},
+    "askedAt": _TIME | {"description": "When the request began, by the database's clock."},
 }
 
 
