@@ -23,7 +23,7 @@ from service.build import (
     publish_figures,
 )
 from service.errors import RefusedError, UnavailableError
-from service.graph.client import graph_session
+from service.graph.calls import graph_session
 from service.http.health import HealthRoutes
 from service.http.server import serve
 from service.identities.pictures.addresses import PictureHosts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from service.accounts.leaving import AccountLeaver, Retention
 from service.erasure import Erasure, forget
 from service.graph.budget import Budget, PauseBoard
+from service.graph.calls import graph_caller
 from service.graph.client import GraphClient
 from service.http.auth import Keyring
 from service.http.connections import ConnectionRoutes
@@ -219,14 +220,8 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
     settings = parts.settings
     places = Places(parts.database, 1 / settings.graph_calls_per_second)
     budget = Budget(places, parts.pauses, parts.board, parts.queue.hold)
-    graph = GraphClient(
-        session,
-        {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url},
-        settings.graph_api_version,
-        settings.meta_app_secrets[0].get_secret_value(),
-        settings.graph_timeout_seconds,
-        budget.note_usage,
-    )
+    caller = graph_caller(settings, session, settings.graph_timeout_seconds)
+    graph = GraphClient(caller, budget.note_usage)
     lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
     return Resolver(
         parts.queue,

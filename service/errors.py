@@ -13,8 +13,9 @@ ServiceError
 └── GraphError              what a failed profile call means, by whose fault it is
     ├── UserFault           Meta's answer about this user: a failure of the user
     ├── NobodysFault        time-out, 5xx, not JSON: worth one more try
-    ├── AccountFault        the account's token, permission or quota: pauses the account
-    └── AppFault            the app's quota or our own bad request: pauses the app
+    ├── UnclearFault        a missing permission, a bad request: other users' answers tell whose
+    ├── AccountFault        the account's token, quota or policy block: pauses the account
+    └── AppFault            the app's quota: pauses the app
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class UserFault(GraphError):
 
 class NobodysFault(GraphError):
     """Nothing was learned of the user, the account or the app."""
+
+
+class UnclearFault(GraphError):
+    """The user's, the account's or our own; `problem.reason` is the reason of a later pause."""
 
 
 class AccountFault(GraphError):

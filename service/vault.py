@@ -43,7 +43,7 @@ class Vault:
         return f"v1.{self._first}.{base64.urlsafe_b64encode(box).decode()}"
 
     def open(self, stored: str, ig_account_id: str) -> str:
-        """Give the token of a row: decrypted, or as it is where it is stored plain.
+        """Give the token of a row: decrypted, or as it is where it is stored plain; trimmed.
 
         Raises SealError if no key opens it, if it is another account's, or if it can't be a token.
         """
@@ -60,7 +60,7 @@ class Vault:
             token = cipher.decrypt(box[:_NONCE_BYTES], box[_NONCE_BYTES:], ig_account_id.encode())
         except (InvalidTag, binascii.Error, ValueError):
             raise SealError("the stored token was changed or belongs to another account") from None
-        return token.decode()
+        return token.decode().strip()
 
     def has_older_seal(self, stored: str) -> bool:
         """Tell whether a stored token is sealed with a key that is not the first."""

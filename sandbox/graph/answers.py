@@ -179,7 +179,8 @@ _THROTTLES: dict[str, Answer] = {
     "http_429": RawAnswer(429, b"Too Many Requests", "text/plain", {"Retry-After": "30"}),
 }
 
-_OUR_OWN: dict[str, Answer] = {
+# Ours, the account's or one user's: nothing in the answer tells.
+_BAD_REQUESTS: dict[str, Answer] = {
     "bad_field": bad_field("nope"),
     "proof_missing": ErrorAnswer(
         code=100,
@@ -192,6 +193,18 @@ _OUR_OWN: dict[str, Answer] = {
         type="GraphMethodException",
         prefixed=False,
         message="Invalid appsecret_proof provided in the API argument",
+    ),
+    "person_unavailable": ErrorAnswer(
+        code=100, subcode=2018218, message="This person can't be reached through the API."
+    ),
+    "unsupported_request": ErrorAnswer(
+        code=100,
+        type="IGApiException",
+        prefixed=False,
+        message="Unsupported request - method type: get",
+    ),
+    "no_capability": ErrorAnswer(
+        code=3, message="Application does not have the capability to make this API call."
     ),
     "unknown_path": ErrorAnswer(code=2500, prefixed=False, message="Unknown path components"),
 }
@@ -259,7 +272,7 @@ ANSWERS: dict[str, Answer] = {
     **_ABOUT_THE_USER,
     **_ABOUT_THE_ACCOUNT,
     **_THROTTLES,
-    **_OUR_OWN,
+    **_BAD_REQUESTS,
     **_NOBODYS,
     **_TWISTED,
     **_ODD,

@@ -53,7 +53,7 @@ def _token_problem(world: GraphWorld, ask: Ask) -> str | None:
     known = world.token(ask.token_sha)
     if world.restrict_tokens and (known is None or known.login != ask.host):
         return "token_unparsable"
-    return world.proof_problem(ask.token, ask.proof)
+    return world.proof_problem(ask.token, ask.proof) if ask.host == "facebook" else None
 
 
 def _rate_problem(world: GraphWorld, ask: Ask) -> str | None:

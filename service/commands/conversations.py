@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.commands.lines import Participant, parse_time
-from service.errors import AppFault, NobodysFault
+from service.errors import NobodysFault, UnclearFault
 from service.model import ig_id
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Conversations:
 
     def _is_other_node(self, fault: GraphError, after: str) -> bool:
         """With a Facebook login the edge is the Page's, which the token's "me" stands for."""
-        is_wrong_node = isinstance(fault, AppFault) or fault.problem.reason == "not_found"
+        is_wrong_node = isinstance(fault, UnclearFault) or fault.problem.reason == "not_found"
         is_untried = self._node != "me" and not after
         return is_wrong_node and is_untried and fault.problem.code in _NOT_THIS_NODE
 

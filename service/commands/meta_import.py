@@ -14,6 +14,7 @@ from service.commands.participants import Recorder, say_what_was_stored
 from service.commands.signals import cancelled_by_signals
 from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import AccountFault, SealError, UnavailableError
+from service.graph.answers import APP_THROTTLE_CODES
 from service.graph.budget import Budget, PauseBoard
 from service.model import APP_SCOPE, Rules, account_scope
 from service.reasons import reason_of, why_token_ended
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 CALL_EVERY_S = 0.5  # Meta: 2 calls a second an account to the Conversations API
 SHORT_PAUSE_S = 120.0
-_APP_THROTTLE_CODES = frozenset({4, 341})
 
 
 class PausedError(Exception):
@@ -82,7 +82,7 @@ class Gate:
         if fault is None and self._is_probe:
             await self._checkup.end_run_out_pauses(self._ig_account_id)
         if isinstance(fault, AccountFault) and fault.problem.reason == "throttled":
-            is_app = fault.problem.code in _APP_THROTTLE_CODES
+            is_app = fault.problem.code in APP_THROTTLE_CODES
             scope = APP_SCOPE if is_app else account_scope(self._ig_account_id)
             await self._pauses.pause(scope, "throttled", fault.hold_s)
         self._budget.note_usage(self._ig_account_id, page.usage)

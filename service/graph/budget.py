@@ -13,7 +13,7 @@ from service.model import APP_SCOPE, account_scope
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from service.graph.client import Usage
+    from service.graph.usage import Usage
     from service.store.pauses import Pause, Pauses
     from service.store.places import Places, Reservation
 
@@ -112,7 +112,7 @@ class Budget:
         return 5 + 2 * self._interval_s
 
     async def wait_for_place(
-        self, ig_account_id: str, *, is_probe: bool = False
+        self, ig_account_id: str, ig_user_id: str = "", *, is_probe: bool = False
     ) -> Reservation | None:
         """Wait for a place and take it; the reservation if paused, None if there was none in time.
 
@@ -124,7 +124,7 @@ class Budget:
         now = asyncio.get_running_loop().time
         asks_until_s, forfeits = now() + self.patience_s - self._places.most_ahead_s, 0
         while now() <= asks_until_s:
-            place = await self._places.reserve(ig_account_id, is_probe=is_probe)
+            place = await self._places.reserve(ig_account_id, ig_user_id, is_probe=is_probe)
             if place.paused_by is not None:
                 return place
             until_s = place.at_s

@@ -10,6 +10,8 @@ from aiohttp.test_utils import TestServer
 from service.commands.conversations import Account, Conversations, StoppedError, Talk, talk
 from service.commands.lines import Participant
 from service.commands.meta import MetaReader, Page
+from service.graph.calls import GraphCaller
+from service.graph.usage import CONVERSATION_POOLS
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OWN, OTHER_OWN, TOKEN = "178414", "555", "a-token"
@@ -49,9 +51,9 @@ async def reading(meta: Meta, days: float = 7) -> AsyncIterator[Conversations]:
     app = web.Application()
     app.router.add_get("/{version}/{node}/conversations", meta.answer)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        reader = MetaReader(
-            session, {"facebook": str(server.make_url("")).rstrip("/")}, "v21.0", "s"
-        )
+        hosts = {"facebook": str(server.make_url("")).rstrip("/")}
+        caller = GraphCaller(session, hosts, "v21.0", "s", 10.0)
+        reader = MetaReader(caller, "v21.0", "s", CONVERSATION_POOLS)
 
         async def allow() -> None:
             return

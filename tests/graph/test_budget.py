@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.graph.budget import Budget, PauseBoard
-from service.graph.client import Usage
+from service.graph.usage import Usage
 from service.store.pauses import Pause, Pauses
 from service.store.places import Places, Reservation
 from tests.strategies import in_jumping_time
@@ -34,7 +34,7 @@ class FakePlaces:
         self.stalls_s: list[float] = []
         self.asked: list[tuple[str, bool]] = []
 
-    async def reserve(self, account: str, *, is_probe: bool) -> Reservation:
+    async def reserve(self, account: str, _: str, *, is_probe: bool) -> Reservation:
         self.asked.append((account, is_probe))
         asked_at_s = clock()
         await asyncio.sleep(self.stalls_s.pop(0) if self.stalls_s else 0)

@@ -10,7 +10,8 @@ from aiohttp.test_utils import TestServer
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
 from service.errors import AccountFault, NobodysFault
-from service.graph.client import GraphClient, graph_session
+from service.graph.calls import GraphCaller, graph_session
+from service.graph.client import GraphClient
 from service.model import ig_id
 from tests.system.chaos.rig import ACCOUNTS, Rig, new_user
 
@@ -31,8 +32,12 @@ async def simulator() -> AsyncIterator[GraphSimulator]:
 @pytest.fixture
 async def client(simulator: GraphSimulator) -> AsyncIterator[GraphClient]:
     async with graph_session(4) as session:
-        hosts = {"facebook": simulator.url}
-        yield GraphClient(session, hosts, "v18.0", APP_SECRET, 2.0, lambda *_: None)
+        yield client_of(session, simulator.url)
+
+
+def client_of(session: aiohttp.ClientSession, url: str) -> GraphClient:
+    hosts = {"facebook": url, "instagram": url}
+    return GraphClient(GraphCaller(session, hosts, "v18.0", APP_SECRET, 2.0), lambda *_: None)
 
 
 async def test_the_token_travels_in_the_header_alone(
@@ -63,9 +68,7 @@ async def test_what_is_fetched_reads_no_proxy_and_keeps_no_cookie(
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with graph_session(4) as session:
-        client = GraphClient(
-            session, {"facebook": simulator.url}, "v18.0", APP_SECRET, 2.0, lambda *_: None
-        )
+        client = client_of(session, simulator.url)
         assert (await client.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)).username
         assert isinstance(session.cookie_jar, aiohttp.DummyCookieJar)
 
@@ -78,8 +81,7 @@ async def test_a_token_that_graph_repeats_is_not_kept() -> None:
     application = web.Application()
     application.router.add_get("/{tail:.*}", echo)
     async with TestServer(application) as server, graph_session(1) as session:
-        hosts = {"facebook": str(server.make_url("")).rstrip("/")}
-        echoed = GraphClient(session, hosts, "v18.0", APP_SECRET, 2.0, lambda *_: None)
+        echoed = client_of(session, str(server.make_url("")).rstrip("/"))
         with pytest.raises(AccountFault) as refused:
             await echoed.fetch_profile(USER, ACCOUNTS[0], "facebook", TOKEN)
     assert refused.value.problem.message == "Malformed access token [token]"

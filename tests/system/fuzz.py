@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, given, settings
 
 from sandbox import samples
 from service.errors import GraphError
-from service.graph.client import Usage, read_answer, read_usage
+from service.graph.answers import read_profile
+from service.graph.calls import Answer, decode
+from service.graph.usage import Usage, read_usage
 from service.model import ig_id
 from tests.system import mutated
 from tests.system.chaos.processes import HOST, PROJECT
@@ -140,7 +142,8 @@ def fuzz_answers(tried: Tried, seconds: float, profiles: list[Profile]) -> None:
     def read(body: bytes) -> None:
         for status in (200, STATUSES[len(body) % len(STATUSES)]):
             try:
-                profile = read_answer(mutated.USERS[0], status, body, Usage())
+                answer = Answer(status, decode(body))
+                profile = read_profile(mutated.USERS[0], answer, Usage())
             except GraphError as error:
                 tried.graph[error.problem.reason] += 1
             else:

@@ -1,0 +1,118 @@
+"""What an answer of the Graph API means, and whose fault it is where it brings nothing.
+
+Source: Meta for Developers, "Graph API: Handling errors". Errors are told apart by `code` and
+`error_subcode`, never by the HTTP status alone and never by the message.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from service.errors import (
+    AccountFault,
+    AppFault,
+    GraphError,
+    NobodysFault,
+    UnclearFault,
+    UserFault,
+)
+from service.graph.calls import upstream_problem
+from service.model import GraphProblem, Profile, bounded_name, ig_id
+
+if TYPE_CHECKING:
+    from service.graph.calls import Answer
+    from service.graph.usage import Usage
+
+PROFILE_FIELDS = ("name", "username", "profile_pic")
+_THROTTLE_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})
+LONGEST_MESSAGE = 1000  # characters
+APP_THROTTLE_CODES = frozenset({4, 341})
+_PASSING_CODES = frozenset({1, 2})
+_NOT_FOUND_CODES = frozenset({9010, 803})
+_NOT_FOUND = (100, 33)
+_DECISIONS: dict[int, tuple[type[GraphError], str]] = {
+    **dict.fromkeys((10, *range(200, 300)), (UnclearFault, "permission")),
+    **dict.fromkeys((100, 3, 2500), (UnclearFault, "bad_request")),
+    **dict.fromkeys((102, 190), (AccountFault, "token_invalid")),
+    368: (AccountFault, "policy_block"),
+    230: (UserFault, "consent_required"),  # out of the permissions' range
+}
+
+
+def read_profile(ig_user_id: str, answer: Answer, usage: Usage) -> Profile:
+    """Turn an answer into the user's profile, or raise whose fault it is that there is none.
+
+    An answer without an id is the user's own; a profile without any of its fields is none.
+    """
+    body = read_object(answer, usage)
+    if body.get("id") is not None and ig_id(body["id"]) != ig_user_id:
+        raise NobodysFault(upstream_problem("the answer is another user's"))
+    if "id" not in body and not any(field in body for field in PROFILE_FIELDS):
+        raise NobodysFault(upstream_problem("the answer is no profile"))
+    return Profile(
+        username=bounded_name(_text(body.get("username"))),
+        name=bounded_name(_text(body.get("name"))),
+        profile_pic_url=_text(body.get("profile_pic")),
+        raw=json.dumps(body, ensure_ascii=False, allow_nan=False),
+    )
+
+
+def read_object(answer: Answer, usage: Usage) -> dict[str, Any]:
+    """Give the JSON object of a successful answer, or raise what the answer means."""
+    if answer.body is None:
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise AccountFault(GraphProblem("throttled", message="HTTP 429"), usage.throttled_s)
+        message = f"HTTP {answer.status}, and the body is not a JSON object"
+        raise NobodysFault(upstream_problem(message))
+    if "error" in answer.body or answer.status != HTTPStatus.OK:
+        raise read_error(answer.status, answer.body.get("error"), usage)
+    return answer.body
+
+
+def read_error(status: int, error: object, usage: Usage) -> GraphError:
+    """Classify an error object by its code and subcode; the rows that throttle always win."""
+    fields: dict[str, Any] = error if isinstance(error, dict) else {}
+    code, subcode = _integer(fields.get("code")), _integer(fields.get("error_subcode"))
+
+    def problem(reason: str) -> GraphProblem:
+        return GraphProblem(
+            reason, code, subcode, _words(fields.get("message")), _words(fields.get("fbtrace_id"))
+        )
+
+    if code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS:
+        fault = AppFault if code in APP_THROTTLE_CODES else AccountFault
+        return fault(problem("throttled"), usage.throttled_s)
+    if fields.get("is_transient") is True or code is None or code in _PASSING_CODES:
+        return NobodysFault(problem("upstream_error"))
+    whose, reason = _decision(code, subcode, status)
+    return whose(problem(reason))
+
+
+def _decision(code: int, subcode: int | None, status: int) -> tuple[type[GraphError], str]:
+    if code in _NOT_FOUND_CODES or (code, subcode) == _NOT_FOUND:
+        return UserFault, "not_found"
+    if code in _DECISIONS:
+        return _DECISIONS[code]
+    is_metas = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return (NobodysFault, "upstream_error") if is_metas else (UserFault, "refused")
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        return int(value) if -(2**31) <= int(value) < 2**31 else None
+    except ValueError:
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _words(value: object) -> str | None:
+    """Read Meta's text for people, which goes into the table and the log; cut if it is long."""
+    text = _text(value)
+    return None if text is None else text[:LONGEST_MESSAGE]

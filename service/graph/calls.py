@@ -1,0 +1,167 @@
+"""A GET to Meta's Graph API: the token in a header, a proof, a bounded answer without secrets.
+
+Source: Meta for Developers, "Securing Graph API calls" (appsecret_proof). It belongs to
+graph.facebook.com: graph.instagram.com is sent none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from service.errors import AccountFault, NobodysFault
+from service.graph.redaction import clean, clean_text
+from service.model import GraphProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from service.settings import GraphSettings
+
+MOST_BODY_BYTES = 256 * 1024
+_PROVEN_LOGIN = "facebook"
+_SECRET_PARAMETERS = ("input_token", "access_token")
+_SHORTEST_SECRET = 8  # striking out less would garble names, and guards nothing
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP answer; `body` is its JSON object without our secrets, None if it is none.
+
+    `version` is the API's that answered, empty if Meta did not say.
+    """
+
+    status: int
+    body: dict[str, Any] | None
+    headers: Mapping[str, str] = {}
+    version: str = ""
+
+
+class GraphCaller:
+    """Makes calls; every secret that was sent is struck out of what comes back.
+
+    `hosts` maps a connection's login to the base URL of its Graph host.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        hosts: Mapping[str, str],
+        version: str,
+        app_secret: str,
+        timeout_s: float,
+        most_body_bytes: int = MOST_BODY_BYTES,
+    ) -> None:
+        self._session = session
+        self._hosts = hosts
+        self._version = version
+        self._app_secret = app_secret
+        self._timeout_s = timeout_s
+        self._most_body_bytes = most_body_bytes
+
+    async def get(self, login: str, path: str, token: str, query: Mapping[str, str]) -> Answer:
+        """Get one page within the timeout for the whole call; no redirect is followed.
+
+        Raises NobodysFault where no answer comes, AccountFault for a token that no HTTP header
+        can hold.
+        """
+        if not is_sendable(token):
+            message = "the stored token holds characters that no HTTP header can"
+            raise AccountFault(GraphProblem("token_invalid", message=message))
+        proof = {"appsecret_proof": self._proof(token)} if login == _PROVEN_LOGIN else {}
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                status, headers, body = await self._get(login, path, token, {**query, **proof})
+        except TimeoutError:
+            raise NobodysFault(GraphProblem("timeout")) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise NobodysFault(upstream_problem(type(error).__name__)) from None
+        sent = [token, *proof.values(), *(query.get(name, "") for name in _SECRET_PARAMETERS)]
+        return self._answer(status, headers, body, sent)
+
+    async def _get(
+        self, login: str, path: str, token: str, query: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        async with self._session.get(
+            f"{self._hosts[login]}/{self._version}/{path}",
+            params=query,
+            headers={"Authorization": f"Bearer {token}"},
+            allow_redirects=False,
+        ) as response:
+            most, body = self._most_body_bytes + 1, bytearray()
+            while len(body) < most and not response.content.at_eof():
+                body += await response.content.read(most - len(body))
+            return response.status, response.headers, bytes(body)
+
+    def _answer(
+        self, status: int, headers: Mapping[str, str], body: bytes, sent: Iterable[str]
+    ) -> Answer:
+        known = {secret for secret in (*sent, self._app_secret) if len(secret) >= _SHORTEST_SECRET}
+        secrets = sorted(known, key=len, reverse=True)
+        decoded = None if len(body) > self._most_body_bytes else decode(body, secrets)
+        version = clean_text(headers.get("facebook-api-version", ""), secrets)
+        return Answer(status, decoded, headers, version)
+
+    def _proof(self, token: str) -> str:
+        return hmac.digest(self._app_secret.encode(), token.encode(), "sha256").hex()
+
+
+def graph_caller(
+    settings: GraphSettings,
+    session: aiohttp.ClientSession,
+    timeout_s: float,
+    most_body_bytes: int = MOST_BODY_BYTES,
+) -> GraphCaller:
+    """Build a caller of the hosts that the settings name, proven by the first app secret."""
+    hosts = {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url}
+    secret = settings.meta_app_secrets[0].get_secret_value()
+    return GraphCaller(
+        session, hosts, settings.graph_api_version, secret, timeout_s, most_body_bytes
+    )
+
+
+def is_sendable(token: str) -> bool:
+    """Tell whether a token can stand in an HTTP header."""
+    return bool(token) and not any(ord(character) < ord(" ") for character in token)
+
+
+def decode(body: bytes, secrets: Iterable[str] = ()) -> dict[str, Any] | None:
+    """Decode a JSON object, clean of secrets and of what can't be stored; None if it is none."""
+    try:
+        answer = clean(json.loads(body), list(secrets))
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def upstream_problem(message: str) -> GraphProblem:
+    """Describe a call that failed on the way, or at Meta."""
+    return GraphProblem("upstream_error", message=message)
+
+
+def graph_session(connections: int) -> aiohttp.ClientSession:
+    """Open a client that keeps no cookies, reads no proxy and never sends a call twice."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        middlewares=[_send_once],
+    )
+
+
+class _LostConnectionError(aiohttp.ClientError):
+    """The connection broke while a call was under way."""
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Hide lost connections from aiohttp, which would repeat the call outside the budget."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostConnectionError(type(error).__name__) from error

@@ -1,0 +1,71 @@
+"""Secrets struck out of what Graph says, and characters replaced that PostgreSQL can't hold."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STRUCK_OUT = "[token]"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_MOST_ENCODINGS = 4  # a URL inside JSON inside a URL, and one more
+
+
+def clean(value: object, secrets: Sequence[str]) -> object:
+    """Strike secrets out of decoded JSON, in keys too, and make it storable, in every depth."""
+    if isinstance(value, str):
+        return clean_text(value, secrets)
+    if isinstance(value, dict):
+        return {clean_text(key, secrets): clean(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean(item, secrets) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def clean_text(text: str, secrets: Sequence[str]) -> str:
+    """Strike secrets out of a text; NUL and lone surrogates are replaced."""
+    return _storable(redact(text, secrets))
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Strike secrets out of a text, also where they are URL-, HTML- or JSON-encoded.
+
+    A text that holds an encoded secret is returned decoded.
+    """
+    text = _strike(text, secrets)
+    if not any(mark in text for mark in "%\\&"):
+        return text
+    decoded = _decoded(text)
+    return _strike(decoded, secrets) if any(secret in decoded for secret in secrets) else text
+
+
+def _strike(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, STRUCK_OUT)
+    return text
+
+
+def _decoded(text: str) -> str:
+    for _ in range(_MOST_ENCODINGS):
+        plain = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\\/", "/")
+        plain = unquote(html.unescape(plain))
+        if plain == text:
+            break
+        text = plain
+    return text
+
+
+def _storable(text: str) -> str:
+    return (
+        text.replace("\0", _REPLACEMENT)
+        .encode("utf-16", "surrogatepass")
+        .decode("utf-16", "replace")
+    )

@@ -1,0 +1,90 @@
+"""What Meta's usage headers say ("Graph API: Rate limits")."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+PROFILE_POOLS = frozenset({"instagram"})
+CONVERSATION_POOLS = frozenset({"messenger", "pages"})
+_LONGEST_WAIT_S = 86_400.0
+_LARGEST = 1e308  # a longer integer is no float
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How much of Meta's limits is used, in percent, and the wait that Meta asks for.
+
+    `app` is None where Meta says nothing of it, as it does after few calls. `account` and
+    `regain_s` come from the rows of the call's own pool, `other_regain_s` from all the others.
+    """
+
+    app: float | None = None
+    account: float = 0
+    regain_s: float | None = None
+    other_regain_s: float | None = None
+
+    @property
+    def throttled_s(self) -> float | None:
+        """How long to wait after a throttle, which some pool must have caused."""
+        return self.regain_s or self.other_regain_s
+
+
+def read_usage(headers: Mapping[str, str], pools: Collection[str] = PROFILE_POOLS) -> Usage:
+    """Read the usage headers; what can't be read counts as none.
+
+    One header may hold rows of several pools, under several ids: a row of another `type` says
+    nothing of this kind of call. A row without a type counts for every kind.
+    """
+    app = _percent(_json_header(headers, "X-App-Usage")) or None
+    rows = _rows(_json_header(headers, "X-Business-Use-Case-Usage"))
+    own = [row for row in rows if row.get("type") in (None, *pools)]
+    others = [row for row in rows if row.get("type") not in (None, *pools)]
+    return Usage(
+        app=app,
+        account=max(map(_percent, own), default=0.0),
+        regain_s=_bounded(max([_retry_after(headers), *map(_regain_s, own)])),
+        other_regain_s=_bounded(max(map(_regain_s, others), default=0.0)),
+    )
+
+
+def _rows(business: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [row for found in business.values() if isinstance(found, list) for row in found]
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _regain_s(row: dict[str, Any]) -> float:
+    return 60 * _number(row.get("estimated_time_to_regain_access"))
+
+
+def _bounded(wait_s: float) -> float | None:
+    """A wait of 0 means that Meta does not block now."""
+    return min(wait_s, _LONGEST_WAIT_S) or None
+
+
+def _json_header(headers: Mapping[str, str], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(headers.get(name, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _percent(usage: dict[str, Any]) -> float:
+    return max(_number(usage.get(key)) for key in ("call_count", "total_time", "total_cputime"))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    try:
+        return _number(float(headers.get("Retry-After", "0")))
+    except ValueError:
+        return 0.0
+
+
+def _number(value: object) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= _LARGEST else 0.0  # type: ignore[arg-type,operator]
