@@ -122,14 +122,17 @@ CREATE TABLE IF NOT EXISTS instagram_participants (
 -- 5. What holds calls back ------------------------------------------------------------------------
 
 -- A pause that has run out stays until a call succeeds: `probing_until` lets one call through at a
--- time, and `strikes` lengthens the next pause of the same reason.
+-- time, and `strikes` lengthens the next pause of the same reason. That call is another user's, or
+-- another account's, than the failure that caused the pause, where one is due.
 CREATE TABLE IF NOT EXISTS instagram_pauses (
     scope         text PRIMARY KEY,
     until         timestamptz NOT NULL,
     reason        text NOT NULL,
     strikes       integer NOT NULL DEFAULT 1,
     probing_until timestamptz,
-    created_at    timestamptz NOT NULL DEFAULT now()
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    caused_by_account text,
+    caused_by_user    text
 );
 
 -- The budget over all replicas: a GCRA row, logged on purpose (losing it in a crash would allow
@@ -141,11 +144,14 @@ CREATE TABLE IF NOT EXISTS instagram_budget (
     paced_until timestamptz
 ) WITH (fillfactor = 50);
 
--- Users in a row whose calls failed in a way that may not be their fault: five upstream failures
--- are an outage (scope `app`), two missing permissions are the account's (scope `account:<id>`).
+-- Users in a row whose calls failed in a way that may not be their fault, by scope: `app` and
+-- `outage:<account>` for upstream failures, of which five are an outage; `account:<id>` for missing
+-- permissions and bad requests, of which two are the account's; `accounts:<reason>` for accounts so
+-- paused, of which two without a success between are the app's.
 CREATE TABLE IF NOT EXISTS instagram_streaks (
     scope                text NOT NULL,
     ig_user_id           text NOT NULL,
+    ig_account_id        text,
     error                jsonb NOT NULL,
     tries                integer NOT NULL DEFAULT 1,
     failed_at            timestamptz NOT NULL DEFAULT now(),
@@ -235,7 +241,11 @@ CREATE OR REPLACE FUNCTION instagram_next_fetch(
 ) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE
         WHEN instagram_is_fresh(last_fetched_at, expires_at, ttl) THEN NULL
-        WHEN COALESCE(fail_count, 0) = 0 OR gave_consent THEN now()
+        WHEN COALESCE(fail_count, 0) = 0 THEN now()
+        WHEN gave_consent THEN LEAST(
+            GREATEST(now(), last_failed_at + interval '10 minutes'),
+            CASE WHEN fail_count < max_failures
+                THEN instagram_retry_at(last_failed_at, fail_count, waits) END)
         WHEN fail_count >= max_failures THEN NULL
         ELSE instagram_retry_at(last_failed_at, fail_count, waits)
     END

@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import threading
+import traceback
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -93,6 +94,19 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
+
+
+def traceback_without_values(error: BaseException) -> str:
+    """Write where an error and its causes were raised; their messages may hold secrets."""
+    parts: list[str] = []
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        frames = "".join(traceback.format_tb(found.__traceback__))
+        parts.append(f"Traceback (most recent call last):\n{frames}{type(found).__name__}")
+        found = found.__cause__ or found.__context__
+    return "\n\n".join(reversed(parts))
 
 
 class SparingLog:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.model import PauseReason, UserReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_NOT_OF_CALLS = frozenset({"no_connection", "outage"})
 CALL_OUTCOMES = (
     "ok",
-    "consent_required",
-    "not_found",
-    "timeout",
-    "upstream_error",
-    "token_invalid",
-    "permission",
-    "throttled",
-    "bad_request",
+    *get_args(UserReason),
+    *(reason for reason in get_args(PauseReason) if reason not in _NOT_OF_CALLS),
+    "cancelled",
+    "unforeseen",
 )
 PICTURE_OUTCOMES = ("copied", "unchanged", "outdated", "failed", "error")
 _FAST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)

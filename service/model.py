@@ -13,9 +13,15 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-UserReason = Literal["consent_required", "not_found", "timeout", "upstream_error"]
+UserReason = Literal["consent_required", "not_found", "timeout", "upstream_error", "refused"]
 PauseReason = Literal[
-    "token_invalid", "permission", "no_connection", "throttled", "outage", "bad_request"
+    "token_invalid",
+    "permission",
+    "no_connection",
+    "throttled",
+    "outage",
+    "bad_request",
+    "policy_block",
 ]
 PictureMode = Literal["copy", "link", "off"]
 Source = Literal["profile", "conversation"]
@@ -24,6 +30,7 @@ Login = Literal["facebook", "instagram"]
 
 API_PREFIX = "/api/social/instagram"
 APP_SCOPE = "app"
+CONSENT_RETRY_AFTER = timedelta(minutes=10)
 EARLIEST_PICTURE_EXPIRY = timedelta(hours=1)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -118,7 +125,8 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
 class CachedIdentity(msgspec.Struct, frozen=True):
     """What the tables know of a user at one moment of the database's clock.
 
-    `pause` is why no account of the user's may be called now, null if one may. The picture is the
+    `pause` is why no account of the user's may be called now, null if one may. `doubt` is the
+    reason of a failure, at `doubted_at`, that is not certain to be the user's. The picture is the
     stored copy's SHA-256 in hex, and when it was last found to be the current one.
     """
 
@@ -134,6 +142,8 @@ class CachedIdentity(msgspec.Struct, frozen=True):
     is_participant: bool = False
     is_scheduled: bool = False
     pause: str | None = None
+    doubt: str | None = None
+    doubted_at: datetime | None = None
     read_at: datetime = FOREVER
     source: str | None = None
     picture_sha256: str | None = None
@@ -286,17 +296,25 @@ def next_fetch(
 ) -> datetime | None:
     """When the user is to be fetched; None if not at all (fresh, or stopped).
 
-    A user whose last failure is missing consent and who then writes is tried at once.
+    A user whose last failure is missing consent and who then writes is tried at once, but no
+    sooner than 10 minutes after the last try.
     """
     if is_fresh(cached, now, rules):
         return None
-    if cached.fail_count == 0 or (wrote and cached.last_reason == "consent_required"):
+    if cached.fail_count == 0 or (cached.last_failed_at is None and not is_stopped(cached, rules)):
         return now
-    if is_stopped(cached, rules):
-        return None
-    if cached.last_failed_at is None:
-        return now
-    return cached.last_failed_at + retry_wait(cached.fail_count, rules)
+    regular = None if is_stopped(cached, rules) else _retry_at(cached, rules)
+    if not wrote or cached.last_reason != "consent_required":
+        return regular
+    consented = now
+    if cached.last_failed_at is not None:
+        consented = max(now, cached.last_failed_at + CONSENT_RETRY_AFTER)
+    return consented if regular is None else min(consented, regular)
+
+
+def _retry_at(cached: CachedIdentity, rules: Rules) -> datetime | None:
+    failed_at = cached.last_failed_at
+    return None if failed_at is None else failed_at + retry_wait(cached.fail_count, rules)
 
 
 def state(cached: CachedIdentity, rules: Rules) -> State:
@@ -312,12 +330,13 @@ def why_not_fresh(cached: CachedIdentity, now: datetime, rules: Rules) -> str | 
     """Why there is no fresh identity: what blocks the next try, else the last failure.
 
     A fresh identity from a conversation says why Meta refused the profile, and so the picture.
+    The last failure may be one that is not certain yet to be the user's.
     """
     if is_fresh(cached, now, rules):
         return cached.last_reason if cached.source == "conversation" else None
     if cached.pause is not None and not is_stopped(cached, rules):
         return cached.pause
-    return cached.last_reason
+    return cached.doubt or cached.last_reason
 
 
 def identity(cached: CachedIdentity, now: datetime, rules: Rules) -> Identity:
@@ -356,3 +375,8 @@ def picture_path(cached: CachedIdentity, now: datetime, rules: Rules) -> str | N
 def account_scope(ig_account_id: str) -> str:
     """The scope of a pause that holds one account."""
     return f"account:{ig_account_id}"
+
+
+def outage_scope(ig_account_id: str) -> str:
+    """The scope of one account's users in a row that failed upstream."""
+    return f"outage:{ig_account_id}"

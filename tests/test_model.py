@@ -254,8 +254,31 @@ def test_the_wait_grows_from_failure_to_failure(fail_count: int, wait: timedelta
         (cached(fail_count=4, last_failed_at=NOW, last_reason="not_found"), True, NOW + 6 * HOUR),
         (cached(fail_count=5, last_failed_at=NOW - DAY, last_reason="not_found"), True, None),
         (cached(fail_count=2), False, NOW),
-        (cached(fail_count=1, last_failed_at=NOW, last_reason="consent_required"), True, NOW),
-        (cached(fail_count=5, last_failed_at=NOW, last_reason="consent_required"), True, NOW),
+        (
+            cached(fail_count=1, last_failed_at=NOW, last_reason="consent_required"),
+            True,
+            NOW + MINUTE,
+        ),
+        (
+            cached(fail_count=3, last_failed_at=NOW, last_reason="consent_required"),
+            True,
+            NOW + 10 * MINUTE,
+        ),
+        (
+            cached(fail_count=3, last_failed_at=NOW - 11 * MINUTE, last_reason="consent_required"),
+            True,
+            NOW,
+        ),
+        (
+            cached(fail_count=5, last_failed_at=NOW, last_reason="consent_required"),
+            True,
+            NOW + 10 * MINUTE,
+        ),
+        (
+            cached(fail_count=5, last_failed_at=NOW - HOUR, last_reason="consent_required"),
+            True,
+            NOW,
+        ),
         (cached(fail_count=5, last_failed_at=NOW, last_reason="consent_required"), False, None),
         (
             cached(fail_count=1, last_failed_at=NOW, last_reason="consent_required"),

@@ -162,7 +162,9 @@ def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
         return "resolved"
     if cached.last_failed_at is not None and cached.last_failed_at >= since:
         return "failed"
-    return "queued" if cached.pause is not None or not cached.is_participant else None
+    is_doubted = cached.doubted_at is not None and cached.doubted_at >= since
+    is_blocked = cached.pause is not None or not cached.is_participant
+    return "queued" if is_doubted or is_blocked else None
 
 
 def _result(cached: CachedIdentity, outcome: Outcome) -> BackfillResult:
@@ -171,5 +173,5 @@ def _result(cached: CachedIdentity, outcome: Outcome) -> BackfillResult:
         ig_user_id=cached.ig_user_id,
         outcome=outcome,
         display_name=display_name(cached.ig_user_id, cached.username, cached.name),
-        reason=reasons.get(outcome, cached.pause or cached.last_reason),
+        reason=reasons.get(outcome, cached.pause or cached.doubt or cached.last_reason),
     )

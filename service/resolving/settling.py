@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,10 @@ from service.errors import (
     AccountFault,
     AppFault,
     UnavailableError,
+    UnclearFault,
     UnstorableError,
     UserFault,
 )
-from service.graph.client import POLICY_BLOCK
 from service.logs import TAG
 from service.model import APP_SCOPE, GraphProblem
 from service.store.outcomes import Claim, Settled
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from service.store.claims import Claims
 
 TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+UNSTORABLE_WAIT = timedelta(hours=1)
 
 ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
 _LEVELS = {
     "bad_request": "error",
+    "policy_block": "error",
     "token_invalid": "error",
     "token_unreadable": "error",
     "budget": "info",
@@ -51,45 +54,51 @@ class Settling:
 
     async def resolve(self, claim: Claim, profile: Profile) -> Settled:
         """Store a profile; one that can't be stored is a failure of its user's."""
-        return await _persistently(partial(self._store, claim, profile))
+        return await self._guarded(claim, partial(self._claims.resolve, claim, profile))
 
     async def blame(self, claim: Claim, error: GraphError) -> Settled:
         """Settle a failure where it belongs: the user, nobody, the account or the app."""
-        return await _persistently(partial(self._charge, claim, error))
+        return await self._guarded(claim, partial(self._charge, claim, error))
 
     async def release(self, claim: Claim) -> Settled:
         """Give a claim back whose call is not made."""
-        return await _persistently(partial(self._claims.release, claim))
-
-    async def _store(self, claim: Claim, profile: Profile) -> Settled:
-        try:
-            return await self._claims.resolve(claim, profile)
-        except UnstorableError as error:
-            log.error(
-                f"{TAG} the profile can't be stored",
-                ig_user_id=claim.ig_user_id,
-                ig_account_id=claim.ig_account_id,
-                error=str(error),
-            )
-            problem = GraphProblem("upstream_error", message="the profile can't be stored")
-            return await self._claims.fail(claim, problem)
+        return await self._guarded(claim, partial(self._claims.release, claim))
 
     async def _charge(self, claim: Claim, error: GraphError) -> Settled:
         match error:
             case UserFault():
                 return await self._claims.fail(claim, error.problem)
+            case UnclearFault():
+                return await self._claims.suspect(claim, error.problem)
             case AppFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
                 return await self._claims.pause(claim, APP_SCOPE, reason, hold_s)
             case AccountFault(problem=GraphProblem(reason="token_unreadable")):
                 return await self._claims.pause(claim, claim.scope, "token_invalid", None)
             case AccountFault(problem=GraphProblem(reason="token_invalid")):
                 return await self._claims.invalidate_token(claim)
-            case AccountFault(problem=GraphProblem(reason="permission")):
-                return await self._claims.deny(claim, error.problem)
             case AccountFault(problem=GraphProblem(reason=reason), hold_s=hold_s):
                 return await self._claims.pause(claim, claim.scope, reason, hold_s)
             case _:
                 return await self._claims.fail_upstream(claim, error.problem)
+
+    async def _guarded(self, claim: Claim, settle: Callable[[], Awaitable[Settled]]) -> Settled:
+        """Settle; what PostgreSQL refuses to store is the user's failure, and ends nothing."""
+        unstorable = GraphProblem("upstream_error", message="the answer can't be stored")
+        for attempt in (
+            settle,
+            partial(self._claims.fail, claim, unstorable),
+            partial(self._claims.release, claim, UNSTORABLE_WAIT),
+        ):
+            try:
+                return await _persistently(attempt)
+            except UnstorableError as error:
+                log.error(
+                    f"{TAG} the answer can't be stored",
+                    ig_user_id=claim.ig_user_id,
+                    ig_account_id=claim.ig_account_id,
+                    error=str(error),
+                )
+        return ABANDONED
 
 
 async def _persistently(settle: Callable[[], Awaitable[Settled]]) -> Settled:
@@ -129,4 +138,4 @@ def _level(settled: Settled, problem: GraphProblem | None) -> str:
         return "error"
     if problem is None:
         return "info"
-    return "error" if problem.code == POLICY_BLOCK else _LEVELS.get(problem.reason, "warning")
+    return _LEVELS.get(problem.reason, "warning")

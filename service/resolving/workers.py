@@ -7,18 +7,26 @@ import math
 import random
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from service.errors import AccountFault, GraphError, NobodysFault, SealError, UnavailableError
+from service.errors import (
+    AccountFault,
+    GraphError,
+    NobodysFault,
+    SealError,
+    UnavailableError,
+    UserFault,
+)
 from service.model import GraphProblem
 from service.queue import QueueClosed
 from service.resolving.settling import Settling, report
+from service.resolving.unforeseen import Unforeseen
 from service.store.outcomes import PAUSED, Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from service.graph.budget import Budget, PauseBoard
     from service.graph.client import GraphClient
@@ -33,6 +41,8 @@ SECOND_TRY_S = (0.8, 1.2)
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
 CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -72,6 +82,7 @@ class Resolver:
         self._queue = queue
         self._claims = claims
         self._settling = Settling(claims)
+        self._unforeseen = Unforeseen()
         self._budget = budget
         self._board = board
         self._graph = graph
@@ -87,7 +98,7 @@ class Resolver:
         self._waits: set[asyncio.Timeout] = set()  # for a place; the stop ends them
 
     async def run(self) -> None:
-        """Work until the queue closes; an error that nobody expects ends the pool."""
+        """Work until the queue closes; five users in a row with unforeseen errors end the pool."""
         async with asyncio.TaskGroup() as group:
             self._tasks = [
                 group.create_task(self._work(), name=f"worker-{n}") for n in range(self._workers)
@@ -125,16 +136,35 @@ class Resolver:
         async with self._turnstile:
             hint = await self._next_hint()
             try:
-                claim = await self._claim(hint)
-                place = None if claim is None else await self._place(claim)
+                claim = await self._charging(hint, None, self._claim(hint))
+                place = None
+                if claim is not None:
+                    place = await self._charging(hint, claim, self._place(claim))
             except BaseException:
                 self._queue.done(hint.ig_user_id)
                 raise
         try:
             if claim is not None and place is not None:
-                await self._resolve(claim, place, hint)
+                await self._charging(hint, claim, self._resolve(claim, place, hint))
         finally:
             self._queue.done(hint.ig_user_id)
+
+    async def _charging(
+        self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
+    ) -> Result | None:
+        """Do a part of the work for one user; an error that nobody foresaw is its failure."""
+        started_at = time.monotonic()
+        try:
+            return await work
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one user stops nobody else
+            if claim is not None:
+                problem = GraphProblem("upstream_error", message=type(error).__name__)
+                settled = await self._settling.blame(claim, UserFault(problem))
+                report(claim, settled, problem, started_at)
+            self._unforeseen.note(error, hint, is_charged=claim is not None)
+            return None
 
     async def _next_hint(self) -> Hint:
         while (paused_s := self._board.app_pause_s()) > 0:
@@ -175,7 +205,7 @@ class Resolver:
                 self._waits.add(wait)
                 with self._metrics.budget_wait_seconds.time():
                     place = await self._budget.wait_for_place(
-                        claim.ig_account_id, is_probe=is_probe
+                        claim.ig_account_id, claim.ig_user_id, is_probe=is_probe
                     )
         except TimeoutError:
             raise PutOffError("stopping") from None
@@ -203,6 +233,8 @@ class Resolver:
             settled = await self._settling.resolve(claim, profile)
             if profile.profile_pic_url and settled.outcome == "resolved":
                 self._on_picture(claim.ig_user_id, profile.profile_pic_url)
+        if settled.outcome == "resolved":
+            self._unforeseen.note_success()
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()
@@ -225,18 +257,23 @@ class Resolver:
         return await self._call(claim, token)
 
     async def _call(self, claim: Claim, token: str) -> Profile:
-        outcome = "ok"
+        outcome = "unforeseen"
         try:
             with self._metrics.call_seconds.time():
-                return await self._graph.fetch_profile(
+                profile = await self._graph.fetch_profile(
                     claim.ig_user_id, claim.ig_account_id, claim.login, token
                 )
+            outcome = "ok"
         except GraphError as error:
             outcome = error.problem.reason
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
             raise
         finally:
             self._metrics.calls[outcome].inc()
             await self._act_on_usage(claim.ig_account_id)
+        return profile
 
     async def _act_on_usage(self, ig_account_id: str) -> None:
         try:

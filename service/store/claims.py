@@ -5,14 +5,24 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import structlog
+
 from service.coalescer import Coalescer
-from service.model import APP_SCOPE, account_scope, picture_expiry
+from service.errors import UnstorableError
+from service.model import account_scope, picture_expiry
 from service.store import sql
 from service.store.connections import mark_token_dead
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
-from service.store.streaks import NOW, charge_suspect, charge_upstream, end_in_outage, suspect
+from service.store.streaks import (
+    NOW,
+    charge_suspect,
+    charge_upstream,
+    end_in_outage,
+    prolong_outage,
+    suspect,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +34,9 @@ if TYPE_CHECKING:
     from service.store.database import Database, Session
 
 _SQL = read_queries("connections")
+
+
+log = structlog.get_logger()
 
 
 class Claims:
@@ -57,19 +70,21 @@ class Claims:
     async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
         """Charge the user, unless this makes an outage: five users in a row, or one is on.
 
-        An outage pauses the app and gives the five their failure back.
+        An outage pauses the app, or one account, and gives the five their failure back.
         """
         async with self._database.transaction() as connection:
             if not await _hold(connection, claim):
                 return LOST
-            if await connection.fetchval(sql.PAUSE_ROW, APP_SCOPE) == "outage":
-                await write_pause(connection, APP_SCOPE, "outage")
+            if await prolong_outage(connection, claim):
                 return await _release(connection, claim)
             settled = await charge_upstream(connection, claim, problem, self._rules)
-            return PAUSED if await end_in_outage(connection) else settled
+            return PAUSED if await end_in_outage(connection, claim, problem) else settled
 
-    async def deny(self, claim: Claim, problem: GraphProblem) -> Settled:
-        """Record that the account lacks a permission; believed after two users in a row."""
+    async def suspect(self, claim: Claim, problem: GraphProblem) -> Settled:
+        """Record a failure that may be the user's, the account's or ours; charges nobody yet.
+
+        Two different users of an account in a row pause the account, two accounts the app.
+        """
         async with self._database.transaction() as connection:
             if not await _hold(connection, claim):
                 return LOST
@@ -92,7 +107,7 @@ class Claims:
     async def pause(self, claim: Claim, scope: str, reason: str, hold_s: float | None) -> Settled:
         """Pause a scope for as long as Meta says, else growing; the user is charged nothing."""
         async with self._database.transaction() as connection:
-            await write_pause(connection, scope, reason, hold_s)
+            await write_pause(connection, scope, reason, hold_s, cause=claim)
             return await _release(connection, claim)
 
     async def pause_unconnected(self, ig_account_id: str) -> None:
@@ -142,14 +157,19 @@ class Claims:
             self._rules.max_failures,
             self._rules.retry_waits,
         )
-        ours = {row["ig_user_id"]: Settled.failed(row) for row in rows if row["kind"] == "settled"}
-        await self._charge_suspects(rows)
+        ours = {row["ig_user_id"]: Settled.failed(row) for row in rows}
         return [ours.get(claim.ig_user_id, LOST) for claim, _ in done]
 
     async def _charge_suspects(self, rows: Sequence[asyncpg.Record]) -> None:
         for row in rows:
             if row["kind"] == "suspect":
-                await charge_suspect(self._database, row, self._rules)
+                await self._charge_suspect(row)
+
+    async def _charge_suspect(self, row: asyncpg.Record) -> None:
+        try:
+            await charge_suspect(self._database, row, self._rules)
+        except UnstorableError as error:
+            log.error("a failure can't be stored", ig_user_id=row["ig_user_id"], error=str(error))
 
 
 def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from service.errors import SealError, ServiceError, UnstorableError
-from service.model import account_scope
+from service.model import APP_SCOPE, account_scope, outage_scope
 from service.store import sql
 from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
 from service.store.queries import read_queries
@@ -49,7 +49,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
     ig_account_id: str
     alias_ids: list[str]
     location_id: str
-    login: str
+    login: Login
     token_status: str
     created_at: datetime
     updated_at: datetime
@@ -191,3 +191,6 @@ async def _acquit(connection: Session, ig_account_id: str) -> None:
     suspects = await connection.fetch(sql.END_STREAK, account_scope(ig_account_id))
     users = [row["ig_user_id"] for row in suspects]
     await connection.execute(sql.DUE_NOW, ig_account_id, users)
+    await connection.execute(
+        sql.FORGET_IN_STREAKS, ig_account_id, [APP_SCOPE, outage_scope(ig_account_id)]
+    )

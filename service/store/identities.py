@@ -193,7 +193,4 @@ def _due(row: asyncpg.Record) -> DueUser:
 
 def _cached(row: asyncpg.Record) -> CachedIdentity:
     """Read a row of the lookup, whose columns stand in the order of the fields."""
-    cached = CachedIdentity(*row)
-    if cached.pause == "bad_request":  # our own fault: to the Inbox it is an outage
-        return msgspec.structs.replace(cached, pause="outage")
-    return cached
+    return CachedIdentity(*row)

@@ -12,6 +12,7 @@ from service.store import sql
 if TYPE_CHECKING:
     from service.model import PauseReason
     from service.store.database import Database, Session
+    from service.store.outcomes import Claim
 
 PACE_LASTS = timedelta(minutes=1)
 MOST_LISTED = 10_000
@@ -19,7 +20,8 @@ FIRST_AND_LONGEST_PAUSE: dict[str, tuple[timedelta, timedelta]] = {
     "throttled": (timedelta(minutes=1), timedelta(hours=1)),
     "outage": (timedelta(seconds=10), timedelta(minutes=5)),
     "permission": (timedelta(hours=1), timedelta(hours=6)),
-    "bad_request": (timedelta(minutes=1), timedelta(hours=1)),
+    "bad_request": (timedelta(minutes=1), timedelta(minutes=10)),
+    "policy_block": (timedelta(hours=6), timedelta(hours=24)),
     "token_invalid": (timedelta(minutes=1), timedelta(hours=1)),
 }
 
@@ -60,8 +62,17 @@ class Pauses:
 
 
 async def write_pause(
-    connection: Session, scope: str, reason: str, hold_s: float | None = None
+    connection: Session,
+    scope: str,
+    reason: str,
+    hold_s: float | None = None,
+    cause: Claim | None = None,
 ) -> None:
-    """Pause a scope inside a transaction; calls in flight together count as one strike."""
+    """Pause a scope inside a transaction; calls in flight together count as one strike.
+
+    The probe that follows is left to another user, or account, than the cause where one is due.
+    """
     hold = None if hold_s is None else timedelta(seconds=hold_s)
-    await connection.execute(sql.PAUSE, scope, reason, hold, *FIRST_AND_LONGEST_PAUSE[reason])
+    blamed = (None, None) if cause is None else (cause.ig_account_id, cause.ig_user_id)
+    lengths = FIRST_AND_LONGEST_PAUSE[reason]
+    await connection.execute(sql.PAUSE, scope, reason, hold, *lengths, *blamed)

@@ -85,13 +85,17 @@ class Places:
         self._not_before_s = 0.0
         self._together = Coalescer(self._reserve_together)
 
-    async def reserve(self, ig_account_id: str, *, is_probe: bool = False) -> Reservation:
+    async def reserve(
+        self, ig_account_id: str, ig_user_id: str = "", *, is_probe: bool = False
+    ) -> Reservation:
         """Take the next place, unless the account or the app is paused.
 
-        `is_probe` asks for the second try of a probe's call.
+        A pause that has run out still holds the user whose failure caused it, and one of the app
+        the whole account, if somebody else is due who may be the probe. `is_probe` asks for the
+        second try of a probe's call.
         """
         found = None if is_probe else await self._together.submit(ig_account_id)
-        return found or await self._reserve_apart(ig_account_id, is_probe=is_probe)
+        return found or await self._reserve_apart(ig_account_id, ig_user_id, is_probe=is_probe)
 
     async def _reserve_together(self, ig_account_ids: Sequence[str]) -> list[Reservation | None]:
         """Take a place for each account without a pause, on or run out; None for the others."""
@@ -101,10 +105,12 @@ class Places:
         rows = await self._read(sql.RESERVE_TOGETHER, scopes)
         return [self._reservation(row) if row["is_plain"] else None for row in rows]
 
-    async def _reserve_apart(self, ig_account_id: str, *, is_probe: bool) -> Reservation:
+    async def _reserve_apart(
+        self, ig_account_id: str, ig_user_id: str, *, is_probe: bool
+    ) -> Reservation:
         """Take a place where there are pauses to obey, or to end with a probe."""
         scope = account_scope(ig_account_id)
-        (row,) = await self._read(sql.RESERVE, scope, PROBE, is_probe)
+        (row,) = await self._read(sql.RESERVE, scope, PROBE, is_probe, ig_user_id)
         return self._reservation(row)
 
     async def _sharpen_clock(self) -> None:

@@ -7,6 +7,8 @@ database's own (`now()`), so that replicas with different clocks agree.
 
 from __future__ import annotations
 
+from service.model import CONSENT_RETRY_AFTER
+
 # Pure rules, the SQL twins of service.model.is_fresh and service.model.next_fetch.
 # `c` is a row of instagram_user_cache or all nulls.
 
@@ -23,10 +25,16 @@ _RETRY_AT = (
     " LEAST(c.last_failed_at, " + _LATEST + ") + ({waits}::interval[])"
     "[LEAST(c.fail_count, cardinality({waits}::interval[]))] END"
 )
+_CONSENTED_AT = (
+    "GREATEST(now(), LEAST(c.last_failed_at, " + _LATEST + ") + interval '"
+    f"{CONSENT_RETRY_AFTER.total_seconds():.0f} seconds')"
+)
 _NEXT_FETCH = (
     "CASE WHEN c.ig_user_id IS NULL THEN now()"
     " WHEN " + _FRESH + " THEN NULL"
-    " WHEN c.fail_count = 0 OR ({wrote} AND " + _CONSENT_MISSING + ") THEN now()"
+    " WHEN c.fail_count = 0 THEN now()"
+    " WHEN {wrote} AND " + _CONSENT_MISSING + " THEN LEAST(" + _CONSENTED_AT + ","
+    " CASE WHEN c.fail_count < {max} THEN " + _RETRY_AT + " END)"
     " WHEN c.fail_count >= {max} THEN NULL"
     " ELSE " + _RETRY_AT + " END"
 )
@@ -143,21 +151,37 @@ _HELD = """
     SELECT p.ig_account_id, p.ig_user_id, p.lease FROM instagram_participants p
     WHERE p.ig_user_id = ANY ($1::text[]) ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
 """
-# An answer from Graph about a user ends every streak that it interrupts and every pause that had
-# run out; users whose missing permission turns out to be their own are returned as `suspects`.
-_ENDED = """
+# A success ends the pauses of its account and of the app that had run out, and every streak that it
+# interrupts; users whose unclear failure turns out to be their own are returned as `suspects`.
+_UNPAUSED = """
 , unpaused AS (
     DELETE FROM instagram_pauses x USING ours o
     WHERE x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)
-), ended AS (
+)"""
+_SUCCEEDED = (
+    _UNPAUSED
+    + """, ended AS (
     DELETE FROM instagram_streaks s USING ours o
-    WHERE s.scope IN ('app', 'account:' || o.ig_account_id)
-    RETURNING s.scope, s.ig_user_id, s.error, s.ig_user_id = o.ig_user_id AS is_same
+    WHERE s.scope IN ('app', 'accounts:outage', 'accounts:bad_request',
+        'outage:' || o.ig_account_id, 'account:' || o.ig_account_id)
+    RETURNING s.scope, s.ig_user_id, s.error,
+        s.ig_user_id IN (SELECT ig_user_id FROM ours) AS has_succeeded
 ), suspects AS (
     SELECT DISTINCT substr(scope, length('account:') + 1) AS ig_account_id, ig_user_id, error
-    FROM ended WHERE scope <> 'app' AND NOT is_same
+    FROM ended WHERE scope LIKE 'account:%' AND NOT has_succeeded
 )
 """
+)
+# An answer about a user shows that Graph works; of other users' unclear failures it says nothing.
+_ANSWERED = (
+    _UNPAUSED
+    + """, ended AS (
+    DELETE FROM instagram_streaks s USING ours o
+    WHERE s.scope IN ('app', 'accounts:outage', 'outage:' || o.ig_account_id)
+        OR (s.scope = 'account:' || o.ig_account_id AND s.ig_user_id = o.ig_user_id)
+)
+"""
+)
 
 SETTLE_RESOLVED = f"""
 WITH done AS (
@@ -179,7 +203,7 @@ WITH done AS (
 ), freed AS (
     UPDATE instagram_participants p SET due_at = NULL, lease = NULL, forced = false
     FROM ours o WHERE p.ig_user_id = o.ig_user_id
-){_ENDED}
+){_SUCCEEDED}
 SELECT 'settled' AS kind, ig_account_id, ig_user_id, NULL::jsonb AS error FROM ours
 UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error FROM suspects
 """
@@ -209,12 +233,9 @@ WITH done AS (
 )
 SETTLE_FAILED = (
     _CHARGED
-    + _ENDED
+    + _ANSWERED
     + """
-SELECT 'settled' AS kind, o.ig_account_id, ig_user_id, NULL::jsonb AS error, c.fail_count,
-    c.next_attempt_at
-FROM ours o JOIN cached c USING (ig_user_id)
-UNION ALL SELECT 'suspect', ig_account_id, ig_user_id, error, NULL, NULL FROM suspects
+SELECT ig_user_id, c.fail_count, c.next_attempt_at FROM cached c
 """
 )
 # Graph itself may be at fault: no streak ends and no pause is lifted.
@@ -265,16 +286,37 @@ PRIOR_FAILURE = f"""
 SELECT fail_count, {_finite("last_failed_at")} AS last_failed_at, last_error
 FROM instagram_user_cache WHERE ig_user_id = $1
 """
+# `length`: how many users have failed in a row for this reason.
 ADD_TO_STREAK = """
-INSERT INTO instagram_streaks AS s
-    (scope, ig_user_id, error, prior_fail_count, prior_last_failed_at, prior_last_error)
-VALUES ($1, $2, $3::jsonb, $4, $5, $6::jsonb)
-ON CONFLICT (scope, ig_user_id) DO UPDATE SET
+INSERT INTO instagram_streaks AS s (scope, ig_user_id, ig_account_id, error,
+    prior_fail_count, prior_last_failed_at, prior_last_error)
+VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7::jsonb)
+ON CONFLICT (scope, ig_user_id) DO UPDATE SET ig_account_id = EXCLUDED.ig_account_id,
     error = EXCLUDED.error, tries = s.tries + 1, failed_at = EXCLUDED.failed_at
 RETURNING tries, (SELECT count(*) FROM instagram_streaks o
-    WHERE o.scope = $1 AND o.ig_user_id <> $2) + 1 AS length
+    WHERE o.scope = $1 AND o.ig_user_id <> $2
+        AND o.error->>'reason' = $4::jsonb->>'reason') + 1 AS length
 """
-STREAK_LENGTH = "SELECT count(*) FROM instagram_streaks WHERE scope = $1"
+STREAK_SIZE = """
+SELECT count(*) AS users, count(DISTINCT ig_account_id) AS accounts
+FROM instagram_streaks WHERE scope = $1
+"""
+FORGET_IN_STREAKS = """
+DELETE FROM instagram_streaks
+WHERE (scope LIKE 'accounts:%' OR scope = ANY ($2::text[])) AND ig_account_id = $1
+"""
+FORGET_OUTAGES = "DELETE FROM instagram_streaks WHERE scope LIKE 'outage:%'"
+# Another account that may be called, and whose users have written lately or are due.
+OTHER_IS_ACTIVE = f"""
+SELECT EXISTS (
+    SELECT FROM instagram_connections k
+    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
+    WHERE k.ig_account_id <> $1 AND k.token_status = 'active' AND {_PAUSED} IS NOT TRUE
+        AND EXISTS (
+            SELECT FROM instagram_participants p WHERE p.ig_account_id = k.ig_account_id
+                AND (p.last_message_at > now() - interval '1 hour' OR p.due_at <= now()))
+)
+"""
 END_STREAK = """
 DELETE FROM instagram_streaks WHERE scope = $1
 RETURNING ig_user_id, failed_at, prior_fail_count, prior_last_failed_at, prior_last_error
@@ -307,14 +349,30 @@ _HAS_ROOM = (
 )
 _NEXT_PLACE = "LEAST(GREATEST(b.next_at, now()), now() + $2::interval)"
 
-# $4: how long a probe may take; $5: the caller is the probe already, and asks for its second try.
-# A pause that has run out becomes a probe only with a place: what finds the budget full leaves the
-# probe to the next.
+# A probe goes to another user, and for the app to another account, than the failure that caused the
+# pause, if one is due. Once the pause has been over for a moment anybody may probe.
+_CALLABLE = "(p.due_at <= now() OR (p.lease IS NOT NULL AND p.due_at > now()))"
+_LEAVES_PROBE = f"""(x.until > now() - interval '5 seconds' AND (
+    (x.caused_by_user = $6 AND EXISTS (
+        SELECT FROM instagram_participants p
+        WHERE p.ig_account_id = substr($3, length('account:') + 1) AND p.ig_user_id <> $6
+            AND {_CALLABLE}))
+    OR (x.scope = 'app' AND 'account:' || x.caused_by_account = $3 AND EXISTS (
+        SELECT FROM instagram_connections k
+        LEFT JOIN instagram_pauses y ON y.scope = 'account:' || k.ig_account_id
+        WHERE 'account:' || k.ig_account_id <> $3 AND k.token_status = 'active'
+            AND (y.until > now()) IS NOT TRUE AND EXISTS (
+                SELECT FROM instagram_participants p
+                WHERE p.ig_account_id = k.ig_account_id AND {_CALLABLE})))))"""
+
+# $4: how long a probe may take; $5: the caller is the probe already, and asks for its second try;
+# $6: the user. A pause that has run out becomes a probe only with a place: what finds the budget
+# full leaves the probe to the next.
 RESERVE = f"""
 WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
-        x.until > now() OR (NOT $5::boolean AND COALESCE(x.probing_until > now(), false))
-            AS is_paused
+        x.until > now() OR (NOT $5::boolean
+            AND (COALESCE(x.probing_until > now(), false) OR {_LEAVES_PROBE})) AS is_paused
     FROM instagram_pauses x WHERE x.scope IN ('app', $3)
 ), over AS (
     SELECT x.scope FROM instagram_pauses x
@@ -379,11 +437,12 @@ VALUES ('app', now(), $1, now() + $2::interval)
 ON CONFLICT (scope) DO UPDATE SET pace = EXCLUDED.pace, paced_until = EXCLUDED.paced_until
 """
 
-# $3: how long Meta says, else null; $4: how long the first time; $5: the longest. A pause that is
-# still on is only made longer by what Meta says: calls in flight together are one strike.
+# $3: how long Meta says, else null; $4: how long the first time; $5: the longest; $6, $7: whose
+# failure caused it. A pause that is still on is only made longer by what Meta says: calls in flight
+# together are one strike.
 PAUSE = """
-INSERT INTO instagram_pauses AS x (scope, reason, until)
-VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval))
+INSERT INTO instagram_pauses AS x (scope, reason, until, caused_by_account, caused_by_user)
+VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval), $6, $7)
 ON CONFLICT (scope) DO UPDATE SET
     reason = CASE WHEN x.until > now() AND x.until >= EXCLUDED.until
         THEN x.reason ELSE EXCLUDED.reason END,
@@ -395,7 +454,8 @@ ON CONFLICT (scope) DO UPDATE SET
         WHEN x.reason = EXCLUDED.reason AND $3::interval IS NULL
             THEN now() + LEAST($4::interval * power(2, LEAST(x.strikes, 20)), $5::interval)
         ELSE EXCLUDED.until END,
-    probing_until = NULL
+    probing_until = NULL, caused_by_account = EXCLUDED.caused_by_account,
+    caused_by_user = EXCLUDED.caused_by_user
 RETURNING until
 """
 PAUSE_UNTIL_CHANGED = """
@@ -408,7 +468,7 @@ SELECT x.scope, {_PAUSED_UNTIL} AS until, x.reason,
     CASE WHEN isfinite(x.until)
         THEN EXTRACT(epoch FROM GREATEST(x.until, x.probing_until) - now()) ELSE 1e9
         END::float8 AS left_s
-FROM instagram_pauses x WHERE {_PAUSED} ORDER BY x.scope LIMIT $1
+FROM instagram_pauses x WHERE {_PAUSED} ORDER BY x.scope <> 'app', x.scope LIMIT $1
 """
 BUDGET_WAIT = """
 SELECT GREATEST(EXTRACT(epoch FROM next_at - now()), 0)::float8 AS wait_s,
@@ -444,7 +504,7 @@ SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url,
     {_finite("c.last_fetched_at")} AS last_fetched_at, {_finite("c.expires_at")} AS expires_at,
     COALESCE(c.fail_count, 0) AS fail_count, {_finite("c.last_failed_at")} AS last_failed_at,
     c.last_error->>'reason' AS last_reason, p.is_participant IS TRUE AS is_participant,
-    p.is_scheduled IS TRUE AS is_scheduled, p.pause, now() AS read_at,
+    p.is_scheduled IS TRUE AS is_scheduled, p.pause, p.doubt, p.doubted_at, now() AS read_at,
     c.source, i.sha256 AS picture_sha256, {_finite("i.copied_at")} AS picture_copied_at
 FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
 LEFT JOIN instagram_user_cache c ON c.ig_user_id = u.ig_user_id
@@ -452,12 +512,17 @@ LEFT JOIN instagram_pictures i ON i.ig_user_id = c.ig_user_id
 LEFT JOIN LATERAL (
     SELECT true AS is_participant, bool_or(due_at IS NOT NULL) AS is_scheduled,
         CASE WHEN bool_and(blocked IS NOT NULL)
-            THEN (array_agg(blocked ORDER BY last_message_at DESC))[1] END AS pause
+            THEN (array_agg(blocked ORDER BY last_message_at DESC))[1] END AS pause,
+        (array_agg(doubt ORDER BY doubted_at DESC NULLS LAST))[1] AS doubt,
+        max(doubted_at) AS doubted_at
     FROM (
-        SELECT p.due_at, p.last_message_at, {_BLOCKED} AS blocked
+        SELECT p.due_at, p.last_message_at, {_BLOCKED} AS blocked, s.error->>'reason' AS doubt,
+            s.failed_at AS doubted_at
         FROM instagram_participants p
         LEFT JOIN instagram_connections k ON k.ig_account_id = p.ig_account_id
         LEFT JOIN instagram_pauses x ON x.scope = 'account:' || p.ig_account_id
+        LEFT JOIN instagram_streaks s
+            ON s.scope = 'account:' || p.ig_account_id AND s.ig_user_id = p.ig_user_id
         WHERE p.ig_user_id = u.ig_user_id
             AND ($3::boolean OR {_FRESH.format(ttl="$2")} IS NOT TRUE)
     ) AS of_user

@@ -12,12 +12,14 @@ import msgspec
 import structlog
 
 from service.logs import TAG
-from service.model import APP_SCOPE, GraphProblem, retry_wait
+from service.model import APP_SCOPE, GraphProblem, outage_scope, retry_wait
 from service.store import sql
 from service.store.outcomes import LOST, Settled
 from service.store.pauses import write_pause
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import asyncpg
 
     from service.model import Rules
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     from service.store.outcomes import Claim
 
 OUTAGE_USERS = 5
-PERMISSION_USERS = 2
+UNCLEAR_USERS = 2
+GUILTY_ACCOUNTS = 2
 NOW = timedelta()
+_UNCHARGED = (0, None, None)
 
 log = structlog.get_logger()
 
@@ -45,53 +49,81 @@ async def charge_upstream(
         rules.max_failures,
         rules.retry_waits,
     )
-    await connection.execute(
-        sql.ADD_TO_STREAK,
-        APP_SCOPE,
-        claim.ig_user_id,
-        problem.as_json(),
-        *(prior.values() if prior else (0, None, None)),
-    )
+    for scope in (APP_SCOPE, outage_scope(claim.ig_account_id)):
+        await _add(connection, scope, claim, problem, prior.values() if prior else _UNCHARGED)
     return LOST if charged is None else Settled.failed(charged)
 
 
-async def end_in_outage(connection: Session) -> bool:
-    """Once five users have failed in a row: pause the app and give them their failure back."""
-    if await connection.fetchval(sql.STREAK_LENGTH, APP_SCOPE) < OUTAGE_USERS:
+async def prolong_outage(connection: Session, claim: Claim) -> bool:
+    """Pause again what an outage has paused; false if the claim fails outside of any."""
+    for scope in (APP_SCOPE, claim.scope):
+        if await connection.fetchval(sql.PAUSE_ROW, scope) == "outage":
+            await write_pause(connection, scope, "outage", cause=claim)
+            return True
+    return False
+
+
+async def end_in_outage(connection: Session, claim: Claim, problem: GraphProblem) -> bool:
+    """Once five users have failed in a row: pause the app and give them their failure back.
+
+    Where all five are one account's while others are active, that account alone is paused.
+    """
+    ours = outage_scope(claim.ig_account_id)
+    [in_a_row] = await connection.fetch(sql.STREAK_SIZE, APP_SCOPE)
+    [of_account] = await connection.fetch(sql.STREAK_SIZE, ours)
+    if in_a_row["users"] >= OUTAGE_USERS and (
+        in_a_row["accounts"] >= GUILTY_ACCOUNTS
+        or not await connection.fetchval(sql.OTHER_IS_ACTIVE, claim.ig_account_id)
+    ):
+        await write_pause(connection, APP_SCOPE, "outage", cause=claim)
+        await _refund(connection, APP_SCOPE)
+        await connection.execute(sql.FORGET_OUTAGES)
+        return True
+    if of_account["users"] < OUTAGE_USERS:
         return False
-    await write_pause(connection, APP_SCOPE, "outage")
-    for charged in await connection.fetch(sql.END_STREAK, APP_SCOPE):
-        await connection.execute(sql.REFUND, *charged.values())
+    await write_pause(connection, claim.scope, "outage", cause=claim)
+    await _refund(connection, ours)
+    await connection.execute(sql.FORGET_IN_STREAKS, claim.ig_account_id, [APP_SCOPE])
+    await _pause_app_if_accounts_agree(connection, claim, problem, "outage")
     return True
 
 
 async def suspect(
     connection: Session, claim: Claim, problem: GraphProblem, rules: Rules
 ) -> timedelta:
-    """Keep a missing permission in mind until a second user shows whose it is.
+    """Keep an unclear failure in mind until a second user shows whose it is.
 
-    Gives how long the user is to wait; when the account's turns out to lack it, nobody does.
+    Gives how long the user is to wait; when the fault turns out to be the account's, nobody does.
     """
-    is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == "permission"
-    charge = msgspec.structs.replace(problem, reason="upstream_error").as_json()
-    added = (claim.scope, claim.ig_user_id, charge, 0, None, None)
-    [row] = await connection.fetch(sql.ADD_TO_STREAK, *added)
-    if not is_believed and row["length"] < PERMISSION_USERS:
-        return retry_wait(row["tries"], rules)
+    reason = problem.reason
+    if await connection.fetchval(sql.PAUSE_ROW, APP_SCOPE) == reason:
+        await write_pause(connection, APP_SCOPE, reason, cause=claim)
+        return NOW
+    is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == reason
+    added = await _add(connection, claim.scope, claim, problem, _UNCHARGED)
+    if not is_believed and added["length"] < UNCLEAR_USERS:
+        return retry_wait(added["tries"], rules)
     users = [ended["ig_user_id"] for ended in await connection.fetch(sql.END_STREAK, claim.scope)]
-    await write_pause(connection, claim.scope, "permission")
+    await write_pause(connection, claim.scope, reason, cause=claim)
     await connection.execute(sql.DUE_NOW, claim.ig_account_id, users)
+    if reason == "bad_request":
+        await _pause_app_if_accounts_agree(connection, claim, problem, reason)
     return NOW
 
 
 async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) -> None:
-    """Charge a user whose missing permission was its own, as another user's answer shows."""
-    problem = msgspec.json.decode(row["error"], type=GraphProblem)
+    """Charge a user whose unclear failure was its own, as another user's success shows."""
+    found = msgspec.json.decode(row["error"], type=GraphProblem)
+    problem = msgspec.structs.replace(found, reason="refused")
     charged = await database.fetch(
-        sql.CHARGE_SUSPECT, row["ig_user_id"], row["error"], rules.max_failures, rules.retry_waits
+        sql.CHARGE_SUSPECT,
+        row["ig_user_id"],
+        problem.as_json(),
+        rules.max_failures,
+        rules.retry_waits,
     )
     log.warning(
-        f"{TAG} failed: the account has the permission, this user's call lacks it",
+        f"{TAG} failed: Meta refuses this user's call and answers the account's others",
         ig_user_id=row["ig_user_id"],
         ig_account_id=row["ig_account_id"],
         outcome="failed",
@@ -102,3 +134,33 @@ async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) 
         fail_count=charged[0]["fail_count"] if charged else None,
         next_attempt_at=charged[0]["next_attempt_at"] if charged else None,
     )
+
+
+async def _pause_app_if_accounts_agree(
+    connection: Session, claim: Claim, problem: GraphProblem, reason: str
+) -> None:
+    """Pause the app once two accounts are paused for a reason with no success between."""
+    scope = f"accounts:{reason}"
+    await _add(connection, scope, claim, problem, _UNCHARGED)
+    [paused] = await connection.fetch(sql.STREAK_SIZE, scope)
+    if paused["accounts"] >= GUILTY_ACCOUNTS:
+        await write_pause(connection, APP_SCOPE, reason, cause=claim)
+
+
+async def _add(
+    connection: Session, scope: str, claim: Claim, problem: GraphProblem, prior: Iterable[object]
+) -> asyncpg.Record:
+    [row] = await connection.fetch(
+        sql.ADD_TO_STREAK,
+        scope,
+        claim.ig_user_id,
+        claim.ig_account_id,
+        problem.as_json(),
+        *prior,
+    )
+    return row
+
+
+async def _refund(connection: Session, scope: str) -> None:
+    for charged in await connection.fetch(sql.END_STREAK, scope):
+        await connection.execute(sql.REFUND, *charged.values())

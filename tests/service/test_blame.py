@@ -7,8 +7,10 @@ import pytest
 from sandbox import samples
 from sandbox.graph.answers import ErrorAnswer
 from sandbox.graph.simulator import GraphSimulator
+from service.vault import Vault
 from tests.service.conftest import (
     ACCOUNT,
+    ENCRYPTION_KEY,
     OTHER_ACCOUNT,
     OTHER_TOKEN,
     TOKEN,
@@ -34,7 +36,7 @@ END_PAUSES = "UPDATE instagram_pauses SET until = now(), probing_until = NULL"
         ("not_found", "not_found", 100, 33),
         ("no_matching_user", "not_found", 9010, None),
         ("alias_not_found", "not_found", 803, None),
-        ("unavailable_551", "upstream_error", 551, None),
+        ("unavailable_551", "refused", 551, None),
     ],
 )
 async def test_an_answer_about_the_user_is_the_users_failure(
@@ -65,7 +67,7 @@ NOBODYS = (
     "unknown service_error transient http_500",
     "html_502 html_200 truncated_json empty_body",
     "json_null deep_json error_text error_without_code",
-    "wrong_id no_id reset half_answer",
+    "wrong_id reset half_answer",
     "huge_body timeout stalled_answer slow_drip",
 )
 TIMEOUTS = {"timeout", "stalled_answer", "slow_drip"}
@@ -221,7 +223,7 @@ async def test_missing_permission_of_one_user_alone_is_that_users_failure(
     await client.until_state(fine, "resolved")
     identity = await client.until_failed(odd)
     assert (identity["failCount"], identity["state"]) == (1, "pending")
-    assert identity["reason"] == "upstream_error"
+    assert identity["reason"] == "refused"
     assert await client.pauses() == {}
     assert (await fetch_row(db, FAILURE, odd))["last_error"]["code"] == 10
 
@@ -236,7 +238,6 @@ async def test_missing_permission_of_one_user_alone_is_that_users_failure(
         ("custom_throttle", f"account:{ACCOUNT}", timedelta(minutes=1)),
         ("buc_throttle", f"account:{ACCOUNT}", timedelta(minutes=19)),
         ("http_429", f"account:{ACCOUNT}", timedelta(seconds=30)),
-        ("policy_block", f"account:{ACCOUNT}", timedelta(hours=6)),
     ],
 )
 async def test_a_throttle_pauses_for_as_long_as_meta_says_and_charges_nobody(
@@ -296,30 +297,6 @@ async def test_a_pause_holds_on_every_replica_and_after_a_restart(
         await replica.until_reason(user, "throttled")
         await replica.until_idle()
         assert graph.calls_for(user) == []
-
-
-@pytest.mark.parametrize("answer", ["bad_field", "proof_invalid", "proof_missing", "unknown_path"])
-async def test_our_own_bad_request_pauses_the_app_and_charges_nobody(
-    client: Client, graph: GraphSimulator, db: Database, answer: str
-) -> None:
-    user = new_user()
-    graph.set_answer(answer)
-    await client.write(user)
-
-    async def app_is_paused() -> bool:
-        return "app" in await client.pauses()
-
-    await until(app_is_paused)
-    identity = await client.identity(user)
-    assert (identity["state"], identity["failCount"]) == ("pending", 0)
-    assert identity["reason"] in {
-        "token_invalid",
-        "permission",
-        "no_connection",
-        "throttled",
-        "outage",
-    }
-    assert await db.fetchval("SELECT count(*) FROM instagram_user_cache") == 0
 
 
 async def test_five_users_in_a_row_are_an_outage_and_one_probe_ends_it(
@@ -424,16 +401,24 @@ async def test_a_user_who_waits_after_a_failure_is_not_hurried_by_writing(
 
 
 @pytest.mark.parametrize("failures", [1, 5])
-async def test_who_lacked_consent_and_writes_is_tried_at_once(
+async def test_who_lacked_consent_and_writes_is_tried_at_once_after_ten_minutes(
     client: Client, graph: GraphSimulator, db: Database, failures: int
 ) -> None:
-    user = new_user()
+    user, marker = new_user(), new_user()
     graph.set_answer("consent_required", user=user, times=failures)
     await client.deliver(samples.echo(ACCOUNT, user))
     for count in range(1, failures):
         await client.until_failed(user, count)
         await db.execute(OVERDUE)
     await client.until_failed(user, failures)
+    await client.write(user)
+    await client.write(marker)
+    await client.until_state(marker, "resolved")
+    assert len(graph.calls_for(user)) == failures
+    await db.execute(
+        "UPDATE instagram_user_cache SET last_failed_at = now() - interval '10 minutes'"
+    )
+    await db.execute("UPDATE instagram_participants SET due_at = NULL, forced = false")
     await client.write(user)
     await client.until_state(user, "resolved")
 
@@ -463,7 +448,7 @@ async def test_an_unknown_code_is_the_users_failure(client: Client, graph: Graph
     graph.set_answer(ErrorAnswer(code=424242, message="Something new"), user=user)
     await client.write(user)
     identity = await client.until_failed(user)
-    assert identity["reason"] == "upstream_error"
+    assert identity["reason"] == "refused"
 
 
 async def test_a_throttle_that_calls_itself_transient_is_still_a_throttle(
@@ -509,6 +494,189 @@ async def test_an_outage_gives_back_what_it_took_and_no_more(
     await db.execute(END_PAUSES)
     for user in users:
         await client.until_state(user, "resolved")
+
+
+# Bad requests: ours, the account's, or one user's
+
+
+async def test_a_bad_request_of_one_user_alone_stops_nobody(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    """It shows its reason and waits; the next success makes it that user's own failure."""
+    odd, fine = new_user(), [new_user() for _ in range(3)]
+    graph.set_answer("person_unavailable", user=odd)
+    await client.write(odd)
+    identity = await client.until_reason(odd, "bad_request")
+    assert (identity["state"], identity["failCount"]) == ("pending", 0)
+    assert identity["lastFailedAt"] is None
+    assert await client.pauses() == {}
+    await client.write(*fine)
+    for user in fine:
+        await client.until_state(user, "resolved")
+    identity = await client.until_failed(odd)
+    assert (identity["failCount"], identity["reason"]) == (1, "refused")
+    assert (await fetch_row(db, FAILURE, odd))["last_error"]["subcode"] == 2018218
+    assert await client.pauses() == {}
+    assert len(graph.calls_for(odd)) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", ["unsupported_request", "proof_invalid", "no_capability", "unknown_path"]
+)
+async def test_a_bad_request_of_one_account_pauses_that_account_alone(
+    client: Client, graph: GraphSimulator, db: Database, answer: str
+) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    graph.set_answer(answer, account=ACCOUNT)
+    broken = [new_user() for _ in range(6)]
+    await client.write(*broken)
+    await client.until_paused(f"account:{ACCOUNT}", "bad_request")
+    healthy = [new_user() for _ in range(6)]
+    await client.write(*healthy, account=OTHER_ACCOUNT)
+    for user in healthy:
+        await client.until_state(user, "resolved")
+    for _ in range(3):
+        await db.execute(END_PAUSES)
+        await client.until_paused(f"account:{ACCOUNT}", "bad_request")
+    assert await client.pauses() == {f"account:{ACCOUNT}": "bad_request"}
+    for user in broken:
+        identity = await client.identity(user)
+        assert (identity["reason"], identity["failCount"]) == ("bad_request", 0)
+    graph.set_answer(None, account=ACCOUNT)
+    await db.execute(END_PAUSES)
+    for user in broken:
+        assert (await client.until_state(user, "resolved"))["failCount"] == 0
+    assert await client.pauses() == {}
+
+
+async def test_a_bad_request_of_two_accounts_pauses_the_app_until_a_probe_succeeds(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    graph.set_answer("no_capability")
+    users = [new_user() for _ in range(6)]
+    await client.write(*users[:3])
+    await client.write(*users[3:], account=OTHER_ACCOUNT)
+    await client.until_paused("app", "bad_request")
+    for _ in range(6):  # more probes than a user has failures
+        await db.execute(END_PAUSES)
+        await client.until_paused("app", "bad_request")
+    for user in users:
+        identity = await client.identity(user)
+        assert (identity["state"], identity["reason"]) == ("pending", "bad_request")
+        assert identity["failCount"] == 0
+    graph.set_answer(None)
+
+    async def all_are_named() -> bool:
+        await db.execute(END_PAUSES)
+        states = [(await client.identity(user))["state"] for user in users]
+        return states == ["resolved"] * len(users)
+
+    await until(all_are_named)
+    assert await client.pauses() == {}
+
+
+async def test_a_policy_block_pauses_its_account_for_hours(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    user = new_user()
+    graph.set_answer("policy_block", account=ACCOUNT)
+    await client.write(user)
+    await client.until_paused(f"account:{ACCOUNT}", "policy_block")
+    identity = await client.identity(user)
+    assert (identity["reason"], identity["failCount"]) == ("policy_block", 0)
+    left = await db.fetchval("SELECT until - now() FROM instagram_pauses")
+    assert timedelta(hours=5) < left <= timedelta(hours=6)
+
+
+# What one account's token can cause
+
+
+@pytest.mark.parametrize("around", ["{}\n", "\r\n {}\t", "  {}"])
+async def test_a_token_with_line_ends_around_it_is_trimmed(
+    client: Client, graph: GraphSimulator, db: Database, around: str
+) -> None:
+    await store_token(db, around.format(TOKEN))
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    assert [call.proof for call in graph.calls] == ["right"]
+
+
+async def test_a_token_that_cannot_be_sent_is_its_accounts_alone(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    await store_token(db, f"{TOKEN}\nmore")
+    users = [new_user() for _ in range(7)]
+    await client.write(*users)
+    await client.until_paused(f"account:{ACCOUNT}", "token_invalid")
+    healthy = new_user()
+    await client.write(healthy, account=OTHER_ACCOUNT)
+    await client.until_state(healthy, "resolved")
+    assert await client.pauses() == {f"account:{ACCOUNT}": "token_invalid"}
+    for user in users:
+        identity = await client.identity(user)
+        assert (identity["reason"], identity["failCount"]) == ("token_invalid", 0)
+    assert {call.ig_account_id for call in graph.calls} == {OTHER_ACCOUNT}
+
+
+async def store_token(db: Database, token: str) -> None:
+    """Store a token as an older version did, which trimmed none."""
+    await db.execute(
+        "UPDATE instagram_connections SET access_token = $1 WHERE ig_account_id = $2",
+        Vault((ENCRYPTION_KEY,)).seal(token, ACCOUNT),
+        ACCOUNT,
+    )
+
+
+async def test_answers_without_an_id_name_their_users(
+    client: Client, graph: GraphSimulator
+) -> None:
+    users = [new_user() for _ in range(6)]
+    graph.set_answer("no_id")
+    await client.write(*users)
+    for user in users:
+        assert (await client.until_state(user, "resolved"))["username"]
+    assert await client.pauses() == {}
+
+
+async def test_an_account_whose_calls_all_fail_upstream_holds_no_other(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    first = new_user()
+    await client.write(first, account=OTHER_ACCOUNT)
+    await client.until_state(first, "resolved")
+    graph.set_answer("http_503", account=ACCOUNT)
+    broken = [new_user() for _ in range(8)]
+    await client.write(*broken)
+    await client.until_paused(f"account:{ACCOUNT}", "outage")
+    healthy = new_user()
+    await client.write(healthy, account=OTHER_ACCOUNT)
+    await client.until_state(healthy, "resolved")
+    assert await client.pauses() == {f"account:{ACCOUNT}": "outage"}
+    await client.until_idle()
+    for user in broken:
+        assert (await client.identity(user))["failCount"] == 0
+    graph.set_answer(None, account=ACCOUNT)
+    await db.execute(END_PAUSES)
+    for user in broken:
+        await client.until_state(user, "resolved")
+
+
+async def test_an_instagram_login_is_sent_no_proof(client: Client, graph: GraphSimulator) -> None:
+    graph.add_account(OTHER_ACCOUNT, "IGAA-token-of-instagram", login="instagram")
+    await client.connect(OTHER_ACCOUNT, "IGAA-token-of-instagram", login="instagram")
+    user, other = new_user(), new_user()
+    await client.write(user, account=OTHER_ACCOUNT)
+    await client.write(other)
+    await client.until_state(user, "resolved")
+    await client.until_state(other, "resolved")
+    assert {call.host: call.proof for call in graph.calls} == {
+        "instagram": "missing",
+        "facebook": "right",
+    }
 
 
 async def test_a_renewed_token_ends_a_missing_permission(

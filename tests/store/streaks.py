@@ -24,7 +24,7 @@ async def fail_upstream(claims: Claims, ig_user_id: str) -> Settled:
 
 
 async def deny(claims: Claims, ig_user_id: str) -> Settled:
-    return await claims.deny(await taken(claims, ig_user_id), DENIED)
+    return await claims.suspect(await taken(claims, ig_user_id), DENIED)
 
 
 async def have_an_outage(claims: Claims) -> None:

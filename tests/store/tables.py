@@ -151,6 +151,7 @@ class Tables:
 PROFILE = Profile("jane.doe", "Jane Doe", "https://example.com/jane.jpg", '{"id": "1"}')
 NOT_FOUND = GraphProblem("not_found", 100, 33, "No such user", "trace-1")
 TIMEOUT = GraphProblem("timeout")
+BAD_REQUEST = GraphProblem("bad_request", 100, 2018218, "(#100) No", "trace-3")
 DENIED = GraphProblem("permission", 10, None, "(#10) Not allowed", "trace-2")
 
 

@@ -76,14 +76,14 @@ async def test_a_second_user_who_succeeds_charges_the_first(claims: Claims, tabl
     with structlog.testing.capture_logs() as lines:
         await claims.resolve(await taken(claims, user_id(2)), PROFILE)
     row, first = await tables.cached(user_id(1)), await tables.participant(user_id(1))
-    assert (row["fail_count"], row["reason"]) == (1, "upstream_error")
+    assert (row["fail_count"], row["reason"]) == (1, "refused")
     assert json.loads(row["last_error"])["code"] == 10
     assert first["due_at"] == row["last_failed_at"] + MINUTE
     (line,) = lines
     assert {k: line[k] for k in ("ig_user_id", "outcome", "reason", "code", "fail_count")} == {
         "ig_user_id": user_id(1),
         "outcome": "failed",
-        "reason": "upstream_error",
+        "reason": "refused",
         "code": 10,
         "fail_count": 1,
     }
@@ -125,7 +125,7 @@ async def test_a_denial_under_an_old_token_says_nothing_of_the_new_one(
     await deny(claims, user_id(1))
     late = await taken(claims, user_id(2))
     await connections.put(ACCOUNT, LOCATION, "a new token", "facebook", [])
-    assert await claims.deny(late, DENIED) == PAUSED
+    assert await claims.suspect(late, DENIED) == PAUSED
     assert await tables.column(STREAK, SCOPE) == []
     assert await tables.pauses() == {}
     for user in (user_id(1), user_id(2)):
@@ -180,7 +180,7 @@ async def test_a_token_replaced_meanwhile_is_not_the_dead_one(
     await taken(claims)
 
 
-@pytest.mark.parametrize("reason", ["token_invalid", "permission", "no_connection"])
+@pytest.mark.parametrize("reason", ["token_invalid", "permission", "bad_request", "outage"])
 async def test_a_renewed_token_frees_the_accounts_users_at_once(
     claims: Claims, connections: Connections, tables: Tables, reason: str
 ) -> None:
@@ -191,7 +191,7 @@ async def test_a_renewed_token_frees_the_accounts_users_at_once(
         await taken(claims, user)
 
 
-@pytest.mark.parametrize("reason", ["throttled", "outage", "bad_request"])
+@pytest.mark.parametrize("reason", ["throttled", "policy_block"])
 async def test_a_renewed_token_ends_no_pause_that_it_does_not_cure(
     connections: Connections, tables: Tables, reason: str
 ) -> None:

@@ -170,7 +170,7 @@ async def settle_every_way(claims: Claims, claim: Claim) -> list[Settled]:
         await claims.resolve(claim, PROFILE),
         await claims.fail(claim, NOT_FOUND),
         await claims.fail_upstream(claim, TIMEOUT),
-        await claims.deny(claim, NOT_FOUND),
+        await claims.suspect(claim, NOT_FOUND),
         await claims.invalidate_token(claim),
     ]
 

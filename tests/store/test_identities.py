@@ -117,7 +117,7 @@ async def test_a_stale_identity_says_what_holds_its_refresh_up(
         (SCOPE, "throttled", "throttled"),
         ("app", "throttled", "throttled"),
         ("app", "outage", "outage"),
-        ("app", "bad_request", "outage"),
+        ("app", "bad_request", "bad_request"),
     ],
 )
 async def test_a_pause_is_the_reason_while_it_is_on(

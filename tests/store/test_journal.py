@@ -181,7 +181,7 @@ async def test_a_failed_user_who_writes_to_another_account_waits_there_too(
 
 
 async def test_writing_gives_consent_and_ends_the_wait(journal: Journal, tables: Tables) -> None:
-    await tables.cache_failed(USER, fail_count=3, reason="consent_required")
+    await tables.cache_failed(USER, fail_count=3, ago=10 * MINUTE, reason="consent_required")
     await tables.participate(due_at=HOUR)
     (written,) = await journal.write([contact(wrote=True)])
     assert written.is_due
@@ -198,6 +198,19 @@ async def test_writing_gives_consent_also_after_the_last_failure(
     (written,) = await journal.write([contact(wrote=True)])
     assert written.is_due
     assert (await tables.participant())["forced"]
+
+
+@pytest.mark.parametrize("fail_count", [3, 5])
+async def test_who_gives_consent_waits_ten_minutes_from_the_last_try(
+    journal: Journal, tables: Tables, fail_count: int
+) -> None:
+    await tables.cache_failed(USER, fail_count, ago=MINUTE, reason="consent_required")
+    await tables.participate(due_at=None if fail_count == 5 else HOUR)
+    (written,) = await journal.write([contact(wrote=True)])
+    assert not written.is_due
+    stored, failed = await tables.participant(), await tables.cached()
+    assert stored["due_at"] == failed["last_failed_at"] + 10 * MINUTE
+    assert stored["forced"]
 
 
 async def test_an_echo_gives_no_consent(journal: Journal, tables: Tables) -> None:

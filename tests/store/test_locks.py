@@ -91,7 +91,7 @@ def fail_upstream(database: Database) -> Awaitable[object]:
 
 
 def deny(database: Database) -> Awaitable[object]:
-    return claims_of(database).deny(CLAIM, DENIED)
+    return claims_of(database).suspect(CLAIM, DENIED)
 
 
 async def locked(tables: Tables) -> set[Key]:

@@ -79,7 +79,8 @@ SELECT NOT EXISTS (
 -- name: lift_pauses
 -- $1: scopes. The pauses that a new token ends.
 DELETE FROM instagram_pauses
-WHERE scope = ANY ($1::text[]) AND reason IN ('token_invalid', 'permission', 'no_connection');
+WHERE scope = ANY ($1::text[])
+    AND reason IN ('token_invalid', 'permission', 'no_connection', 'bad_request', 'outage');
 
 -- name: lift_pause
 -- $1: a scope.
@@ -94,7 +95,8 @@ USING (
     FROM instagram_connections CROSS JOIN LATERAL unnest(alias_ids || ig_account_id) AS own_id
 ) AS k
 WHERE x.scope = k.scope AND ($1::text IS NULL OR x.scope = $1) AND (x.reason = 'no_connection'
-    OR (x.reason IN ('token_invalid', 'permission') AND k.updated_at > x.created_at
+    OR (x.reason IN ('token_invalid', 'permission', 'bad_request', 'outage')
+        AND k.updated_at > x.created_at
         AND k.token_status IS DISTINCT FROM 'invalid'));
 
 -- name: list_plain_tokens

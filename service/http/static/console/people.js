@@ -12,7 +12,7 @@ const STATES = {
   failed: { kind: "bad", says: "Given up" },
   unknown: { kind: "quiet", says: "Never heard of" },
 };
-const OF_ACCOUNTS = new Set(["token_invalid", "permission", "no_connection", "throttled", "outage"]);
+const OF_ACCOUNTS = new Set(["token_invalid", "permission", "no_connection", "throttled", "outage", "bad_request", "policy_block"]);
 
 export function People({ live, asked }) {
   return html`

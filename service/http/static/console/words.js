@@ -19,7 +19,9 @@ export const REASONS = {
   no_connection: { says: "The account is not connected", whose: "the account" },
   throttled: { says: "Meta asks us to call less often", whose: "the app" },
   outage: { says: "Meta's Graph API is failing", whose: "Meta" },
-  bad_request: { says: "Meta calls our request wrong", whose: "the service" },
+  refused: { says: "Meta refuses this person alone", whose: "the person" },
+  bad_request: { says: "Meta calls our request wrong", whose: "the account or the service" },
+  policy_block: { says: "Meta has blocked the account for its behaviour", whose: "the account" },
 };
 
 // What a pause means for an operator.
@@ -28,7 +30,8 @@ const CURES = {
   permission: "Reconnect the account with instagram_basic and instagram_manage_messages granted, and put the new token in under Accounts. One call looks now and then whether it works again.",
   throttled: "There is nothing to do: calls go on by themselves. If it happens often, lower GRAPH_CALLS_PER_SECOND.",
   outage: "There is nothing to do: one call looks now and then whether Meta is back, and then everything goes on.",
-  bad_request: "Check GRAPH_API_VERSION, GRAPH_BASE_URL and META_APP_SECRETS; the log has Meta's words.",
+  bad_request: "Check GRAPH_API_VERSION, GRAPH_BASE_URL and META_APP_SECRETS; the log has Meta's words. If one account alone is paused, its token is of another app: connect it again.",
+  policy_block: "Look into the account's support inbox at Meta. One call looks now and then whether the block is over.",
 };
 
 export function reasonSays(reason) {
