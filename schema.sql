@@ -20,6 +20,7 @@ FROM (VALUES
     ('0006_list_people'),
     ('0007_shared_connections'),
     ('0008_pictures'),
+    ('0009_blame'),
     ('0010_token_life')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
@@ -151,13 +152,13 @@ CREATE TABLE IF NOT EXISTS instagram_budget (
 CREATE TABLE IF NOT EXISTS instagram_streaks (
     scope                text NOT NULL,
     ig_user_id           text NOT NULL,
-    ig_account_id        text,
     error                jsonb NOT NULL,
     tries                integer NOT NULL DEFAULT 1,
     failed_at            timestamptz NOT NULL DEFAULT now(),
     prior_fail_count     integer NOT NULL DEFAULT 0,
     prior_last_failed_at timestamptz,
     prior_last_error     jsonb,
+    ig_account_id        text,
     PRIMARY KEY (scope, ig_user_id)
 );
 

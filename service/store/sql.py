@@ -20,13 +20,15 @@ _FRESH = (
     " COALESCE(c.expires_at, LEAST(c.last_fetched_at, " + _LATEST + ") + {ttl}::interval) > now())"
 )
 _CONSENT_MISSING = "(c.fail_count > 0 AND c.last_error->>'reason' = 'consent_required')"
+_FAILED_AT = (
+    "CASE WHEN c.last_failed_at IS NOT NULL THEN LEAST(c.last_failed_at, " + _LATEST + ") END"
+)
 _RETRY_AT = (
-    "CASE WHEN c.last_failed_at IS NULL THEN now() ELSE"
-    " LEAST(c.last_failed_at, " + _LATEST + ") + ({waits}::interval[])"
-    "[LEAST(c.fail_count, cardinality({waits}::interval[]))] END"
+    "COALESCE(" + _FAILED_AT + " + ({waits}::interval[])"
+    "[LEAST(c.fail_count, cardinality({waits}::interval[]))], now())"
 )
 _CONSENTED_AT = (
-    "GREATEST(now(), LEAST(c.last_failed_at, " + _LATEST + ") + interval '"
+    "GREATEST(now(), " + _FAILED_AT + " + interval '"
     f"{CONSENT_RETRY_AFTER.total_seconds():.0f} seconds')"
 )
 _NEXT_FETCH = (
