@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 STRUCK_OUT = "[token]"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"\\/]))")  # as JSON does
 _MOST_ENCODINGS = 4  # a URL inside JSON inside a URL, and one more
 
 
@@ -55,7 +55,7 @@ def _strike(text: str, secrets: Sequence[str]) -> str:
 
 def _decoded(text: str) -> str:
     for _ in range(_MOST_ENCODINGS):
-        plain = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\\/", "/")
+        plain = _ESCAPED.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
         plain = unquote(html.unescape(plain))
         if plain == text:
             break

@@ -49,7 +49,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
     ig_account_id: str
     alias_ids: list[str]
     location_id: str
-    login: Login
+    login: str
     token_status: str
     created_at: datetime
     updated_at: datetime
