@@ -21,7 +21,8 @@ FROM (VALUES
     ('0007_shared_connections'),
     ('0008_pictures'),
     ('0009_blame'),
-    ('0010_token_life')
+    ('0010_token_life'),
+    ('0012_budget_rules')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL
@@ -271,6 +272,28 @@ CREATE OR REPLACE FUNCTION instagram_blocked_by(
 ) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT COALESCE(app_pause, CASE WHEN connection_id IS NULL THEN 'no_connection' END,
         account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
+$$;
+
+-- The rules of the budget, a GCRA row: every place is a time, and the next one follows a step later.
+
+-- How long a place lasts: longer while Meta's usage headers leave us a share of the rate.
+CREATE OR REPLACE FUNCTION instagram_step(
+    interval_at_full_rate interval, pace double precision, paced_until timestamptz
+) RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT interval_at_full_rate / CASE WHEN paced_until > now() THEN pace ELSE 1 END
+$$;
+
+-- Whether one more place begins within `ahead`; a next place too far ahead is from before the
+-- server's clock was set back.
+CREATE OR REPLACE FUNCTION instagram_has_room(
+    next_at timestamptz, interval_at_full_rate interval, ahead interval
+) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT next_at <= now() + ahead OR next_at > now() + 2 * ahead + interval_at_full_rate * 1000
+$$;
+
+CREATE OR REPLACE FUNCTION instagram_next_place(next_at timestamptz, ahead interval)
+RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT LEAST(GREATEST(next_at, now()), now() + ahead)
 $$;
 
 -- A login that nobody knows is read as facebook.

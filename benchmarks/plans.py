@@ -20,6 +20,7 @@ import msgspec
 from sandbox.postgres.server import EmbeddedPostgres
 from service.model import Rules
 from service.store import sql
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ SCHEMA = Path(__file__).parents[1] / "schema.sql"
 USERS, OF_THE_DEAD, ACCOUNTS = 1_000_000, 900_000, 20
 DEAD, LIVE = "17841400000000000", "17841400000000001"
 RULES = Rules()
+FIND_DUE = read_queries("sweeping")["find_due"].removesuffix(";")
 BATCH = 50
 
 # ruff: noqa: S608 - statements are put together from constants of this file
@@ -93,7 +95,7 @@ def users(start: int, step: int) -> list[str]:
 async def cases(session: asyncpg.Connection) -> list[Case]:
     """The statements that run for each message, call, lookup, sweep and backfill."""
     ttl, most, waits = RULES.ttl, RULES.max_failures, RULES.retry_waits
-    due = await session.fetch(sql.DUE, 100, BATCH, timedelta())
+    due = await session.fetch(FIND_DUE, 100, BATCH, timedelta())
     lookup_ids, at = users(1, 1), datetime.now(UTC)
     of_one = [LIVE] * BATCH
 
@@ -101,7 +103,7 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
         return [location, timedelta(days=days), ttl, most, waits, False, 10_000, BATCH, None]
 
     return [
-        Case("sweep", sql.DUE, [100, 1000, timedelta(seconds=0.5)]),
+        Case("sweep", FIND_DUE, [100, 1000, timedelta(seconds=0.5)]),
         Case("candidates, 7 days", sql.CANDIDATES, candidates("loc_dead", 7)),
         Case("candidates, 90 days", sql.CANDIDATES, candidates("loc_dead", 90)),
         Case("candidates of 19 accounts", sql.CANDIDATES, candidates("loc_live", 7)),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from service.model import account_scope
-from service.store import sql
 from service.store.connections import directory
 from service.store.database import SLOW_STATEMENT_S
 from service.store.queries import read_queries
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from service.model import Rules
     from service.store.database import Database
 
+_SQL = read_queries("checking")
 READ_DIRECTORY = read_queries("connections")["read_directory"]
 MOST_ACCOUNTS = 1000
 MOST_USERS = 10_000
@@ -80,19 +80,19 @@ class Checkup:
 
     async def read_connections(self, location_id: str | None) -> list[CheckedConnection]:
         """Read a location's connections, or all of them: at most 1000, troubled ones first."""
-        rows = await self._database.fetch(sql.CHECKED_CONNECTIONS, location_id, MOST_ACCOUNTS)
+        rows = await self._database.fetch(_SQL["list_connections"], location_id, MOST_ACCOUNTS)
         return [CheckedConnection(**row) for row in rows]
 
     async def read_pauses(self, location_id: str | None) -> list[CheckedPause]:
         """Read what pauses the app and, for all locations, the accounts without a connection."""
-        rows = await self._database.fetch(sql.CHECKED_PAUSES, location_id, MOST_PAUSES)
+        rows = await self._database.fetch(_SQL["list_pauses"], location_id, MOST_PAUSES)
         return [CheckedPause(**row) for row in rows]
 
     async def read_users(self, location_id: str | None, accounts: int) -> list[UserGroup]:
         """Group the users who wrote last, about 10,000 of them, by their state."""
         an_account = max(1, MOST_USERS // max(1, accounts))
         rows = await self._database.fetch(
-            sql.CHECKED_USERS,
+            _SQL["group_users"],
             location_id,
             an_account,
             MOST_ACCOUNTS,
@@ -111,10 +111,12 @@ class Checkup:
         """Take a place in the budget, pauses or not: seconds to wait, None if it is full."""
         interval_s = 1 / calls_per_second
         rows = await self._database.fetch(
-            sql.TAKE_PLACE, timedelta(seconds=interval_s), timedelta(seconds=max(1.0, interval_s))
+            _SQL["take_place"],
+            timedelta(seconds=interval_s),
+            timedelta(seconds=max(1.0, interval_s)),
         )
         return rows[0]["wait_s"] if rows else None
 
     async def end_run_out_pauses(self, ig_account_id: str) -> None:
         """Lift the pauses of the app and the account that had only been waiting for a success."""
-        await self._database.fetch(sql.END_RUN_OUT_PAUSES, account_scope(ig_account_id))
+        await self._database.fetch(_SQL["end_run_out_pauses"], account_scope(ig_account_id))

@@ -12,6 +12,7 @@ from service.errors import SealError, ServiceError, UnstorableError
 from service.model import APP_SCOPE, account_scope, outage_scope
 from service.store import sql
 from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
+from service.store.identities import ERASE
 from service.store.queries import read_queries
 from service.store.refusals import describe_refusal
 
@@ -102,7 +103,7 @@ class Connections:
                 self._vault.seal(access_token, ig_account_id),
             )
             await connection.execute(_SQL["lift_pauses"], scopes)
-            for statement in sql.ERASE:
+            for statement in ERASE:
                 await connection.execute(statement, ids)
             await connection.execute(_SQL["move_aliases"], ig_account_id, list(alias_ids))
             await _acquit(connection, ig_account_id)

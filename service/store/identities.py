@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 MOST_CANDIDATES = 10_000
+_ASKING, _SWEEPING = read_queries("asking"), read_queries("sweeping")
+ERASE = tuple(
+    _ASKING[f"erase_{what}"] for what in ("participants", "streaks", "forwards", "identities")
+)
 
 _BACKFILL = read_queries("backfill")
 
@@ -96,18 +100,18 @@ class Identities:
     async def find_due(self, a_account: int, at_most: int, overdue: timedelta) -> list[DueUser]:
         """Find what has been due for a while, of accounts that may be called."""
         rows = await self._database.fetch(
-            sql.DUE, a_account, at_most, overdue, timeout_s=SLOW_STATEMENT_S
+            _SWEEPING["find_due"], a_account, at_most, overdue, timeout_s=SLOW_STATEMENT_S
         )
         return [_due(row) for row in rows]
 
     async def clear_failures(self, ig_user_id: str) -> None:
         """Forget how often a user has failed."""
-        await self._database.fetch(sql.CLEAR_FAILURES, ig_user_id)
+        await self._database.fetch(_ASKING["clear_failures"], ig_user_id)
 
     async def force(self, ig_user_ids: Sequence[str], *, anew: bool) -> Forced:
         """Make users due now, stopped ones too, with `anew` fresh ones; calls in flight go on."""
         rows = await self._database.fetch(
-            sql.FORCE, sorted(set(ig_user_ids)), anew, self._rules.max_failures
+            _ASKING["force"], sorted(set(ig_user_ids)), anew, self._rules.max_failures
         )
         hints: dict[str, DueUser] = {}
         for row in rows:
@@ -118,7 +122,7 @@ class Identities:
 
     async def has_location(self, location_id: str) -> bool:
         """Tell whether any account belongs to the location."""
-        rows = await self._database.fetch(sql.LOCATION_EXISTS, location_id)
+        rows = await self._database.fetch(_ASKING["has_location"], location_id)
         return bool(rows[0][0])
 
     async def find_candidates(
@@ -171,7 +175,7 @@ class Identities:
     async def erase(self, *ig_user_ids: str) -> None:
         """Delete everything held about users; a claim in flight can't settle any more."""
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
-            for statement in sql.ERASE:
+            for statement in ERASE:
                 await connection.execute(statement, ig_user_ids)
 
     async def count(self) -> dict[str, int]:

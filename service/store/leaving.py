@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.store import sql
 from service.store.database import SLOW_STATEMENT_S
+from service.store.identities import ERASE
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Leavings:
                 [row["ig_account_id"] for row in rows],
                 [row["ig_user_id"] for row in rows],
             )
-            for statement in sql.ERASE[1:]:
+            for statement in ERASE[1:]:
                 await session.execute(statement, gone)
         return gone
 

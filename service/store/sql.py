@@ -480,23 +480,6 @@ FROM instagram_budget WHERE scope = 'app'
 
 # Sweeping
 
-DUE = f"""
-SELECT d.ig_account_id, d.ig_user_id
-FROM (
-    SELECT k.ig_account_id FROM instagram_connections k
-    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
-    WHERE k.token_status IS DISTINCT FROM 'invalid' AND {_PAUSED} IS NOT TRUE
-        AND NOT EXISTS (
-            SELECT FROM instagram_pauses x WHERE x.scope = 'app' AND {_PAUSED})
-    ORDER BY random()
-) AS a
-CROSS JOIN LATERAL (
-    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
-    WHERE p.ig_account_id = a.ig_account_id AND p.due_at <= now() - $3::interval
-    ORDER BY p.due_at LIMIT $1
-) AS d
-LIMIT $2
-"""
 
 # Looking up
 
@@ -550,29 +533,6 @@ RETURNING p.ig_account_id, p.ig_user_id, p.due_at <= now() AS is_due
 
 # Asked for by operators
 
-CLEAR_FAILURES = """
-UPDATE instagram_user_cache SET fail_count = 0 WHERE ig_user_id = $1 AND fail_count > 0
-"""
-# Takes every participant of the users; a claim that is on keeps its lease. Fresh users are fetched
-# only with $2: the claim looks again, so that a call which settles meanwhile is not made twice.
-FORCE = f"""
-WITH held AS (
-    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
-    WHERE p.ig_user_id = ANY ($1::text[])
-    ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
-), forced AS (
-    UPDATE instagram_participants p SET due_at = now(),
-        forced = p.forced OR $2::boolean OR COALESCE(c.fail_count >= $3, false)
-    FROM held h LEFT JOIN instagram_user_cache c USING (ig_user_id)
-    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id AND NOT {_LEASED}
-)
-SELECT h.ig_account_id, h.ig_user_id, {_BLOCKED} AS blocked, now() AS forced_at
-FROM held h JOIN instagram_participants p USING (ig_account_id, ig_user_id)
-LEFT JOIN instagram_connections k ON k.ig_account_id = h.ig_account_id
-LEFT JOIN instagram_pauses x ON x.scope = 'account:' || h.ig_account_id
-ORDER BY p.last_message_at DESC
-"""
-LOCATION_EXISTS = "SELECT EXISTS (SELECT FROM instagram_connections WHERE location_id = $1)"
 # Those who have just failed come last, so that asking again and again reaches everybody. $9: only
 # failures from before then are tried again.
 CANDIDATES = f"""
@@ -599,20 +559,6 @@ WITH accounts AS (
 SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
 FROM users ORDER BY has_just_failed, last_message_at DESC, ig_user_id LIMIT $8
 """
-ERASE = (
-    """
-    WITH held AS (
-        SELECT ig_account_id, ig_user_id FROM instagram_participants
-        WHERE ig_user_id = ANY ($1::text[]) ORDER BY ig_user_id, ig_account_id FOR UPDATE
-    )
-    DELETE FROM instagram_participants p USING held h
-    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
-    """,
-    "DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[])",
-    # deliveries that hold nobody else's messages
-    "DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[])",
-    "DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[])",
-)
 
 # Watching
 
@@ -631,66 +577,3 @@ CROSS JOIN (
 """
 
 # For the commands
-
-# A place in the budget whatever is paused: an operator who asks what is wrong may ask Meta.
-TAKE_PLACE = """
-INSERT INTO instagram_budget AS b (scope, next_at) VALUES ('app', now() + $1::interval)
-ON CONFLICT (scope) DO UPDATE SET next_at = LEAST(
-    GREATEST(b.next_at, now()), now() + $2::interval) + $1::interval
-    / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END
-WHERE b.next_at <= now() + $2::interval
-    OR b.next_at > now() + 2 * $2::interval + $1::interval * 1000
-RETURNING EXTRACT(epoch FROM b.next_at - $1::interval
-    / CASE WHEN b.paced_until > now() THEN b.pace ELSE 1 END - clock_timestamp())::float8 AS wait_s
-"""
-# A call that succeeded ends the pauses that had run out, as a resolved user does.
-END_RUN_OUT_PAUSES = "DELETE FROM instagram_pauses WHERE until <= now() AND scope IN ('app', $1)"
-
-# $1: the location, null for all; what needs looking at comes first.
-CHECKED_CONNECTIONS = f"""
-SELECT k.ig_account_id, k.alias_ids, k.location_id, k.login, k.access_token, k.token_status,
-    {_finite("k.updated_at")} AS updated_at, x.reason AS pause_reason,
-    {_PAUSED_UNTIL} AS paused_until,
-    count(*) OVER () AS total
-FROM instagram_connections k
-LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id AND {_PAUSED}
-WHERE $1::text IS NULL OR k.location_id = $1
-ORDER BY (k.token_status = 'invalid' OR x.reason IS NOT NULL) DESC, k.location_id, k.ig_account_id
-LIMIT $2
-"""
-CHECKED_PAUSES = f"""
-SELECT x.scope, x.reason, {_PAUSED_UNTIL} AS until
-FROM instagram_pauses x
-WHERE {_PAUSED} AND (x.scope = 'app' OR (x.reason = 'no_connection' AND $1::text IS NULL))
-ORDER BY x.scope <> 'app', x.scope LIMIT $2
-"""
-# The users who wrote last, at most $2 an account, in groups of the same state. `$ttl` and `$max`
-# as above; `is_late`: due for 10 minutes although nothing holds the account back.
-CHECKED_USERS = f"""
-WITH accounts AS (
-    SELECT k.ig_account_id,
-        k.token_status IS DISTINCT FROM 'invalid' AND {_PAUSED} IS NOT TRUE AS is_open
-    FROM instagram_connections k
-    LEFT JOIN instagram_pauses x ON x.scope = 'account:' || k.ig_account_id
-    WHERE $1::text IS NULL OR k.location_id = $1
-    ORDER BY k.ig_account_id LIMIT $3
-), users AS (
-    SELECT DISTINCT ON (p.ig_user_id) p.ig_user_id, c.last_fetched_at IS NOT NULL AS is_fetched,
-        {_FRESH.format(ttl="$4")} IS TRUE AS is_fresh, COALESCE(c.fail_count, 0) AS fail_count,
-        CASE WHEN c.fail_count > 0 THEN COALESCE(c.last_error->>'reason', 'unknown') END AS reason,
-        c.fail_count >= $5 IS TRUE AS is_stopped, c.last_failed_at, c.last_error,
-        c.last_failed_at >= now() - interval '1 day' IS TRUE AS is_recent, p.is_late
-    FROM accounts a CROSS JOIN LATERAL (
-        SELECT p.ig_user_id, (a.is_open AND p.due_at < now() - interval '10 minutes') IS TRUE
-            AS is_late
-        FROM instagram_participants p WHERE p.ig_account_id = a.ig_account_id
-        ORDER BY p.last_message_at DESC LIMIT $2
-    ) AS p
-    LEFT JOIN instagram_user_cache c ON c.ig_user_id = p.ig_user_id
-    ORDER BY p.ig_user_id, p.is_late DESC
-)
-SELECT is_fetched, is_fresh, fail_count, reason, is_stopped, is_recent, is_late,
-    count(*) AS users, {_finite("max(last_failed_at)")} AS last_failed_at,
-    (array_agg(last_error ORDER BY last_failed_at DESC NULLS LAST))[1] AS last_error
-FROM users GROUP BY 1, 2, 3, 4, 5, 6, 7 LIMIT 10000
-"""

@@ -6,10 +6,9 @@ import json
 import pytest
 import structlog
 
-from service.store import sql
 from service.store.claims import Claims
 from service.store.connections import Connections
-from service.store.identities import Identities
+from service.store.identities import ERASE, Identities
 from service.store.outcomes import Claim, Refusal
 
 from .streaks import FIRST_FIVE, PAUSED, RESOLVED, SCOPE, STREAK, deny, failures
@@ -146,7 +145,7 @@ async def test_a_suspect_being_erased_is_not_charged_either(claims: Claims, tabl
     await deny(claims, user_id(1))
     claim = await taken(claims, user_id(2))
     async with tables.session.transaction():
-        for statement in sql.ERASE:
+        for statement in ERASE:
             await tables.execute(statement, [user_id(1)])
         settling = asyncio.create_task(claims.resolve(claim, PROFILE))
         await tables.until_blocked()

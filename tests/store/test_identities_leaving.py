@@ -5,9 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from service.store import sql
 from service.store.claims import Claims
-from service.store.identities import DueUser, Identities
+from service.store.identities import ERASE, DueUser, Identities
 from service.store.outcomes import Claim, Settled
 
 from .tables import (
@@ -102,7 +101,7 @@ async def test_an_erasure_that_comes_first_leaves_a_settlement_nothing(
     await tables.participate()
     claim = await taken(claims)
     async with other_session.transaction():
-        for statement in sql.ERASE:
+        for statement in ERASE:
             await other_session.execute(statement, [USER])
         settling = asyncio.create_task(claims.resolve(claim, PROFILE))
         await tables.until_blocked()

@@ -1,0 +1,53 @@
+-- What operators ask for: refresh, backfill, erasure.
+
+-- name: clear_failures
+-- $1: a user.
+UPDATE instagram_user_cache SET fail_count = 0 WHERE ig_user_id = $1 AND fail_count > 0;
+
+-- name: force
+-- $1: users; $2: fresh ones too; $3: the failures that end retries. Makes every participant of the
+-- users due; a claim that is on keeps its lease. Without $2 the claim looks again, so that a call
+-- which settles meanwhile is not made twice.
+WITH held AS (
+    SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
+    WHERE p.ig_user_id = ANY ($1::text[])
+    ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
+), forced AS (
+    UPDATE instagram_participants p SET due_at = now(),
+        forced = p.forced OR $2::boolean OR COALESCE(c.fail_count >= $3, false)
+    FROM held h LEFT JOIN instagram_user_cache c USING (ig_user_id)
+    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+        AND instagram_is_leased(p.lease, p.due_at) IS NOT TRUE
+)
+SELECT h.ig_account_id, h.ig_user_id, now() AS forced_at, instagram_blocked_by(
+    (SELECT reason FROM instagram_active_pauses WHERE scope = 'app'),
+    k.ig_account_id, x.reason, k.token_status) AS blocked
+FROM held h JOIN instagram_participants p USING (ig_account_id, ig_user_id)
+LEFT JOIN instagram_connections k ON k.ig_account_id = h.ig_account_id
+LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || h.ig_account_id
+ORDER BY p.last_message_at DESC;
+
+-- name: has_location
+-- $1: a location.
+SELECT EXISTS (SELECT FROM instagram_connections WHERE location_id = $1);
+
+-- name: erase_participants
+-- $1: users.
+WITH held AS (
+    SELECT ig_account_id, ig_user_id FROM instagram_participants
+    WHERE ig_user_id = ANY ($1::text[]) ORDER BY ig_user_id, ig_account_id FOR UPDATE
+)
+DELETE FROM instagram_participants p USING held h
+WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id;
+
+-- name: erase_streaks
+-- $1: users.
+DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[]);
+
+-- name: erase_forwards
+-- $1: users. Deliveries that hold nobody else's messages.
+DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);
+
+-- name: erase_identities
+-- $1: users.
+DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[]);
