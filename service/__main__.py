@@ -11,7 +11,7 @@ import click
 
 from service import VERSION
 from service.errors import ServiceError, SettingsError
-from service.wording import count
+from service.wording import count, printable_lines
 
 if TYPE_CHECKING:
     from service.settings import MigrateSettings, StoreSettings
@@ -264,10 +264,10 @@ def _run() -> None:
     try:
         main()
     except SettingsError as error:
-        click.echo(error, err=True)
+        click.echo(printable_lines(str(error)), err=True)
         sys.exit(WRONG_SETTINGS)
     except ServiceError as error:
-        click.echo(f"Stopped: {error}", err=True)
+        click.echo(printable_lines(f"Stopped: {error}"), err=True)
         sys.exit(getattr(error, "exit_code", FAILED))
 
 

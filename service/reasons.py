@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 import msgspec
 
-from service.wording import printable
+from service.wording import shell_word
 
 _ADD = "python -m service connections add ACCOUNT --location LOCATION"
 _RETRY = "python -m service backfill --location LOCATION --include-failed"
@@ -42,8 +40,11 @@ class Reason(msgspec.Struct, frozen=True):
         """Give the command with the real ids filled in."""
         if self.command is None:
             return None
-        location = shlex.quote(printable(location_id)) if location_id else "LOCATION"
-        return self.command.replace("ACCOUNT", ig_account_id).replace("LOCATION", location)
+        words = {
+            "ACCOUNT": shell_word(ig_account_id),
+            "LOCATION": shell_word(location_id) if location_id else "LOCATION",
+        }
+        return " ".join(words.get(word, word) for word in self.command.split(" "))
 
     def of_people(self, number: int, *, is_all: bool) -> str:
         """Put the reason for so many people, all of whom it concerns or only some."""

@@ -6,11 +6,12 @@ Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long
 
 from __future__ import annotations
 
-import shlex
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
+
+from service.wording import shell_word
 
 CHECK_EVERY = timedelta(days=1)
 CHECK_AGAIN_AFTER = timedelta(hours=1)  # where Meta could not be asked
@@ -116,7 +117,8 @@ def _warn(
 def _replace(state: TokenState) -> str:
     return (
         f"Log the account in to the app again and store the new token: python -m service"
-        f" connections add {state.ig_account_id} --location {shlex.quote(state.location_id)}"
+        f" connections add {shell_word(state.ig_account_id)}"
+        f" --location {shell_word(state.location_id)}"
     )
 
 
@@ -169,7 +171,7 @@ def _check_failed(state: TokenState) -> TokenWarning | None:
     sentence = f"The token of {name_account(state)} could not be checked: {state.check_error}."
     advice = (
         "It is tried again every hour. To see what Meta says now: python -m service doctor"
-        f" --location {shlex.quote(state.location_id)}"
+        f" --location {shell_word(state.location_id)}"
     )
     return _warn(state, "check_failed", sentence, advice)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from service.commands.voice import complain, say
 from service.reasons import short_reason
-from service.wording import count, duration
+from service.wording import count, duration, shell_word
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -75,8 +75,9 @@ def at_least(remaining: int) -> str:
 
 
 def _last_word(report: Report) -> str:
-    command = f"python -m service backfill --location {report.location_id} --days {report.days}"
-    doctor = f"python -m service doctor --location {report.location_id}"
+    location = shell_word(report.location_id)
+    command = f"python -m service backfill --location {location} --days {report.days}"
+    doctor = f"python -m service doctor --location {location}"
     if report.ended == "done":
         return "Done: everybody who wrote in those days has a fresh name."
     if report.ended == "some_left":

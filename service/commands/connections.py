@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 from rich.table import Table
-from rich.text import Text
 
 from service.commands.api import ApiError, ConnectionLine, OperatorApi
-from service.commands.voice import CommandError, console, say, say_json
+from service.commands.voice import CommandError, cell, console, say, say_json
 from service.model import ig_id
 from service.reasons import reason_of
-from service.wording import printable
+from service.wording import printable, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -67,7 +66,7 @@ async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str)
     say(f"Account {account} {verb}: {_describe(stored)}.", "green")
     if before is not None and before.location_id != stored.location_id:
         say(f"It has moved here from the location {printable(before.location_id)}.")
-    say(f"To check it: python -m service doctor --location {printable(stored.location_id)}")
+    say(f"To check it: python -m service doctor --location {shell_word(stored.location_id)}")
 
 
 def remove(settings: ClientSettings, url: str | None, account: str, *, is_sure: bool) -> None:
@@ -158,10 +157,10 @@ def _show(connections: Sequence[ConnectionLine]) -> None:
         table.add_column(column, overflow="fold")
     for each in connections:
         status = f"{each.token_status}, plain" if each.is_plain else each.token_status
-        token = Text(status, "red" if each.token_status == INVALID else "")
+        token = cell(status, "red" if each.token_status == INVALID else "")
         cells = (*_pause(each), ", ".join(each.alias_ids) or "-")
         head = (each.ig_account_id, printable(each.location_id), each.login)
-        table.add_row(*map(Text, head), token, *map(Text, cells))
+        table.add_row(*map(cell, head), token, *map(cell, cells))
     out = console(sys.stdout)
     with out.capture() as rendered:
         out.print(table)

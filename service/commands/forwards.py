@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from rich.table import Table
-from rich.text import Text
 
-from service.commands.voice import DONE, INCOMPLETE, CommandError, console, say, say_json
+from service.commands.voice import DONE, INCOMPLETE, CommandError, cell, console, say, say_json
 from service.receiving.forwarding.addresses import address_name
 from service.settings import secret_values
 from service.store.database import Database
@@ -85,7 +84,7 @@ def _show(listed: list[_Listed]) -> None:
         address = printable(each.address) + ("" if each.is_configured else " (not configured)")
         oldest = duration(each.oldest_seconds) if each.waiting else "-"
         cells = (f"{each.waiting:,}", oldest, f"{each.set_aside:,}")
-        table.add_row(*map(Text, (address, *cells, printable(each.last_error or "-"))))
+        table.add_row(*map(cell, (address, *cells, printable(each.last_error or "-"))))
     console(sys.stdout).print(table)
     for each in listed:
         if each.waiting and not each.is_configured:

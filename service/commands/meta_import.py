@@ -25,7 +25,7 @@ from service.store.journal import Journal
 from service.store.pauses import Pauses
 from service.store.places import Places
 from service.vault import Vault
-from service.wording import count, duration, printable
+from service.wording import count, duration, printable, shell_word
 
 if TYPE_CHECKING:
     from service.commands.conversations import Found
@@ -243,8 +243,8 @@ def _strange(connection: CheckedConnection, ids: set[str]) -> str:
     return (
         f"Meta calls the account {connection.ig_account_id} {', '.join(sorted(ids))} in its "
         "conversations. Store that as its alias, or the account may appear as a user of its own: "
-        f"connections add {connection.ig_account_id} --location "
-        f"{printable(connection.location_id)} --alias {' --alias '.join(sorted(ids))}"
+        f"connections add {shell_word(connection.ig_account_id)} --location "
+        f"{shell_word(connection.location_id)} --alias {' --alias '.join(sorted(ids))}"
     )
 
 
@@ -253,5 +253,5 @@ def _next_step(location_id: str, days: int, *, is_whole: bool) -> str:
         return "Not every conversation was read: see above; the same import may be run again."
     return (
         "A running service fetches their names from now on. To watch it: "
-        f"python -m service backfill --location {printable(location_id)} --days {days}"
+        f"python -m service backfill --location {shell_word(location_id)} --days {days}"
     )

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from service.errors import ServiceError
+from service.wording import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,19 +39,32 @@ def console(stream: TextIO) -> Console:
 
 def say(text: str = "", style: str = "") -> None:
     """Write one line of the result."""
-    console(sys.stdout).print(Text(text, style), soft_wrap=True)
+    console(sys.stdout).print(cell(text, style), soft_wrap=True)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """Give text of anybody's to a terminal, without the characters that would steer it."""
+    return Text(printable_lines(text), style)
 
 
 def complain(text: str) -> None:
     """Write one line of trouble."""
-    console(sys.stderr).print(Text(text, "red"), soft_wrap=True)
+    console(sys.stderr).print(cell(text, "red"), soft_wrap=True)
 
 
 def say_json(value: object) -> None:
-    """Write the one JSON object of `--json`."""
+    """Write the one JSON object of `--json`; what would steer a terminal is escaped in it."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    sys.stdout.write(text + "\n")
+    sys.stdout.write("".join(map(_json_character, text)) + "\n")
     sys.stdout.flush()
+
+
+def _json_character(ch: str) -> str:
+    """Write a character of JSON text; outside of strings there is none to escape but line feeds."""
+    if ch.isprintable() or ch == "\n":
+        return ch
+    units = ch.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 class _Bar(Progress):
@@ -64,7 +78,7 @@ class _Bar(Progress):
     def get_renderables(self) -> Iterable[RenderableType]:
         """Draw the bar, then the words."""
         yield self.make_tasks_table(self.tasks)
-        yield Text(self.words)
+        yield cell(self.words)
 
 
 class Meter:
@@ -107,7 +121,7 @@ class Meter:
     def note(self, line: str) -> None:
         """Write a line that stays."""
         if self._bar is not None:
-            self._bar.console.print(Text(line), soft_wrap=True)
+            self._bar.console.print(cell(line), soft_wrap=True)
         else:
-            self._stream.write(line + "\n")
+            self._stream.write(printable_lines(line) + "\n")
             self._stream.flush()

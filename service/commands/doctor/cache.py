@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.commands.doctor.findings import Finding
 from service.reasons import reason_of, short_reason
-from service.wording import count, duration, printable
+from service.wording import count, duration, printable, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def check_backfill(
     `is_paused`: none of the location's accounts may be called.
     """
     facts: dict[str, object] = {"candidates": candidates, "includingFailed": with_failed}
-    command = f"python -m service backfill --location {printable(location_id)} --days 7"
+    command = f"python -m service backfill --location {shell_word(location_id)} --days 7"
     name = printable(location_id)
     findings = [Finding(4, "ok", f"Location {name}: a backfill would find nobody.", facts=facts)]
     if candidates:
