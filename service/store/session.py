@@ -214,5 +214,8 @@ def _unreachable(error: OSError, server: PostgresUrl) -> tuple[str, bool]:
         return f"{server} does not offer TLS, which sslmode asks for", True
     if isinstance(error, FileNotFoundError) and not server.hosts:
         return "no host is named, and no server is listening on this machine", False
-    reason = error.strerror or "nothing is listening there, or it is out of reach"
+    is_known = error.errno is not None
+    reason = (
+        os.strerror(error.errno) if is_known else "nothing listens there, or it is out of reach"
+    )
     return f"{server}: {reason}", False

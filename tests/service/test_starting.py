@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.processes.forks import Fork
-from tests.service.conftest import Database, Spawn, run_command
+from tests.service.conftest import Database, Spawn, Start, run_command
 from tests.until import until
 
 PATIENCE_S = 30.0
@@ -194,6 +194,50 @@ async def test_a_wrong_connection_string_is_one_sentence_at_once(
     said = await refusal(environment | {"DATABASE_URL": url}, tmp_path, command)
     assert said.startswith("Stopped: Cannot connect to PostgreSQL: ")
     assert said.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("serve", "DATABASE_URL"),
+        ("serve", "INTAKE_URL"),
+        ("migrate", "DATABASE_URL"),
+        ("doctor", "DATABASE_URL"),
+        ("participants", "DATABASE_URL"),
+    ],
+)
+async def test_a_password_with_raw_punctuation_is_one_sentence_without_its_value(
+    environment: dict[str, str], tmp_path: Path, command: str, name: str
+) -> None:
+    scheme = "nats" if name == "INTAKE_URL" else "postgresql"
+    wrong = {name: f"{scheme}://svc:Hunter2Secret/9#x@db:5432/app"}
+    more = ("import",) if command == "participants" else ()
+    process = await run_command(command, environment | wrong, tmp_path / "serve.log", *more)
+    assert await ended(process) == 2
+    said = (tmp_path / "serve.log").read_text()
+    assert [line.split(":")[0].strip() for line in said.strip().split("\n")[1:]] == [name]
+    assert "percent-encoded" in said
+    assert "unter" not in said
+    assert "Traceback" not in said
+
+
+async def test_readiness_tells_that_the_server_takes_no_writes(start: Start, db: Database) -> None:
+    client = await start()
+
+    async def postgres() -> str:
+        return str((await client.call("GET", "/readyz")).json["postgres"])
+
+    assert await postgres() == "ok"
+    name = await db.fetchval("SELECT current_database()")
+    await db.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await db.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'instagram-identity' AND datname = current_database()"
+    )
+    assert await postgres() == "unavailable"
+    await db.execute("SET default_transaction_read_only = off")
+    await db.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    assert await postgres() == "ok"
 
 
 async def test_all_addresses_are_those_of_both_families(spawn: Spawn) -> None:

@@ -20,7 +20,7 @@ import structlog
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from service.errors import UnavailableError
+from service.errors import RefusedError, UnavailableError
 from service.nats_url import read_nats_urls
 from service.receiving.intake.stream import CONSUMER, STREAM, SUBJECT, prepare
 
@@ -129,6 +129,8 @@ class Broker:
                 await _close(client)
             else:
                 return client
+        if "authorization violation" in str(last).lower():  # nats-py has no class for it here
+            raise RefusedError("Cannot connect to NATS: the user or the password is wrong")
         raise UnavailableError(f"Cannot connect to NATS: {_describe(last)}") from last
 
     async def _connect_to(self, client: Client, address: NatsUrl) -> None:
