@@ -155,8 +155,8 @@ def _size_in_bytes(value: object) -> object:
 
 
 def _intake_url(secret: SecretStr) -> SecretStr:
-    if secret.get_secret_value():
-        read_nats_urls(secret.get_secret_value())
+    for node in read_nats_urls(secret.get_secret_value()) if secret.get_secret_value() else ():
+        refuse_placeholder(node.password or "")
     return secret
 
 

@@ -214,8 +214,6 @@ def _unreachable(error: OSError, server: PostgresUrl) -> tuple[str, bool]:
         return f"{server} does not offer TLS, which sslmode asks for", True
     if isinstance(error, FileNotFoundError) and not server.hosts:
         return "no host is named, and no server is listening on this machine", False
-    is_known = error.errno is not None
-    reason = (
-        os.strerror(error.errno) if is_known else "nothing listens there, or it is out of reach"
-    )
-    return f"{server}: {reason}", False
+    if error.errno is None:  # each of several addresses failed
+        return f"{server}: nothing listens there, or it is out of reach", False
+    return f"{server}: {os.strerror(error.errno)}", False
