@@ -295,7 +295,12 @@ def build_receiver(
         _picture_routes(parts, users),
         Grants(secret_values(settings.token_encryption_keys)),
         pages,
-        ConsoleRoutes(pages, parts.rules, has_sandbox=extra_routes is not None),
+        ConsoleRoutes(
+            pages,
+            parts.rules,
+            settings.picture_hosts if settings.pictures == "link" else (),
+            has_sandbox=extra_routes is not None,
+        ),
     )
     if extra_routes is not None:
         application.add_routes(extra_routes(keyring))

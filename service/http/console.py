@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from service.http.problems import json_response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from aiohttp import web
 
     from service.http.pages import Pages
     from service.model import Rules
 
-# Pictures come from Meta's hosts; all else from this service, and no inline script or style.
+# Everything comes from this service, and no inline script or style. Pictures too, unless
+# PICTURES=link sends the browser on to Meta's hosts.
 _POLICY = {
     "default_src": "'none'",
     "script_src": "'self'",
     "style_src": "'self'",
-    "img_src": "'self' https: data:",
     "connect_src": "'self'",
 }
 
@@ -25,11 +27,20 @@ _POLICY = {
 class ConsoleRoutes:
     """Serves the console; every datum it shows comes over the API, by the operator's key.
 
-    `has_sandbox` tells the page whether this process has the sandbox's routes too.
+    `has_sandbox` tells the page whether this process has the sandbox's routes too; pictures are
+    shown from this service, and from `picture_hosts`, which are domains or whole origins.
     """
 
-    def __init__(self, pages: Pages, rules: Rules, *, has_sandbox: bool) -> None:
-        self.page = pages.page("console/index.html", **_POLICY)
+    def __init__(
+        self,
+        pages: Pages,
+        rules: Rules,
+        picture_hosts: Sequence[str] = (),
+        *,
+        has_sandbox: bool,
+    ) -> None:
+        images = " ".join(["'self' data:", *map(_sources, picture_hosts)])
+        self.page = pages.page("console/index.html", **_POLICY, img_src=images)
         self._context = {
             "maxFailures": rules.max_failures,
             "retryWaitsSeconds": [wait.total_seconds() for wait in rules.retry_waits],
@@ -39,3 +50,8 @@ class ConsoleRoutes:
     async def context(self, _: web.Request) -> web.Response:
         """Tell by which rules people are tried again; the page's first question, with the key."""
         return json_response(self._context)
+
+
+def _sources(host: str) -> str:
+    """Write an entry of PICTURE_HOSTS as a policy has it."""
+    return host if "://" in host else f"https://{host} https://*.{host}"

@@ -140,8 +140,7 @@ class Watched:
             self.wrong.append(message.text)
 
     def _note_request(self, request: Request) -> None:
-        is_picture = request.resource_type == "image"
-        if not is_picture and not request.url.startswith(self._url):
+        if not request.url.startswith((self._url, "data:")):
             self.wrong.append(f"asked another host: {request.url}")
 
 

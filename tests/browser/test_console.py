@@ -412,3 +412,40 @@ async def test_the_next_try_follows_the_waits(console: Console) -> None:
     }"""
     first, second = "2026-11-22T10:01:00.000Z", "2026-11-22T10:10:00.000Z"
     assert await _compute(console, script) == [None, first, second, second, None]
+
+
+async def test_a_picture_comes_from_this_service_by_a_grant(console: Console) -> None:
+    picture = console.world.graph.album.body(USER)
+    await console.world.db.execute(
+        "INSERT INTO instagram_user_cache (ig_user_id, username, profile_pic_url, last_fetched_at)"
+        " VALUES ($1, 'jane.doe', 'javascript:alert(1)', now())",
+        USER,
+    )
+    await console.world.db.execute(
+        "INSERT INTO instagram_pictures (ig_user_id, sha256, content_type, bytes, copied_at)"
+        " VALUES ($1, repeat('a', 64), 'image/png', $2, now())",
+        USER,
+        picture,
+    )
+    await console.sign_in()
+    await console.open(f"people/{USER}")
+    shown = console.page.get_by_role("img", name="Profile picture of @jane.doe")
+    await expect(shown).to_have_js_property("complete", value=True)
+    assert await shown.evaluate("image => image.naturalWidth") > 0
+    source = str(await shown.get_attribute("src"))
+    assert source.startswith(f"{console.world.url}/api/social/instagram/users/{USER}/picture?")
+    assert "grant=v1." in source
+
+
+@pytest.mark.parametrize("reason", ["__proto__", "constructor", "toString"])
+async def test_a_reason_that_every_object_inherits_does_not_empty_the_page(
+    console: Console, reason: str
+) -> None:
+    await console.world.db.execute(
+        "INSERT INTO instagram_pauses (scope, until, reason)"
+        " VALUES ('app', now() + interval '1 day', $1)",
+        reason,
+    )
+    await console.sign_in()
+    await console.sees(reason)
+    await expect(console.page.get_by_role("navigation")).to_be_visible()

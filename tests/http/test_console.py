@@ -97,7 +97,7 @@ async def test_the_page_is_there_for_everybody_and_may_load_from_this_service_on
         "default-src": "'none'",
         "script-src": "'self'",
         "style-src": "'self'",
-        "img-src": "'self' https: data:",
+        "img-src": "'self' data:",
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",

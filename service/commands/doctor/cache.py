@@ -116,4 +116,4 @@ def _sum(groups: Sequence[UserGroup], wanted: Callable[[UserGroup], bool]) -> in
 
 
 def _named(location_id: str | None) -> str:
-    return printable(location_id) if location_id else "LOCATION"
+    return shell_word(location_id) if location_id else "LOCATION"

@@ -2,6 +2,9 @@
 
 const KEY = "operator-key";
 const WITHIN_MS = 15_000;
+const MARGIN_MS = 60_000; // of a grant, for a page that is slow
+
+let grant = null;
 
 export const key = {
   read: () => sessionStorage.getItem(KEY) ?? "",
@@ -51,6 +54,17 @@ export function context(given) {
 
 export function sandbox(body) {
   return body ? json("POST", "console/sandbox/messages", { body }) : json("GET", "console/sandbox");
+}
+
+// The address of a picture for an `<img>`, which can send no key: a grant goes with it.
+export async function pictureAddress(path) {
+  if (!grant || grant.endsAt < Date.now() + MARGIN_MS) {
+    const made = await post("grants", { body: { expiresIn: 3600 } });
+    grant = { text: made.grant, endsAt: new Date(made.expiresAt).getTime() };
+  }
+  const address = new URL(path.replace(/^\/+/, ""), document.baseURI);
+  address.searchParams.set("grant", grant.text);
+  return address.href;
 }
 
 export async function metrics() {

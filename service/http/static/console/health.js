@@ -3,7 +3,7 @@
 import { html, useChanges } from "./preact.js";
 import { Chart } from "./charts.js";
 import { Badge, Empty, Note, Panel, Time } from "./parts.js";
-import { REASONS, age, count, cure, plural, rate, reasonSays } from "./words.js";
+import { REASONS, age, count, cure, plural, rate, reasonSays, said } from "./words.js";
 
 const LONG_WAIT_S = 60;
 
@@ -220,7 +220,7 @@ function lately({ watchedS }) {
 }
 
 function whose(outcome) {
-  const owner = REASONS[outcome]?.whose ?? "the person";
+  const owner = said(REASONS, outcome)?.whose ?? "the person";
   return owner === "nobody" ? "tried again" : `concerns ${owner}`;
 }
 

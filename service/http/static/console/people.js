@@ -111,7 +111,7 @@ function Card({ identity, context, busy, onRefresh, onErase }) {
   return html`
     <article class="panel person" aria-busy=${busy ? "true" : null}>
       <header class="who">
-        <${Picture} key=${identity.profilePicUrl} identity=${identity} />
+        <${Picture} key=${identity.pictureUrl} identity=${identity} />
         <div class="who-text">
           <h3>${identity.displayName}</h3>
           ${identity.name && html`<p>${identity.name}</p>`}
@@ -170,17 +170,19 @@ function Tries({ used, of }) {
 }
 
 function Picture({ identity }) {
-  const [broken, setBroken] = useState(false);
-  const url = identity.profilePicUrl ?? "";
+  const [address, setAddress] = useState("");
+  useEffect(() => {
+    if (identity.pictureUrl) api.pictureAddress(identity.pictureUrl).then(setAddress, () => {});
+  }, []);
   const letters = (identity.username ?? identity.name ?? "?").replace(/[^\p{L}\p{N}]+/gu, " ").trim();
   const initials = letters.split(" ").slice(0, 2).map((word) => [...word][0]).join("") || "?";
   const hue = Number(identity.igUserId.slice(-6)) % 360;
   return html`
     <div class="picture" style=${{ "--hue": hue }}>
       <span aria-hidden="true">${initials.toUpperCase()}</span>
-      ${url.startsWith("https://") && !broken && html`
-        <img src=${url} alt=${`Profile picture of ${identity.displayName}`} referrerpolicy="no-referrer"
-          onError=${() => setBroken(true)} />`}
+      ${address && html`
+        <img src=${address} alt=${`Profile picture of ${identity.displayName}`} referrerpolicy="no-referrer"
+          onError=${() => setAddress("")} />`}
     </div>
   `;
 }

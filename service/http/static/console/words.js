@@ -34,12 +34,17 @@ const CURES = {
   policy_block: "Look into the account's support inbox at Meta. One call looks now and then whether the block is over.",
 };
 
+// What a table says of a name that comes from outside; nothing of what every object inherits.
+export function said(table, name) {
+  return Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
 export function reasonSays(reason) {
-  return REASONS[reason]?.says ?? `Meta answered “${reason}”`;
+  return said(REASONS, reason)?.says ?? `Meta answered “${reason}”`;
 }
 
 export function cure(reason) {
-  return CURES[reason] ?? "The service's log says more.";
+  return said(CURES, reason) ?? "The service's log says more.";
 }
 
 export function isForEver(time) {
