@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -76,7 +77,7 @@ async def test_the_verify_token_is_compared_in_constant_time(
 ) -> None:
     compared = Compared(monkeypatch)
     routes = object.__new__(WebhookRoutes)
-    routes._verify_token = b"the token"
+    routes._verify_token, routes._guesses = b"the token", Mock()
     request = make_mocked_request("GET", "/webhook?hub.verify_token=guess")
     with pytest.raises(ProblemError):
         await routes.handshake(request)
