@@ -23,6 +23,7 @@ from hypothesis import HealthCheck
 
 from sandbox.postgres.server import EmbeddedPostgres
 from tests.isolation import hide_settings
+from tests.limits import raise_limits, restore_limits
 from tests.programs import check_programs, describe_skipped
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
@@ -80,6 +81,21 @@ def _aioresponses_on_aiohttp_3_14() -> Iterator[None]:
     response = partial(aiohttp.ClientResponse, stream_writer=Mock(output_size=0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aioresponses.core, "ClientResponse", response)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _raised_limits() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        raise_limits(patch)
+        yield
+
+
+@pytest.fixture
+def production_limits() -> Iterator[None]:
+    """Let statements, acknowledgements and pings have the seconds that production gives them."""
+    with pytest.MonkeyPatch.context() as patch:
+        restore_limits(patch)
         yield
 
 

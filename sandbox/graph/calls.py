@@ -88,7 +88,7 @@ class CallLog:
         self.total = 0
 
     async def wait_for_calls(
-        self, count: int, *, ig_user_id: str | None = None, timeout_s: float = 10
+        self, count: int, *, ig_user_id: str | None = None, timeout_s: float = 60
     ) -> None:
         """Return once `count` calls (about one user, if named) have arrived since `clear`.
 

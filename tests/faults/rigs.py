@@ -19,7 +19,13 @@ Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
 async def _fork_service(
     environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Process:
-    return await fork("service", "serve", environment=environment, stdout=stdout, stderr=stderr)
+    return await fork(
+        *("service", "serve"),
+        environment=environment,
+        stdout=stdout,
+        stderr=stderr,
+        has_production_limits=True,
+    )
 
 
 @asynccontextmanager

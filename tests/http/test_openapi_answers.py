@@ -209,6 +209,7 @@ async def refusals(witness: Witness) -> None:
         await witness.ask(asked, 429, key="a-wrong-key")
 
 
+@pytest.mark.usefixtures("production_limits")
 async def test_answers_without_postgres_fit_the_document(
     witness: Witness, db: asyncpg.Connection
 ) -> None:

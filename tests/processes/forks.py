@@ -75,8 +75,12 @@ async def fork(
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes],
     stderr: IO[bytes] | None = None,
+    has_production_limits: bool = False,
 ) -> Fork:
-    """Run `python -m MODULE` in a fork, with exactly this environment and in this folder."""
+    """Run `python -m MODULE` in a fork, with exactly this environment and in this folder.
+
+    Its time limits are raised, as those of tests are, if it is not to have production's.
+    """
     answers, theirs = socket.socketpair()
     answers.settimeout(0)
     request = {
@@ -84,6 +88,7 @@ async def fork(
         "arguments": arguments,
         "environment": dict(environment),
         "folder": str(folder),
+        "has_production_limits": has_production_limits,
     }
     with theirs, _NOTHING.open("rb") as nothing:  # noqa: ASYNC230 - at once
         files = (theirs, stdin or nothing, stdout, stderr or stdout)

@@ -19,6 +19,10 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+import pytest
+
+from tests.limits import raise_limits
+
 _PR_SET_PDEATHSIG = 1
 _MOST_REQUEST_BYTES = 1 << 20
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -42,6 +46,7 @@ class Request:
     arguments: list[str]
     environment: dict[str, str]
     folder: str
+    has_production_limits: bool
 
 
 class ForkServer:
@@ -128,6 +133,8 @@ def become(request: Request, files: list[int], parent: int) -> None:
     time.tzset()
     sys.path.insert(0, request.folder)
     sys.argv = ["", *request.arguments]
+    if not request.has_production_limits:
+        raise_limits(pytest.MonkeyPatch())
     runpy.run_module(request.module, run_name="__main__", alter_sys=True)
 
 

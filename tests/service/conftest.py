@@ -204,7 +204,7 @@ def environment(database_url: str, graph: GraphSimulator) -> dict[str, str]:
         "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url,
         "GRAPH_CALLS_PER_SECOND": "200",
         "PICTURE_HOSTS": "http://127.0.0.1:9",
-        "GRAPH_TIMEOUT_SECONDS": "1",
+        "GRAPH_TIMEOUT_SECONDS": "30",
         "HOST": "127.0.0.1",
         "PORT": "0",
         "SHUTDOWN_TIMEOUT_SECONDS": "4",

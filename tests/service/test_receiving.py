@@ -31,7 +31,7 @@ from tests.service.conftest import (
     fetch_row,
     new_user,
 )
-from tests.until import until
+from tests.until import WITHIN_S, until
 
 MIB = 1024 * 1024
 PARTICIPANTS = "SELECT ig_account_id, ig_user_id FROM instagram_participants"
@@ -408,6 +408,7 @@ async def test_no_text_and_no_message_id_is_kept(client: Client, db: Database) -
         assert not [row for (row,) in rows if "private" in row or "aWdfZA" in row], table
 
 
+@pytest.mark.usefixtures("production_limits")
 class TestWithoutPostgres:
     """Acked means durable, and nobody waits for a database that does not answer."""
 
@@ -434,7 +435,7 @@ class TestWithoutPostgres:
         await client.write(known)
         await client.until_state(known, "resolved")
         getattr(own_postgres, trouble)()
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(WITHIN_S):
             await client.write(known)
             answers = await asyncio.gather(
                 client.post_webhook(
@@ -455,7 +456,7 @@ class TestWithoutPostgres:
         self, client: Client, own_postgres: EmbeddedPostgres
     ) -> None:
         own_postgres.freeze()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(WITHIN_S):
             ready = await client.call("GET", "/readyz")
             alive = await client.call("GET", "/healthz")
             status = await client.operator("GET", "/status")
@@ -495,7 +496,7 @@ class TestWithoutPostgres:
             for _ in range(60)
         ]
         own_postgres.freeze()
-        async with asyncio.timeout(3.5):
+        async with asyncio.timeout(WITHIN_S):
             answers = await asyncio.gather(*map(client.post_webhook, bodies))
         assert {answer.status for answer in answers} == {503}
 

@@ -28,6 +28,7 @@ async def one_in_a_transaction(database: Database, query: str = "SELECT 1") -> o
 # A server that is away
 
 
+@pytest.mark.usefixtures("production_limits")
 async def test_a_frozen_server_fails_all_who_wait_and_heals_when_thawed(
     server: EmbeddedPostgres, fragile: Database
 ) -> None:
@@ -50,6 +51,7 @@ async def test_a_frozen_server_fails_all_who_wait_and_heals_when_thawed(
     assert fragile.is_answering
 
 
+@pytest.mark.usefixtures("production_limits")
 async def test_a_server_that_freezes_within_transactions_fails_them_too(
     server: EmbeddedPostgres, fragile: Database
 ) -> None:

@@ -81,6 +81,7 @@ async def victim(cluster: Cluster, which: str) -> Node:
     return next(node for node in cluster.nodes if node is not leader)
 
 
+@pytest.mark.usefixtures("production_limits")
 @pytest.mark.parametrize(("which", "how"), [("leader", "killed"), ("follower", "frozen")])
 async def test_nothing_acknowledged_is_lost_with_a_node(
     cluster: Cluster, arrivals: Arrivals, db: asyncpg.Connection, which: str, how: str

@@ -1,0 +1,57 @@
+"""Production's time limits, raised for tests: that a machine is busy is no fault.
+
+A test whose subject is a limit asks for the fixture `production_limits`; a fork for
+`has_production_limits`.
+"""
+
+from typing import Any
+
+import pytest
+
+from service.http import health
+from service.http import pictures as picture_route
+from service.receiving.intake import broker
+from service.store import journal, outbox
+from service.store.database import Database
+from service.store.listener import Listener
+
+RAISED_S = 60.0
+_CONSTANTS = (
+    (journal, "DURABLE_WITHIN_S"),
+    (outbox, "STORED_WITHIN_S"),
+    (broker, "DURABLE_WITHIN_S"),
+    (health, "_PING_S"),
+    (picture_route, "COPIED_WITHIN_S"),
+)
+_ARGUMENTS: tuple[tuple[Any, str], ...] = (
+    (Database.fetch, "timeout_s"),
+    (Database.check_writable, "timeout_s"),
+    (Database.transaction.__wrapped__, "timeout_s"),  # type: ignore[attr-defined]
+    (Listener.__init__, "heard_within_s"),
+)
+_PRODUCTION = (
+    *((module, name, getattr(module, name)) for module, name in _CONSTANTS),
+    *((function, "__defaults__", function.__defaults__) for function, _ in _ARGUMENTS),
+    *((function, "__kwdefaults__", function.__kwdefaults__) for function, _ in _ARGUMENTS),
+)
+
+
+def raise_limits(patch: pytest.MonkeyPatch) -> None:
+    """Give a minute to what has a second or two in production."""
+    for module, name in _CONSTANTS:
+        assert 0 < getattr(module, name) < RAISED_S
+        patch.setattr(module, name, RAISED_S)
+    for function, argument in _ARGUMENTS:
+        if argument in (function.__kwdefaults__ or {}):
+            patch.setattr(
+                function, "__kwdefaults__", function.__kwdefaults__ | {argument: RAISED_S}
+            )
+        else:
+            assert len(function.__defaults__) == 1, f"{argument} is not the only default"
+            patch.setattr(function, "__defaults__", (RAISED_S,))
+
+
+def restore_limits(patch: pytest.MonkeyPatch) -> None:
+    """Bring production's limits back."""
+    for owner, name, value in _PRODUCTION:
+        patch.setattr(owner, name, value)
