@@ -214,6 +214,14 @@ CREATE INDEX IF NOT EXISTS instagram_user_cache_name
 -- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
 -- not rows, so that no table depends on them.
 
+-- Bring a time within what Python's calendar holds; by default with room for a TTL.
+CREATE OR REPLACE FUNCTION instagram_bounded(
+    moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
+) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN moment IS NOT NULL
+        THEN LEAST(GREATEST(moment, timestamptz '0002-01-01 00:00+00'), latest) END
+$$;
+
 CREATE OR REPLACE FUNCTION instagram_is_fresh(
     last_fetched_at timestamptz, expires_at timestamptz, ttl interval
 ) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -245,7 +253,7 @@ CREATE OR REPLACE FUNCTION instagram_next_fetch(
         WHEN instagram_is_fresh(last_fetched_at, expires_at, ttl) THEN NULL
         WHEN COALESCE(fail_count, 0) = 0 THEN now()
         WHEN gave_consent THEN LEAST(
-            GREATEST(now(), last_failed_at + interval '10 minutes'),
+            GREATEST(now(), instagram_bounded(last_failed_at) + interval '10 minutes'),
             CASE WHEN fail_count < max_failures
                 THEN instagram_retry_at(last_failed_at, fail_count, waits) END)
         WHEN fail_count >= max_failures THEN NULL
@@ -306,14 +314,6 @@ $$;
 CREATE OR REPLACE FUNCTION instagram_is_plain(access_token text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT COALESCE(access_token NOT LIKE 'v1.%', false)
-$$;
-
--- Bring a time within what Python's calendar holds; by default with room for a TTL.
-CREATE OR REPLACE FUNCTION instagram_bounded(
-    moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
-) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN moment IS NOT NULL
-        THEN LEAST(GREATEST(moment, timestamptz '0002-01-01 00:00+00'), latest) END
 $$;
 
 -- 9. Notices: every replica hears of what it may hold in memory, changes made by hand included -----

@@ -25,13 +25,14 @@ from benchmarks.findings import (
 )
 from benchmarks.loads import closed_loop, open_loop
 from benchmarks.receiving import BARE
-from service.store import sql
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from benchmarks.world import Ours, Target, World
 
 COMPETITORS = (inline,)
 _SIZES = (1, 50, 200)
+_LOOKING_UP = read_queries("looking_up")
 
 
 async def run(world: World, scale: Scale) -> Findings:
@@ -114,7 +115,7 @@ async def _latency(
 async def _raw(ours: Ours, found: Findings, users: list[str], scale: Scale) -> None:
     """Send the same statement in a loop, one user at a time and 32 at a time."""
     connection = await asyncpg.connect(ours.rig.owner_dsn)
-    statement = await connection.prepare(sql.LOOKUP)
+    statement = await connection.prepare(_LOOKING_UP["look_up"])
     try:
         for size in (1, 32):
             count, ends_at = 0, time.monotonic() + scale.seconds

@@ -69,6 +69,9 @@ LOAD = (
     "ALTER TABLE instagram_user_cache ENABLE TRIGGER USER",
     "VACUUM (ANALYZE)",
 )
+_ASKING = read_queries("asking")
+_RECEIVING = read_queries("receiving")
+_LOOKING_UP = read_queries("looking_up")
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -104,9 +107,9 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
 
     return [
         Case("sweep", FIND_DUE, [100, 1000, timedelta(seconds=0.5)]),
-        Case("candidates, 7 days", sql.CANDIDATES, candidates("loc_dead", 7)),
-        Case("candidates, 90 days", sql.CANDIDATES, candidates("loc_dead", 90)),
-        Case("candidates of 19 accounts", sql.CANDIDATES, candidates("loc_live", 7)),
+        Case("candidates, 7 days", _ASKING["find_candidates"], candidates("loc_dead", 7)),
+        Case("candidates, 90 days", _ASKING["find_candidates"], candidates("loc_dead", 90)),
+        Case("candidates of 19 accounts", _ASKING["find_candidates"], candidates("loc_live", 7)),
         Case(
             "claim of 50",
             sql.CLAIM,
@@ -118,13 +121,15 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
         ),
         Case(
             "journal of 50",
-            sql.JOURNAL,
+            _RECEIVING["journal"],
             [of_one, lookup_ids, [at] * BATCH, [at] * BATCH, [True] * BATCH, ttl, most, waits],
         ),
-        Case("lookup of 50", sql.LOOKUP, [lookup_ids, ttl, False]),
-        Case("lookup of 50, none fresh", sql.LOOKUP, [users(7, 10), ttl, False]),
-        Case("schedule of 50 stale", sql.SCHEDULE_STALE, [users(6, 10), ttl, most, waits]),
-        Case("count by state", sql.COUNTS, [most]),
+        Case("lookup of 50", _LOOKING_UP["look_up"], [lookup_ids, ttl, False]),
+        Case("lookup of 50, none fresh", _LOOKING_UP["look_up"], [users(7, 10), ttl, False]),
+        Case(
+            "schedule of 50 stale", _LOOKING_UP["schedule_stale"], [users(6, 10), ttl, most, waits]
+        ),
+        Case("count by state", _LOOKING_UP["count"], [most]),
     ]
 
 

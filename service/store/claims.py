@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from service.store.database import Database, Session
 
 _SQL = read_queries("connections")
+_PAUSES = read_queries("pauses")
+_STREAKS = read_queries("streaks")
 
 
 log = structlog.get_logger()
@@ -101,7 +103,9 @@ class Claims:
             if not await _hold(connection, claim):
                 return LOST
             if await mark_token_dead(connection, claim.ig_account_id, claim.sealed_token):
-                await connection.execute(sql.PAUSE_UNTIL_CHANGED, claim.scope, "token_invalid")
+                await connection.execute(
+                    _PAUSES["pause_until_changed"], claim.scope, "token_invalid"
+                )
             return await _release(connection, claim)
 
     async def pause(self, claim: Claim, scope: str, reason: str, hold_s: float | None) -> Settled:
@@ -116,7 +120,7 @@ class Claims:
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock"])
             if await connection.fetchval(_SQL["has_none"], ig_account_id):
-                await connection.execute(sql.PAUSE_UNTIL_CHANGED, scope, "no_connection")
+                await connection.execute(_PAUSES["pause_until_changed"], scope, "no_connection")
         # another application, which takes no lock, may have connected it meanwhile
         await self._database.fetch(_SQL["lift_outdated_pauses"], scope)
 
@@ -202,8 +206,8 @@ def _release_of(claim: Claim, wait: timedelta) -> tuple[str, int, timedelta, str
 
 async def _hold(connection: Session, claim: Claim) -> bool:
     """Lock the streaks and the claim's row; false if the claim is no longer ours."""
-    await connection.execute(sql.LOCK_STREAKS)
-    return bool(await connection.fetchval(sql.LOCK_LEASE, claim.ig_user_id, claim.lease))
+    await connection.execute(_STREAKS["lock"])
+    return bool(await connection.fetchval(_STREAKS["lock_lease"], claim.ig_user_id, claim.lease))
 
 
 async def _release(connection: Session, claim: Claim, wait: timedelta = NOW) -> Settled:

@@ -10,7 +10,6 @@ import structlog
 
 from service.errors import SealError, ServiceError, UnstorableError
 from service.model import APP_SCOPE, account_scope, outage_scope
-from service.store import sql
 from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
 from service.store.identities import ERASE
 from service.store.queries import read_queries
@@ -29,6 +28,8 @@ MOST_LISTED = 10_000
 _SQL = read_queries("connections")
 _LEAVING = read_queries("leaving")
 REPLACE_TOKEN = read_queries("migrating")["replace_token"]
+_STREAKS = read_queries("streaks")
+
 
 log = structlog.get_logger()
 
@@ -89,7 +90,7 @@ class Connections:
         ids = [ig_account_id, *alias_ids]
         scopes = [account_scope(own_id) for own_id in ids]
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
-            await connection.execute(sql.LOCK_STREAKS)
+            await connection.execute(_STREAKS["lock"])
             await connection.execute(_SQL["lock"])
             owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
             if owner is not None:
@@ -189,9 +190,9 @@ async def mark_token_dead(connection: Session, ig_account_id: str, stored: str) 
 
 async def _acquit(connection: Session, ig_account_id: str) -> None:
     """Make due at once whom the old token was refused for: the new one knows nothing of it."""
-    suspects = await connection.fetch(sql.END_STREAK, account_scope(ig_account_id))
+    suspects = await connection.fetch(_STREAKS["end_streak"], account_scope(ig_account_id))
     users = [row["ig_user_id"] for row in suspects]
-    await connection.execute(sql.DUE_NOW, ig_account_id, users)
+    await connection.execute(_STREAKS["make_due"], ig_account_id, users)
     await connection.execute(
-        sql.FORGET_IN_STREAKS, ig_account_id, [APP_SCOPE, outage_scope(ig_account_id)]
+        _STREAKS["forget_account"], ig_account_id, [APP_SCOPE, outage_scope(ig_account_id)]
     )

@@ -8,7 +8,6 @@ import msgspec
 
 from service.coalescer import Coalescer
 from service.model import FOREVER, CachedIdentity
-from service.store import sql
 from service.store.database import SLOW_STATEMENT_S
 from service.store.queries import read_queries
 
@@ -28,6 +27,7 @@ ERASE = tuple(
 )
 
 _BACKFILL = read_queries("backfill")
+_LOOKING_UP = read_queries("looking_up")
 
 
 class DueUser(msgspec.Struct, frozen=True):
@@ -83,13 +83,16 @@ class Identities:
 
     async def watch(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
         """Read identities and what blocks them, fresh or not, in the order asked."""
-        rows = await self._database.fetch(sql.LOOKUP, ig_user_ids, self._rules.ttl, True)  # noqa: FBT003
+        rows = await self._database.fetch(
+            _LOOKING_UP["look_up"],
+            *(ig_user_ids, self._rules.ttl, True),
+        )
         return [_cached(row) for row in rows]
 
     async def schedule_stale(self, ig_user_ids: Sequence[str]) -> list[DueUser]:
         """Make participants due whose identity is not fresh; returns those due now."""
         rows = await self._database.fetch(
-            sql.SCHEDULE_STALE,
+            _LOOKING_UP["schedule_stale"],
             sorted(set(ig_user_ids)),
             self._rules.ttl,
             self._rules.max_failures,
@@ -140,7 +143,7 @@ class Identities:
         failed before then.
         """
         rows = await self._database.fetch(
-            sql.CANDIDATES,
+            _ASKING["find_candidates"],
             location_id,
             within,
             self._rules.ttl,
@@ -181,12 +184,15 @@ class Identities:
     async def count(self) -> dict[str, int]:
         """Count users by state; reads whole tables, so ask seldom."""
         rows = await self._database.fetch(
-            sql.COUNTS, self._rules.max_failures, timeout_s=SLOW_STATEMENT_S
+            _LOOKING_UP["count"], self._rules.max_failures, timeout_s=SLOW_STATEMENT_S
         )
         return dict(rows[0])
 
     async def _look_up(self, asked: Sequence[str]) -> list[CachedIdentity]:
-        rows = await self._database.fetch(sql.LOOKUP, list(set(asked)), self._rules.ttl, False)  # noqa: FBT003
+        rows = await self._database.fetch(
+            _LOOKING_UP["look_up"],
+            *(list(set(asked)), self._rules.ttl, False),
+        )
         found = {row["ig_user_id"]: _cached(row) for row in rows}
         return [found[ig_user_id] for ig_user_id in asked]
 

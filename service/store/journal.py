@@ -9,7 +9,7 @@ import msgspec
 
 from service.coalescer import Coalescer
 from service.model import merge_contacts
-from service.store import sql
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 DURABLE_WITHIN_S = 2.5
+_RECEIVING = read_queries("receiving")
 
 
 class Journalled(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Journal:
     async def _write(self, contacts: Sequence[Contact]) -> list[Journalled]:
         rows = merge_contacts(contacts)  # a statement can't touch one row twice
         written = await self._database.fetch(
-            sql.JOURNAL,
+            _RECEIVING["journal"],
             [row.ig_account_id for row in rows],
             [row.ig_user_id for row in rows],
             [row.first_at for row in rows],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.store import sql
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from service.model import PauseReason
@@ -24,6 +24,8 @@ FIRST_AND_LONGEST_PAUSE: dict[str, tuple[timedelta, timedelta]] = {
     "policy_block": (timedelta(hours=6), timedelta(hours=24)),
     "token_invalid": (timedelta(minutes=1), timedelta(hours=1)),
 }
+_PAUSES = read_queries("pauses")
+_BUDGET = read_queries("budget")
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -48,16 +50,16 @@ class Pauses:
 
     async def read(self) -> list[Pause]:
         """Read the pauses that are on."""
-        rows = await self._database.fetch(sql.PAUSES, MOST_LISTED)
+        rows = await self._database.fetch(_PAUSES["list_active"], MOST_LISTED)
         return [Pause(**row) for row in rows]
 
     async def set_pace(self, share: float) -> None:
         """Slow every replica to a share of the rate for a minute."""
-        await self._database.fetch(sql.PACE, share, PACE_LASTS)
+        await self._database.fetch(_BUDGET["set_pace"], share, PACE_LASTS)
 
     async def read_wait(self) -> tuple[float, float]:
         """Read how many seconds ahead the budget is reserved, and the pace."""
-        rows = await self._database.fetch(sql.BUDGET_WAIT)
+        rows = await self._database.fetch(_BUDGET["read_wait"])
         return (rows[0]["wait_s"], rows[0]["pace"]) if rows else (0.0, 1.0)
 
 
@@ -75,4 +77,4 @@ async def write_pause(
     hold = None if hold_s is None else timedelta(seconds=hold_s)
     blamed = (None, None) if cause is None else (cause.ig_account_id, cause.ig_user_id)
     lengths = FIRST_AND_LONGEST_PAUSE[reason]
-    await connection.execute(sql.PAUSE, scope, reason, hold, *lengths, *blamed)
+    await connection.execute(_PAUSES["pause"], scope, reason, hold, *lengths, *blamed)

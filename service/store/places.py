@@ -11,7 +11,7 @@ import structlog
 
 from service.coalescer import Coalescer
 from service.model import account_scope
-from service.store import sql
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,8 @@ PROBE = timedelta(seconds=15)
 _MOST_AHEAD_S = 1.0
 FIRST_READINGS = 8
 _A_STEP_S = 0.05  # clocks that are only corrected drift less from question to question
+_BUDGET = read_queries("budget")
+
 
 log = structlog.get_logger()
 
@@ -102,7 +104,7 @@ class Places:
         if not self._is_clock_sharp:
             await self._sharpen_clock()
         scopes = [account_scope(ig_account_id) for ig_account_id in ig_account_ids]
-        rows = await self._read(sql.RESERVE_TOGETHER, scopes)
+        rows = await self._read(_BUDGET["reserve_together"], scopes)
         return [self._reservation(row) if row["is_plain"] else None for row in rows]
 
     async def _reserve_apart(
@@ -110,13 +112,13 @@ class Places:
     ) -> Reservation:
         """Take a place where there are pauses to obey, or to end with a probe."""
         scope = account_scope(ig_account_id)
-        (row,) = await self._read(sql.RESERVE, scope, PROBE, is_probe, ig_user_id)
+        (row,) = await self._read(_BUDGET["reserve"], scope, PROBE, is_probe, ig_user_id)
         return self._reservation(row)
 
     async def _sharpen_clock(self) -> None:
         """Read the server's clock some times: the first answers ever are slow, and say little."""
         for _ in range(FIRST_READINGS):
-            await self._fetch(sql.SERVER_CLOCK)
+            await self._fetch(_BUDGET["read_clock"])
         self._is_clock_sharp = True
 
     async def _read(self, statement: str, *args: object) -> list[asyncpg.Record]:

@@ -1,6 +1,6 @@
 """Failures of several users in a row, which tell whose they are: Graph's, the account's or theirs.
 
-Whoever calls these holds `sql.LOCK_STREAKS`, but for charging a suspect.
+Whoever calls these holds `_STREAKS["lock"]`, but for charging a suspect.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from service.model import APP_SCOPE, GraphProblem, outage_scope, retry_wait
 from service.store import sql
 from service.store.outcomes import LOST, Settled
 from service.store.pauses import write_pause
+from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +32,9 @@ UNCLEAR_USERS = 2
 GUILTY_ACCOUNTS = 2
 NOW = timedelta()
 _UNCHARGED = (0, None, None)
+_STREAKS = read_queries("streaks")
+_PAUSES = read_queries("pauses")
+
 
 log = structlog.get_logger()
 
@@ -39,7 +43,7 @@ async def charge_upstream(
     connection: Session, claim: Claim, problem: GraphProblem, rules: Rules
 ) -> Settled:
     """Charge the user, and keep what it was charged before, in case this becomes an outage."""
-    prior = await connection.fetchrow(sql.PRIOR_FAILURE, claim.ig_user_id)
+    prior = await connection.fetchrow(_STREAKS["read_prior_failure"], claim.ig_user_id)
     charged = await connection.fetchrow(
         sql.SETTLE_UPSTREAM,
         [claim.ig_user_id],
@@ -57,7 +61,7 @@ async def charge_upstream(
 async def prolong_outage(connection: Session, claim: Claim) -> bool:
     """Pause again what an outage has paused; false if the claim fails outside of any."""
     for scope in (APP_SCOPE, claim.scope):
-        if await connection.fetchval(sql.PAUSE_ROW, scope) == "outage":
+        if await connection.fetchval(_PAUSES["read_reason"], scope) == "outage":
             await write_pause(connection, scope, "outage", cause=claim)
             return True
     return False
@@ -69,21 +73,21 @@ async def end_in_outage(connection: Session, claim: Claim, problem: GraphProblem
     Where all five are one account's while others are active, that account alone is paused.
     """
     ours = outage_scope(claim.ig_account_id)
-    [in_a_row] = await connection.fetch(sql.STREAK_SIZE, APP_SCOPE)
-    [of_account] = await connection.fetch(sql.STREAK_SIZE, ours)
+    [in_a_row] = await connection.fetch(_STREAKS["measure"], APP_SCOPE)
+    [of_account] = await connection.fetch(_STREAKS["measure"], ours)
     if in_a_row["users"] >= OUTAGE_USERS and (
         in_a_row["accounts"] >= GUILTY_ACCOUNTS
-        or not await connection.fetchval(sql.OTHER_IS_ACTIVE, claim.ig_account_id)
+        or not await connection.fetchval(_STREAKS["is_other_account_active"], claim.ig_account_id)
     ):
         await write_pause(connection, APP_SCOPE, "outage", cause=claim)
         await _refund(connection, APP_SCOPE)
-        await connection.execute(sql.FORGET_OUTAGES)
+        await connection.execute(_STREAKS["forget_outages"])
         return True
     if of_account["users"] < OUTAGE_USERS:
         return False
     await write_pause(connection, claim.scope, "outage", cause=claim)
     await _refund(connection, ours)
-    await connection.execute(sql.FORGET_IN_STREAKS, claim.ig_account_id, [APP_SCOPE])
+    await connection.execute(_STREAKS["forget_account"], claim.ig_account_id, [APP_SCOPE])
     await _pause_app_if_accounts_agree(connection, claim, problem, "outage")
     return True
 
@@ -96,16 +100,18 @@ async def suspect(
     Gives how long the user is to wait; when the fault turns out to be the account's, nobody does.
     """
     reason = problem.reason
-    if await connection.fetchval(sql.PAUSE_ROW, APP_SCOPE) == reason:
+    if await connection.fetchval(_PAUSES["read_reason"], APP_SCOPE) == reason:
         await write_pause(connection, APP_SCOPE, reason, cause=claim)
         return NOW
-    is_believed = await connection.fetchval(sql.PAUSE_ROW, claim.scope) == reason
+    is_believed = await connection.fetchval(_PAUSES["read_reason"], claim.scope) == reason
     added = await _add(connection, claim.scope, claim, problem, _UNCHARGED)
     if not is_believed and added["length"] < UNCLEAR_USERS:
         return retry_wait(added["tries"], rules)
-    users = [ended["ig_user_id"] for ended in await connection.fetch(sql.END_STREAK, claim.scope)]
+    users = [
+        ended["ig_user_id"] for ended in await connection.fetch(_STREAKS["end_streak"], claim.scope)
+    ]
     await write_pause(connection, claim.scope, reason, cause=claim)
-    await connection.execute(sql.DUE_NOW, claim.ig_account_id, users)
+    await connection.execute(_STREAKS["make_due"], claim.ig_account_id, users)
     if reason == "bad_request":
         await _pause_app_if_accounts_agree(connection, claim, problem, reason)
     return NOW
@@ -142,7 +148,7 @@ async def _pause_app_if_accounts_agree(
     """Pause the app once two accounts are paused for a reason with no success between."""
     scope = f"accounts:{reason}"
     await _add(connection, scope, claim, problem, _UNCHARGED)
-    [paused] = await connection.fetch(sql.STREAK_SIZE, scope)
+    [paused] = await connection.fetch(_STREAKS["measure"], scope)
     if paused["accounts"] >= GUILTY_ACCOUNTS:
         await write_pause(connection, APP_SCOPE, reason, cause=claim)
 
@@ -151,7 +157,7 @@ async def _add(
     connection: Session, scope: str, claim: Claim, problem: GraphProblem, prior: Iterable[object]
 ) -> asyncpg.Record:
     [row] = await connection.fetch(
-        sql.ADD_TO_STREAK,
+        _STREAKS["add"],
         scope,
         claim.ig_user_id,
         claim.ig_account_id,
@@ -162,5 +168,5 @@ async def _add(
 
 
 async def _refund(connection: Session, scope: str) -> None:
-    for charged in await connection.fetch(sql.END_STREAK, scope):
-        await connection.execute(sql.REFUND, *charged.values())
+    for charged in await connection.fetch(_STREAKS["end_streak"], scope):
+        await connection.execute(_STREAKS["refund"], *charged.values())

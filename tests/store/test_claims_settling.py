@@ -9,12 +9,12 @@ import pytest
 
 from service.errors import UnstorableError
 from service.model import Profile, Rules
-from service.store import sql
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.outcomes import Claim, Refusal, Settled
+from service.store.queries import read_queries
 
 from .tables import (
     ACCOUNT,
@@ -37,6 +37,7 @@ from .test_journal import contact
 pytestmark = pytest.mark.usefixtures("two_accounts")
 
 LOST = Settled("lost")
+_STREAKS = read_queries("streaks")
 
 
 async def test_a_profile_is_stored_whole_and_frees_every_account(
@@ -299,5 +300,5 @@ async def test_settled_batches_of_several_replicas_do_not_deadlock(
 async def test_the_lease_is_locked_in_the_order_that_everybody_keeps(tables: Tables) -> None:
     for account in (OTHER_ACCOUNT, ACCOUNT):
         await tables.participate(USER, account, lease=7, due_at=NOW)
-    assert await tables.value(sql.LOCK_LEASE, USER, 7)
-    assert not await tables.value(sql.LOCK_LEASE, USER, 8)
+    assert await tables.value(_STREAKS["lock_lease"], USER, 7)
+    assert not await tables.value(_STREAKS["lock_lease"], USER, 8)

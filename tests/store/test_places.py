@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from service.store import sql
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.pauses import Pauses
 from service.store.places import FIRST_READINGS, PROBE, Places, Reservation, ServerClock
+from service.store.queries import read_queries
 from tests.strategies import in_jumping_time
 
 from .tables import ACCOUNT, HOUR, MINUTE, NOW, OTHER_ACCOUNT, PROFILE, SECOND, Tables, taken
@@ -22,6 +22,7 @@ SCOPE = f"account:{ACCOUNT}"
 INTERVAL_S = 0.02
 INTERVAL = timedelta(seconds=INTERVAL_S)
 HORIZON = timedelta(seconds=1)
+_BUDGET = read_queries("budget")
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ async def reserve_many(
 
 async def reserve_raw(database: Database, count: int) -> list[float]:
     """Take places as the server's times, exactly."""
-    rows = await database.fetch(sql.RESERVE_TOGETHER, INTERVAL, HORIZON, [SCOPE] * count)
+    rows = await database.fetch(_BUDGET["reserve_together"], INTERVAL, HORIZON, [SCOPE] * count)
     return [row["at_s"] for row in rows]
 
 

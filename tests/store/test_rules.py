@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.model import CachedIdentity, Contact, Rules, is_fresh, next_fetch
-from service.store import sql
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
+from service.store.queries import read_queries
 
 from .tables import ACCOUNT, DAY, HOUR, MINUTE, NOW, OTHER_ACCOUNT, SECOND, Tables, user_id
 
@@ -45,13 +45,18 @@ RULES = st.builds(
     retry_waits=st.sampled_from([(MINUTE,), (MINUTE, HOUR), Rules().retry_waits]),
 )
 on_one_database = settings(max_examples=60)
-TWINS = f"""
-SELECT u.ig_user_id, {sql._FRESH.format(ttl="$2")} IS TRUE AS is_fresh,
-    {sql._NEXT_FETCH.format(ttl="$2", max="$3", waits="$4", wrote="true")} AS next_if_wrote,
-    {sql._NEXT_FETCH.format(ttl="$2", max="$3", waits="$4", wrote="false")} AS next_if_not
+TWINS = """
+SELECT u.ig_user_id, instagram_is_fresh(c.last_fetched_at, c.expires_at, $2) AS is_fresh,
+    instagram_next_fetch(c.last_fetched_at, c.expires_at, c.fail_count, c.last_failed_at,
+        instagram_lacks_consent(c.fail_count, c.last_error), $2, $3, $4) AS next_if_wrote,
+    instagram_next_fetch(c.last_fetched_at, c.expires_at, c.fail_count, c.last_failed_at,
+        false, $2, $3, $4) AS next_if_not
 FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
 LEFT JOIN instagram_user_cache c USING (ig_user_id) ORDER BY place
-"""  # noqa: S608 - of constants
+"""
+
+
+_LOOKING_UP = read_queries("looking_up")
 
 
 async def insert(tables: Tables, rows: list[dict[str, Any]]) -> list[str]:
@@ -62,7 +67,7 @@ async def insert(tables: Tables, rows: list[dict[str, Any]]) -> list[str]:
 
 
 async def read(tables: Tables, users: list[str], rules: Rules) -> list[CachedIdentity]:
-    rows = await tables.session.fetch(sql.LOOKUP, users, rules.ttl, True)  # noqa: FBT003
+    rows = await tables.session.fetch(_LOOKING_UP["look_up"], users, rules.ttl, True)  # noqa: FBT003
     return [CachedIdentity(**row) for row in rows]
 
 

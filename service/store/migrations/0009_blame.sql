@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION instagram_next_fetch(
         WHEN instagram_is_fresh(last_fetched_at, expires_at, ttl) THEN NULL
         WHEN COALESCE(fail_count, 0) = 0 THEN now()
         WHEN gave_consent THEN LEAST(
-            GREATEST(now(), last_failed_at + interval '10 minutes'),
+            GREATEST(now(), instagram_bounded(last_failed_at) + interval '10 minutes'),
             CASE WHEN fail_count < max_failures
                 THEN instagram_retry_at(last_failed_at, fail_count, waits) END)
         WHEN fail_count >= max_failures THEN NULL

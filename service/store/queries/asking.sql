@@ -51,3 +51,32 @@ DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);
 -- name: erase_identities
 -- $1: users.
 DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[]);
+
+-- name: find_candidates
+-- $1: the location; $2: within; $3: the TTL; $4: the failures that end retries; $5: the waits between
+-- failures; $6: those who wait or have stopped too, $9: if they failed before then; $7: counted up to;
+-- $8: at most so many. Those who have just failed come last, so that asking again and again reaches
+-- everybody.
+WITH accounts AS (
+    SELECT ig_account_id FROM instagram_connections WHERE location_id = $1
+), found AS (
+    SELECT f.* FROM accounts a CROSS JOIN LATERAL (
+        SELECT p.ig_user_id, p.last_message_at,
+            c.last_failed_at > now() - interval '10 minutes' AS has_just_failed
+        FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
+        WHERE p.ig_account_id = a.ig_account_id AND p.last_message_at >= now() - $2::interval
+            AND NOT instagram_is_fresh(c.last_fetched_at, c.expires_at, $3::interval)
+            AND (COALESCE(c.fail_count, 0) = 0
+                OR (c.fail_count < $4
+                    AND instagram_retry_at(c.last_failed_at, c.fail_count, $5::interval[]) <= now())
+                OR ($6::boolean AND ($9::timestamptz IS NULL OR c.last_failed_at IS NULL
+                    OR c.last_failed_at < $9)))
+        ORDER BY p.last_message_at DESC LIMIT $7
+    ) AS f
+), users AS (
+    SELECT ig_user_id, max(last_message_at) AS last_message_at,
+        bool_or(has_just_failed) IS TRUE AS has_just_failed
+    FROM found GROUP BY ig_user_id
+)
+SELECT ig_user_id, LEAST(count(*) OVER (), $7) AS candidates
+FROM users ORDER BY has_just_failed, last_message_at DESC, ig_user_id LIMIT $8;
