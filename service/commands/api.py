@@ -235,6 +235,7 @@ def _somebody_else(url: str) -> UnreachableError:
 
 
 def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> CommandError:
+    detail = _detail(body)
     messages: dict[int, str] = {
         HTTPStatus.UNAUTHORIZED: (
             f"The service at {url} does not know the key: the first key in OPERATOR_API_KEYS here "
@@ -249,10 +250,10 @@ def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
             "OPERATOR_API_KEYS, a right key passes at once."
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: (
-            f"The service at {url} runs, but its database does not answer: see `doctor`."
+            f"The service at {url} runs, but refuses for now: {detail or 'no reason given.'} "
+            "See `doctor`."
         ),
     }
-    detail = _detail(body)
     if detail is None and status not in messages:
         return _somebody_else(url)
     return ApiError(messages.get(status, detail or ""), status, _seconds(headers))

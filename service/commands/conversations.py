@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE, SMALLEST_PAGE = 50, 5
 TRIES = 3
+MOST_PAGES = 10_000  # of an account: half a million conversations, over an hour of calls
+MOST_BARREN_PAGES = 20  # in a row, without anybody new
 _REDUCE_THE_DATA = 1  # "Please reduce the amount of data you're asking for" (and others)
 _NOT_THIS_NODE = frozenset({100, 803, 2500})
 
@@ -35,6 +37,15 @@ class StoppedError(Exception):
     def __init__(self, fault: GraphError) -> None:
         super().__init__(fault.problem.reason)
         self.fault = fault
+
+
+class EndlessError(Exception):
+    """Meta gives page after page of an account's conversations, and there is no end to be seen."""
+
+    def __init__(self, pages: int, *, is_barren: bool) -> None:
+        super().__init__(f"stopped after {pages} pages")
+        self.pages = pages
+        self.is_barren = is_barren
 
 
 class Talk(msgspec.Struct, frozen=True):
@@ -93,9 +104,11 @@ class Conversations:
         self._size = PAGE_SIZE
 
     async def pages(self) -> AsyncIterator[Found]:
-        """Give page after page; raises StoppedError where Meta won't go on."""
+        """Give page after page; raises StoppedError where Meta won't go on, or EndlessError."""
         after, seen = "", {""}
-        while True:
+        people: set[str] = set()
+        barren = 0
+        for number in range(1, MOST_PAGES + 1):
             body = await self._page(after)
             after = _next_cursor(body)
             found = self._read(body)
@@ -104,6 +117,12 @@ class Conversations:
             if found.is_last:
                 return
             seen.add(after)
+            known = len(people)
+            people.update(each.ig_user_id for each in found.participants)
+            barren = barren + 1 if len(people) == known else 0
+            if barren >= MOST_BARREN_PAGES:
+                raise EndlessError(number, is_barren=True)
+        raise EndlessError(MOST_PAGES, is_barren=False)
 
     async def _page(self, after: str) -> dict[str, Any]:
         """Read one page: again after what passes, smaller if Meta asks for that."""

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from service.commands.conversations import Account, Conversations, StoppedError
+from service.commands.conversations import Account, Conversations, EndlessError, StoppedError
 from service.commands.meta import MetaReader, describe_fault
 from service.commands.participants import Recorder, say_what_was_stored
 from service.commands.signals import cancelled_by_signals
@@ -149,6 +149,8 @@ class MetaImport:
             await self._read(connection, Account(account, connection.login, token))
         except SealError as error:
             self._meter.note(f"Account {account}: {error}.")
+        except EndlessError as error:
+            self._meter.note(f"Account {account}: {_endless(error)}")
         except StoppedError as error:
             self._meter.note(f"Account {account}: {explain(error.fault, connection)}")
         except PausedError as error:
@@ -230,6 +232,14 @@ def explain(fault: GraphError, connection: CheckedConnection) -> str:
     if problem.reason == "throttled":
         return f"{reason.words}. Run the same import again later."
     return f"{reason.words}: {describe_fault(fault)}. {advice}"
+
+
+def _endless(error: EndlessError) -> str:
+    why = "the last ones named nobody new" if error.is_barren else "that is as far as it goes"
+    return (
+        f"stopped after {count(error.pages, 'page')} of conversations: {why}. Meta offers "
+        "still more; fewer --days may bring the end nearer."
+    )
 
 
 def _paused(pause: Pause, connection: CheckedConnection) -> str:

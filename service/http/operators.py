@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from aiohttp import web
 
+from service.http.at_once import AtOnce
 from service.http.bodies import decode_body, read_body
 from service.http.parameters import boolean, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
 MOST_ERASED = 1000
+MOST_BACKFILLS, MOST_REFRESHES = 10, 50  # at once in a process: they wait for 30 and 10 s
 
 
 class EraseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -47,10 +49,13 @@ class OperatorRoutes:
         self._erasure = erasure
         self._status = status
         self._rules = rules
+        self._refreshes = AtOnce(MOST_REFRESHES, "refreshes", 2)
+        self._backfills = AtOnce(MOST_BACKFILLS, "backfills", 5)
 
     async def refresh(self, request: web.Request) -> web.Response:
         """Clear a user's failures, fetch within 10 s, answer with the identity as it is then."""
-        cached = await self._fetching.refresh(user_id(request))
+        with self._refreshes.one():
+            cached = await self._fetching.refresh(user_id(request))
         if cached is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "No participant has this id.")
         return json_response(identity(cached, cached.read_at, self._rules))
@@ -74,14 +79,15 @@ class OperatorRoutes:
             whole_number(request, "days", DEFAULT_DAYS, MOST_DAYS),
         )
         include_failed = boolean(request, "includeFailed")
-        if not await self._identities.has_location(location_id):
-            raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
-        report = await self._fetching.backfill(
-            location_id,
-            days,
-            include_failed=include_failed,
-            failed_before=moment(request, "failedBefore"),
-        )
+        with self._backfills.one():
+            if not await self._identities.has_location(location_id):
+                raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
+            report = await self._fetching.backfill(
+                location_id,
+                days,
+                include_failed=include_failed,
+                failed_before=moment(request, "failedBefore"),
+            )
         return json_response(report)
 
     async def status(self, _: web.Request) -> web.Response:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BACKFILL_LIMIT = 50
 BACKFILL_WAIT_S = 30.0
 REFRESH_WAIT_S = 10.0
+FINDING_AT_ONCE = 2  # heavy reads: deliveries and lookups need the other sessions
 _LOOK_AGAIN_S = 0.5
 
 Outcome = Literal["resolved", "failed", "queued"]
@@ -66,6 +67,7 @@ class Fetching:
         self._queue = queue
         self._rules = rules
         self._changed = asyncio.Event()
+        self._finding = asyncio.Semaphore(FINDING_AT_ONCE)
 
     def note_change(self) -> None:
         """Look again at once: an identity or a pause has changed on some replica."""
@@ -94,16 +96,17 @@ class Fetching:
     ) -> Backfill:
         """Fetch the most recent users of a location that lack a fresh identity, within 30 s."""
         within = timedelta(days=days)
-        left_out = await self._identities.count_left_out(
-            location_id, within, include_failed=include_failed
-        )
-        candidates = await self._identities.find_candidates(
-            location_id,
-            within,
-            BACKFILL_LIMIT,
-            include_failed=include_failed,
-            failed_before=failed_before,
-        )
+        async with self._finding:
+            left_out = await self._identities.count_left_out(
+                location_id, within, include_failed=include_failed
+            )
+            candidates = await self._identities.find_candidates(
+                location_id,
+                within,
+                BACKFILL_LIMIT,
+                include_failed=include_failed,
+                failed_before=failed_before,
+            )
         forced = await self._force(candidates.ig_user_ids, anew=False)
 
         def outcome(cached: CachedIdentity) -> Outcome | None:

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +7,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from service.commands.conversations import Account, Conversations, StoppedError, Talk, talk
+from service.commands.conversations import (
+    MOST_BARREN_PAGES,
+    Account,
+    Conversations,
+    EndlessError,
+    StoppedError,
+    Talk,
+    talk,
+)
 from service.commands.lines import Participant
 from service.commands.meta import MetaReader, Page
 from service.graph.calls import GraphCaller
@@ -92,6 +100,37 @@ async def test_it_stops_at_what_is_too_old() -> None:
 async def test_a_cursor_that_comes_again_ends_the_reading() -> None:
     meta = Meta(first=page([row(OWN, "1")], "c2"), c2=page([row(OWN, "2")], "c2"))
     assert len(await read(meta)) == 2
+
+
+class Endless(Meta):
+    """A Graph with a fresh cursor on every page; `people` gives the row of each page."""
+
+    def __init__(self, people: Callable[[int], str]) -> None:
+        super().__init__()
+        self._people = people
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request)
+        number = len(self.asked)
+        return web.json_response(page([row(OWN, self._people(number))], f"c{number}"))
+
+
+async def test_fresh_cursors_without_end_that_bring_nobody_new_are_left() -> None:
+    meta = Endless(lambda number: str(min(number, 30)))
+    with pytest.raises(EndlessError) as ended:
+        await read(meta)
+    assert ended.value.is_barren
+    assert len(meta.asked) == 30 + MOST_BARREN_PAGES
+
+
+async def test_fresh_cursors_without_end_that_bring_others_are_left_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.commands.conversations.MOST_PAGES", 40)
+    meta = Endless(str)
+    with pytest.raises(EndlessError) as ended:
+        await read(meta)
+    assert (ended.value.is_barren, len(meta.asked)) == (False, 40)
 
 
 async def test_a_page_that_is_too_much_is_asked_for_in_smaller_pieces() -> None:

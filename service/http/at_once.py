@@ -1,0 +1,37 @@
+"""Costly requests: how many of a kind may run at once in this process."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from service.http.problems import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class AtOnce:
+    """Lets so many of one kind run at once; `what` names them in the refusal."""
+
+    def __init__(self, most: int, what: str, retry_after_s: int) -> None:
+        self._most = most
+        self._what = what
+        self._retry_after_s = retry_after_s
+        self._running = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Run one until the block ends; raises 503 where too many run already."""
+        if self._running >= self._most:
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"Too many {self._what} are running; try again.",
+                {"Retry-After": str(self._retry_after_s)},
+            )
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
