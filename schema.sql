@@ -22,6 +22,7 @@ FROM (VALUES
     ('0008_pictures'),
     ('0009_blame'),
     ('0010_token_life'),
+    ('0011_conversations'),
     ('0012_budget_rules')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
@@ -162,6 +163,16 @@ CREATE TABLE IF NOT EXISTS instagram_streaks (
     ig_account_id        text,
     PRIMARY KEY (scope, ig_user_id)
 );
+
+-- The limits of the conversation calls, an account each: 2 a second over all replicas, and a pause
+-- of their own, which leaves profile calls alone.
+CREATE TABLE IF NOT EXISTS instagram_conversation_limits (
+    ig_account_id text PRIMARY KEY,
+    next_at       timestamptz NOT NULL,
+    paused_until  timestamptz,
+    reason        text,
+    strikes       integer NOT NULL DEFAULT 0 CHECK (strikes >= 0)
+) WITH (fillfactor = 50);
 
 -- 6. Deliveries to forward ------------------------------------------------------------------------
 

@@ -53,7 +53,8 @@ BEGIN
             'instagram_user_cache', 'instagram_pictures', 'instagram_connections',
             'instagram_participants', 'instagram_pauses', 'instagram_active_pauses',
             'instagram_budget', 'instagram_streaks', 'instagram_forwards',
-            'instagram_token_checks', 'instagram_leavings', 'instagram_chores')
+            'instagram_token_checks', 'instagram_leavings', 'instagram_chores',
+            'instagram_conversation_limits')
     LOOP
         EXECUTE format('REVOKE ALL ON public.%I FROM PUBLIC, instagram_identity', ours);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON public.%I TO instagram_identity', ours);

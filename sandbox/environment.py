@@ -25,7 +25,7 @@ _META = ("META_APP_SECRETS", "META_VERIFY_TOKEN")
 _KEYS = (*_META, "INBOX_API_KEYS", "OPERATOR_API_KEYS", "TOKEN_ENCRYPTION_KEYS")
 _SECRET = frozenset({*_META, "TOKEN_ENCRYPTION_KEYS", "DATABASE_URL"})
 _GRAPH_URLS = ("GRAPH_BASE_URL", "INSTAGRAM_GRAPH_BASE_URL")
-_SHOWN = ("DATABASE_URL", *_KEYS, *_GRAPH_URLS, "HOST", "PORT")
+_SHOWN = ("DATABASE_URL", *_KEYS, *_GRAPH_URLS, "PICTURE_HOSTS", "HOST", "PORT")
 _FROM_THE_SYSTEM = frozenset(
     {
         *("PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
@@ -85,9 +85,9 @@ class Given:
     def graph_urls(self) -> dict[str, str]:
         """Give the real Graph API's addresses."""
         fields = Settings.model_fields
-        return {
-            name: self.values.get(name, str(fields[name.lower()].default)) for name in _GRAPH_URLS
-        }
+        hosts = {"PICTURE_HOSTS": ",".join(fields["picture_hosts"].default)}
+        urls = {name: str(fields[name.lower()].default) for name in _GRAPH_URLS}
+        return {name: self.values.get(name, usual) for name, usual in (urls | hosts).items()}
 
 
 @dataclass(frozen=True, slots=True)

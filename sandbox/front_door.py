@@ -31,6 +31,7 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
     display_name: str
     state: str
     reason: str | None
+    picture_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ class Finding:
         """Tell whether the sender got what it should."""
         if self.got is None:
             return False
-        wanted = (self.sender.display_name, self.sender.state, self.sender.reason)
-        return (self.got.display_name, self.got.state, self.got.reason) == wanted
+        sender, got = self.sender, self.got
+        wanted = (sender.display_name, sender.state, sender.reason, sender.has_picture)
+        has_picture = got.picture_url is not None
+        return (got.display_name, got.state, got.reason, has_picture) == wanted
 
 
 class FrontDoor:

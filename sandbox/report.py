@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sandbox.environment import first
-from sandbox.front_door import PREFIX, Finding
+from sandbox.front_door import PREFIX, Finding, Identity
 from sandbox.sample_traffic import RESOLVED, SAMPLE_LOCATION
 
 _WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in a file or a pipe
@@ -81,21 +81,27 @@ def _console(*, stderr: bool) -> Console:
 
 def _table(findings: Sequence[Finding]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for column in ("sender", "what it is", "name", "state", "reason", "ok?"):
+    for column in ("sender", "what it is", "name", "state", "reason", "picture", "ok?"):
         table.add_column(column, overflow="fold", no_wrap=column != "what it is")
     for finding in findings:
         got = finding.got
-        told = (got.display_name, got.state, got.reason or "-") if got else ("-", "missing", "-")
+        told = _told(got) if got else ("-", "missing", "-", "-")
         verdict = Text("ok", "green") if finding.ok else Text("wrong", "red")
         cells = (finding.sender.ig_user_id, finding.sender.what, *told)
         table.add_row(*(Text(cell) for cell in cells), verdict)
     return table
 
 
+def _told(got: Identity) -> tuple[str, str, str, str]:
+    picture = "yes" if got.picture_url else "-"
+    return got.display_name, got.state, got.reason or "-", picture
+
+
 def _expectation(finding: Finding) -> str:
     sender = finding.sender
     reason = f", reason {sender.reason}" if sender.reason else ", no reason"
-    wanted = f"{sender.display_name}, {sender.state}{reason}"
+    picture = ", a picture" if sender.has_picture else ", no picture"
+    wanted = f"{sender.display_name}, {sender.state}{reason}{picture}"
     return f"{sender.ig_user_id} ({sender.what}) should have: {wanted}"
 
 

@@ -157,7 +157,11 @@ class _Sandbox:
         graph = await stack.enter_async_context(GraphSimulator(app_secret=app_secret))
         sample_traffic.introduce(graph.world)
         self._report.line(f"The Graph simulator is up at {graph.url}.")
-        return {"GRAPH_BASE_URL": graph.url, "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url}
+        return {
+            "GRAPH_BASE_URL": graph.url,
+            "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url,
+            "PICTURE_HOSTS": graph.album.origin,
+        }
 
     async def _start_replicas(
         self,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from sandbox import samples
-from sandbox.graph.world import GraphWorld
+from sandbox.graph.world import GraphWorld, Thread
 
 SAMPLE_ACCOUNT, SAMPLE_LOCATION = "17841499000000001", "sandbox"
 SAMPLE_TOKEN = "EAASandboxSampleToken"  # noqa: S105 - made up, known to the simulator only
@@ -20,6 +20,8 @@ class Sender:
     reason: str | None = None
     profile: dict[str, object] = field(default_factory=dict)
     graph_answer: str | None = None
+    has_picture: bool = True
+    thread: Thread = field(default_factory=Thread)
 
 
 def _known(ig_user_id: str, what: str, username: str) -> Sender:
@@ -43,6 +45,7 @@ NAMELESS = Sender(
     "no name at all",
     "@user_100003",
     profile={"username": None, "name": "", "profile_pic": None},
+    has_picture=False,
 )
 NO_CONSENT = Sender(
     "9000000000100004",
@@ -51,6 +54,8 @@ NO_CONSENT = Sender(
     state="pending",
     reason="consent_required",
     graph_answer="consent_required",
+    has_picture=False,
+    thread=Thread(is_listed=False),
 )
 GONE = Sender(
     "9000000000100005",
@@ -59,12 +64,23 @@ GONE = Sender(
     state="pending",
     reason="not_found",
     graph_answer="not_found",
+    has_picture=False,
+    thread=Thread(hides_username=True),
 )
 WRITTEN_TO = _known("9000000000100006", "was written to", "echo.receiver")
 TAPPED = _known("9000000000100007", "tapped a menu", "menu.tapper")
 REACTED = _known("9000000000100008", "left a heart", "heart.giver")
 STANDBY = _known("9000000000100009", "wrote on standby", "standby.sender")
-READER = Sender("9000000000100010", "only read", "@user_100010", state="unknown")
+READER = Sender("9000000000100010", "only read", "@user_100010", state="unknown", has_picture=False)
+REFUSED = Sender(
+    "9000000000100011",
+    "named by the thread",
+    "@thread.talker",
+    reason="consent_required",
+    graph_answer="consent_required",
+    has_picture=False,
+    thread=Thread(username="thread.talker"),
+)
 
 SENDERS = (
     RESOLVED,
@@ -77,6 +93,7 @@ SENDERS = (
     REACTED,
     STANDBY,
     READER,
+    REFUSED,
 )
 
 
@@ -87,12 +104,13 @@ def introduce(world: GraphWorld) -> None:
     for sender in SENDERS:
         world.set_profile(sender.ig_user_id, **sender.profile)
         world.set_answer(sender.graph_answer, user=sender.ig_user_id)
+        world.set_thread(sender.ig_user_id, SAMPLE_ACCOUNT, sender.thread)
 
 
 def sample_deliveries() -> list[bytes]:
     """Write the deliveries: one message each, an echo, and a batch of two entries."""
     account = SAMPLE_ACCOUNT
-    single = (RESOLVED, NAME_ONLY, NAMELESS, NO_CONSENT, GONE)
+    single = (RESOLVED, NAME_ONLY, NAMELESS, NO_CONSENT, GONE, REFUSED)
     batch = samples.delivery(
         samples.entry(
             account,

@@ -18,10 +18,10 @@ from service.build import (
     build_listener,
     build_parts,
     build_receiver,
-    build_resolver,
     build_status,
-    publish_figures,
 )
+from service.build.figures import publish_figures
+from service.build.resolving import build_resolver
 from service.errors import RefusedError, UnavailableError
 from service.graph.calls import graph_session
 from service.http.health import HealthRoutes

@@ -58,6 +58,9 @@ class Metrics:
         self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
         self._all_calls = calls
         self.call_seconds = histogram("instagram_graph_call_seconds", "Time of Graph calls")
+        self.conversation_calls = counter(
+            "instagram_conversation_calls", "Calls for names in conversations", ["outcome"]
+        )
         copies = counter("instagram_picture_copies", "Pictures copied, by outcome", ["outcome"])
         self.picture_copies = {outcome: copies.labels(outcome) for outcome in PICTURE_OUTCOMES}
         self.settled = counter("instagram_settled", "Users settled by outcome", ["outcome"])

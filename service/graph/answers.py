@@ -19,7 +19,7 @@ from service.errors import (
     UserFault,
 )
 from service.graph.calls import upstream_problem
-from service.model import GraphProblem, Profile, bounded_name, ig_id
+from service.model import GraphProblem, Profile, bounded_name, ig_id, is_blank
 
 if TYPE_CHECKING:
     from service.graph.calls import Answer
@@ -52,8 +52,8 @@ def read_profile(ig_user_id: str, answer: Answer, usage: Usage) -> Profile:
     if "id" not in body and not any(field in body for field in PROFILE_FIELDS):
         raise NobodysFault(upstream_problem("the answer is no profile"))
     return Profile(
-        username=bounded_name(_text(body.get("username"))),
-        name=bounded_name(_text(body.get("name"))),
+        username=_name(body.get("username")),
+        name=_name(body.get("name")),
         profile_pic_url=_text(body.get("profile_pic")),
         raw=json.dumps(body, ensure_ascii=False, allow_nan=False),
     )
@@ -97,6 +97,11 @@ def _decision(code: int, subcode: int | None, status: int) -> tuple[type[GraphEr
         return _DECISIONS[code]
     is_metas = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return (NobodysFault, "upstream_error") if is_metas else (UserFault, "refused")
+
+
+def _name(value: object) -> str | None:
+    """A name of which something can be seen, or None."""
+    return None if not isinstance(value, str) or is_blank(value) else bounded_name(value)
 
 
 def _integer(value: object) -> int | None:

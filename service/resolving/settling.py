@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from service.model import Profile
     from service.queue import Hint
     from service.store.claims import Claims
+    from service.store.conversations import ConversationNames
 
 TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 UNSTORABLE_WAIT = timedelta(hours=1)
@@ -49,12 +50,17 @@ log = structlog.get_logger()
 class Settling:
     """Settles claims; where Postgres is away for a moment, again, and then they lapse."""
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, names: ConversationNames) -> None:
         self._claims = claims
+        self._names = names
 
     async def resolve(self, claim: Claim, profile: Profile) -> Settled:
         """Store a profile; one that can't be stored is a failure of its user's."""
         return await self._guarded(claim, partial(self._claims.resolve, claim, profile))
+
+    async def name(self, claim: Claim, username: str | None, refusal: GraphProblem) -> Settled:
+        """Store a conversation's username, None for the one known; why the profile is refused."""
+        return await self._guarded(claim, partial(self._names.settle, claim, username, refusal))
 
     async def blame(self, claim: Claim, error: GraphError) -> Settled:
         """Settle a failure where it belongs: the user, nobody, the account or the app."""
@@ -112,7 +118,11 @@ async def _persistently(settle: Callable[[], Awaitable[Settled]]) -> Settled:
 
 
 def report(
-    who: Claim | Hint, settled: Settled, problem: GraphProblem | None, started_at: float
+    who: Claim | Hint,
+    settled: Settled,
+    problem: GraphProblem | None,
+    started_at: float,
+    source: str | None = None,
 ) -> None:
     """Write the line that tells an operator what became of a user."""
     fields: dict[str, object] = {
@@ -121,6 +131,8 @@ def report(
         "outcome": settled.outcome,
         "duration_ms": round((time.monotonic() - started_at) * 1000, 1),
     }
+    if source is not None:
+        fields["source"] = source
     if problem is not None:
         fields |= {
             "reason": problem.reason,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from service.errors import (
-    AccountFault,
     GraphError,
-    NobodysFault,
-    SealError,
     UnavailableError,
     UserFault,
 )
@@ -23,23 +21,24 @@ from service.model import GraphProblem
 from service.queue import QueueClosed
 from service.resolving.settling import Settling, report
 from service.resolving.unforeseen import Unforeseen
-from service.store.outcomes import PAUSED, Claim
+from service.store.outcomes import LOST, PAUSED, Claim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.graph.budget import Budget, PauseBoard
-    from service.graph.client import GraphClient
     from service.metrics import Metrics
-    from service.model import Profile
     from service.queue import Hint, TurnQueue
+    from service.resolving.calling import Calling
+    from service.resolving.second_source import SecondSource
     from service.store.claims import Claims
+    from service.store.conversations import ConversationNames
+    from service.store.outcomes import Settled
     from service.store.places import Reservation
-    from service.vault import Vault
 
-SECOND_TRY_S = (0.8, 1.2)
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
+SECOND_LEASE = timedelta(seconds=60)  # the wait for a slot, for the budget, and the call
 CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
 
 Result = TypeVar("Result")
@@ -70,10 +69,11 @@ class Resolver:
         self,
         queue: TurnQueue,
         claims: Claims,
+        names: ConversationNames,
+        second: SecondSource | None,
         budget: Budget,
         board: PauseBoard,
-        graph: GraphClient,
-        vault: Vault,
+        calling: Calling,
         metrics: Metrics,
         on_picture: Callable[[str, str], None],
         workers: int,
@@ -81,12 +81,12 @@ class Resolver:
     ) -> None:
         self._queue = queue
         self._claims = claims
-        self._settling = Settling(claims)
+        self._settling = Settling(claims, names)
+        self._second = second
         self._unforeseen = Unforeseen()
         self._budget = budget
         self._board = board
-        self._graph = graph
-        self._vault = vault
+        self._calling = calling
         self._metrics = metrics
         self._on_picture = on_picture
         self._workers = workers
@@ -112,7 +112,8 @@ class Resolver:
         self._queue.close()
         for wait in self._waits:
             wait.reschedule(asyncio.get_running_loop().time())
-        running = [task for task in self._tasks if not task.done()]
+        beside = set() if self._second is None else self._second.stop()
+        running = [task for task in (*self._tasks, *beside) if not task.done()]
         if not running:
             return
         _, late = await asyncio.wait(running, timeout=timeout_s)
@@ -147,7 +148,8 @@ class Resolver:
             if claim is not None and place is not None:
                 await self._charging(hint, claim, self._resolve(claim, place, hint))
         finally:
-            self._queue.done(hint.ig_user_id)
+            if self._second is None or not self._second.is_asked(hint.ig_user_id):
+                self._queue.done(hint.ig_user_id)
 
     async def _charging(
         self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
@@ -222,61 +224,77 @@ class Resolver:
         started_at = time.monotonic()
         problem: GraphProblem | None = None
         try:
-            profile = await self._fetch(claim, is_probe=place.is_probe)
+            again = partial(self._wait_for_place, claim, is_probe=place.is_probe)
+            profile = await self._calling.fetch(claim, again)
         except PutOffError as put_off:
             problem = GraphProblem(put_off.reason)
             settled = await self._settling.release(claim)
         except GraphError as error:
+            if self._second is not None and self._second.may_know(claim, error):
+                self._second.start(claim, self._name(self._second, claim, error, hint, started_at))
+                return
             problem = error.problem
             settled = await self._settling.blame(claim, error)
         else:
             settled = await self._settling.resolve(claim, profile)
             if profile.profile_pic_url and settled.outcome == "resolved":
                 self._on_picture(claim.ig_user_id, profile.profile_pic_url)
+        self._note(claim, settled, problem, hint, started_at)
+
+    async def _name(
+        self,
+        second: SecondSource,
+        claim: Claim,
+        refusal: GraphError,
+        hint: Hint,
+        started_at: float,
+    ) -> None:
+        """Ask the second source for a user whom Meta refuses, beside the workers."""
+        asked = self._ask(second, claim, refusal, hint, started_at)
+        try:
+            await self._charging(hint, claim, asked)
+        except UnavailableError as error:
+            log.warning("a refused user is left to later", error=str(error))
+        finally:
+            self._queue.done(hint.ig_user_id)
+
+    async def _ask(
+        self,
+        second: SecondSource,
+        claim: Claim,
+        refusal: GraphError,
+        hint: Hint,
+        started_at: float,
+    ) -> None:
+        """Settle by the conversation; where it names nobody the profile's failure counts."""
+        if not await self._claims.renew(claim, SECOND_LEASE):
+            return self._note(claim, LOST, refusal.problem, hint, started_at)
+        username: str | None = None
+        is_named = claim.fresh_source == "conversation"
+        if not is_named:
+            token = self._calling.open_token(claim)
+            place = partial(self._wait_for_place, claim, is_probe=False)
+            with suppress(PutOffError):
+                username = await second.find_username(claim, token, place)
+        if username is None and not is_named:
+            settled = await self._settling.blame(claim, refusal)
+            return self._note(claim, settled, refusal.problem, hint, started_at)
+        settled = await self._settling.name(claim, username, refusal.problem)
+        return self._note(claim, settled, None, hint, started_at, "conversation")
+
+    def _note(
+        self,
+        claim: Claim,
+        settled: Settled,
+        problem: GraphProblem | None,
+        hint: Hint,
+        started_at: float,
+        source: str | None = None,
+    ) -> None:
+        """Count and log what became of a user."""
         if settled.outcome == "resolved":
             self._unforeseen.note_success()
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()
-        report(claim, settled, problem, started_at)
-
-    async def _fetch(self, claim: Claim, *, is_probe: bool) -> Profile:
-        """Call Graph; what fails for nobody's fault is tried once more, in a place of its own."""
-        try:
-            token = self._vault.open(claim.sealed_token, claim.ig_account_id)
-        except SealError as error:
-            log.error(
-                "a token can't be opened", ig_account_id=claim.ig_account_id, error=str(error)
-            )
-            raise AccountFault(GraphProblem("token_unreadable")) from None
-        try:
-            return await self._call(claim, token)
-        except NobodysFault:
-            await asyncio.sleep(random.uniform(*SECOND_TRY_S))  # noqa: S311 - not a secret
-        await self._wait_for_place(claim, is_probe=is_probe)
-        return await self._call(claim, token)
-
-    async def _call(self, claim: Claim, token: str) -> Profile:
-        outcome = "unforeseen"
-        try:
-            with self._metrics.call_seconds.time():
-                profile = await self._graph.fetch_profile(
-                    claim.ig_user_id, claim.ig_account_id, claim.login, token
-                )
-            outcome = "ok"
-        except GraphError as error:
-            outcome = error.problem.reason
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        finally:
-            self._metrics.calls[outcome].inc()
-            await self._act_on_usage(claim.ig_account_id)
-        return profile
-
-    async def _act_on_usage(self, ig_account_id: str) -> None:
-        try:
-            await self._budget.act_on_usage(ig_account_id)
-        except UnavailableError as error:
-            log.warning("usage not passed on", error=str(error))
+        report(claim, settled, problem, started_at, source)

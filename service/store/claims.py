@@ -69,6 +69,10 @@ class Claims:
         await self._database.fetch(sql.RELEASE, *_release_of(claim, wait))
         return PAUSED
 
+    async def renew(self, claim: Claim, lasts: timedelta) -> bool:
+        """Hold a claim for longer; false if it is no longer ours."""
+        return bool(await self._database.fetch(sql.RENEW, claim.ig_user_id, claim.lease, lasts))
+
     async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
         """Charge the user, unless this makes an outage: five users in a row, or one is on.
 
@@ -179,7 +183,15 @@ class Claims:
 def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
     if row["verdict"] != "taken":
         return Refusal(row["verdict"])
-    return Claim(row["ig_account_id"], row["ig_user_id"], lease, row["access_token"], row["login"])
+    return Claim(
+        ig_account_id=row["ig_account_id"],
+        ig_user_id=row["ig_user_id"],
+        lease=lease,
+        sealed_token=row["access_token"],
+        login=row["login"],
+        fresh_source=row["fresh_source"],
+        is_recent=row["is_recent"],
+    )
 
 
 def _hand_out(

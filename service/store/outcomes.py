@@ -15,13 +15,19 @@ if TYPE_CHECKING:
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to make one user's call until the lease lapses; settling needs it."""
+    """The right to make one user's calls until the lease lapses; settling needs it.
+
+    `fresh_source` is where the names come from that are still fresh, None without any; `is_recent`
+    tells that the user's last message to the account is at most 30 days old.
+    """
 
     ig_account_id: str
     ig_user_id: str
     lease: int
     sealed_token: str
     login: str
+    fresh_source: str | None = None
+    is_recent: bool = True
 
     @property
     def scope(self) -> str:

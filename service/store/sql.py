@@ -41,12 +41,16 @@ CLAIM = f"""
 WITH wanted AS (
     SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
 ), held AS (
-    SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced, {_LEASED} AS is_leased
+    SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced, {_LEASED} AS is_leased,
+        p.last_message_at >= now() - interval '30 days' AS is_recent
     FROM instagram_participants p WHERE p.ig_user_id = ANY ($2::text[])
     ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
 ), judged AS (
     SELECT h.ig_account_id, h.ig_user_id, COALESCE(k.access_token, '') AS access_token,
-        instagram_login(k.login) AS login, CASE
+        instagram_login(k.login) AS login, h.is_recent,
+        CASE WHEN {_FRESH.format(ttl="$5")} THEN COALESCE(c.source,
+            CASE WHEN c.username IS NOT NULL OR c.name IS NOT NULL THEN 'profile' END)
+            END AS fresh_source, CASE
         WHEN h.due_at IS NULL OR h.due_at > now() THEN 'not_due'
         WHEN EXISTS (SELECT FROM held o WHERE o.ig_user_id = h.ig_user_id AND o.is_leased)
             THEN 'in_flight'
@@ -70,7 +74,7 @@ WITH wanted AS (
     WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
         AND (t.ig_user_id IS NOT NULL OR j.verdict IN ('fresh', 'stopped'))
 )
-SELECT j.ig_account_id, j.ig_user_id, j.access_token, j.login,
+SELECT j.ig_account_id, j.ig_user_id, j.access_token, j.login, j.is_recent, j.fresh_source,
     CASE WHEN j.verdict = 'taken' AND t.ig_user_id IS NULL THEN 'in_flight' ELSE j.verdict END
     AS verdict
 FROM judged j LEFT JOIN taken t USING (ig_account_id, ig_user_id)
@@ -183,6 +187,16 @@ WITH held AS (
 UPDATE instagram_participants p SET lease = NULL,
     due_at = now() + CASE WHEN p.ig_account_id = $4 THEN $3 ELSE interval '0' END
 FROM held h WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+"""
+
+RENEW = """
+WITH held AS (
+    SELECT ig_account_id, ig_user_id FROM instagram_participants
+    WHERE ig_user_id = $1 AND lease = $2 ORDER BY ig_account_id FOR UPDATE
+)
+UPDATE instagram_participants p SET due_at = now() + $3::interval
+FROM held h WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+RETURNING true
 """
 
 CHARGE_SUSPECT = """

@@ -236,3 +236,10 @@ def is_understood(body: bytes) -> bool:
         return isinstance(profile_in(body), Profile)
     except GraphError:
         return True
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\u200b", None])
+def test_a_blank_name_is_none(blank: str | None) -> None:
+    body = {"id": USER, "username": blank, "name": blank, "profile_pic": "https://p.test/1"}
+    found = read_profile(USER, Answer(200, body), Usage())
+    assert (found.username, found.name) == (None, None)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from service.accounts.leaving import AccountLeaver, Retention
 from service.erasure import Erasure, forget
-from service.graph.budget import Budget, PauseBoard
-from service.graph.calls import graph_caller
-from service.graph.client import GraphClient
+from service.graph.budget import PauseBoard
 from service.http.auth import Keyring
 from service.http.connections import ConnectionRoutes
 from service.http.console import ConsoleRoutes
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
 from service.http.guesses import Guesses
-from service.http.health import HealthRoutes, Status, describe_intake
+from service.http.health import HealthRoutes, Status
 from service.http.history import Minutes
 from service.http.operators import OperatorRoutes
 from service.http.outlook import Outlook
@@ -32,9 +30,8 @@ from service.identities.events import Changes
 from service.identities.people import People
 from service.identities.pictures.addresses import PictureHosts
 from service.identities.pictures.copies import Pictures
-from service.logs import LOST_LINES
 from service.metrics import Metrics
-from service.model import PauseReason, Rules
+from service.model import Rules
 from service.queue import TurnQueue
 from service.receiving.forwarding.forwarding import Forwarding
 from service.receiving.intake.arrivals import Arrivals
@@ -42,9 +39,7 @@ from service.receiving.intake.known import Known
 from service.replica import Replica
 from service.resolving.on_request import Fetching
 from service.resolving.sweeper import Sweeper
-from service.resolving.workers import Resolver, lease_for
 from service.settings import secret_values
-from service.store.claims import Claims
 from service.store.connections import Connections
 from service.store.identities import Identities
 from service.store.journal import Journal
@@ -53,7 +48,6 @@ from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.pictures import StoredPictures
-from service.store.places import Places
 from service.store.recent import Recent
 
 if TYPE_CHECKING:
@@ -159,49 +153,6 @@ def build_parts(
     )
 
 
-def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:
-    """Publish as metrics what is read when it is asked for."""
-    watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
-    watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
-    watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
-    watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
-    watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
-    watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
-    watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
-    watch("instagram_pictures_waiting", "Pictures to copy", lambda: parts.pictures.waiting)
-    watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
-    watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
-    watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
-    if forwarding is not None:
-        outbox = forwarding.outbox
-        watch("instagram_forwards_waiting", "Deliveries to be forwarded", forwarding.waiting)
-        watch("instagram_forwards_waiting_bytes", "Their bodies", lambda: outbox.waiting_bytes)
-        watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
-        watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
-        watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
-    watch_each(
-        "instagram_intake_up",
-        "What makes deliveries durable answers",
-        ["kind"],
-        {(intake.describe()["kind"],): lambda: _is_up(intake, parts.database)},
-    )
-    watch_each(
-        "instagram_pauses",
-        "Pauses in force",
-        ["scope", "reason"],
-        {
-            (scope, reason): partial(parts.board.count, scope, reason)
-            for scope in ("app", "account")
-            for reason in get_args(PauseReason)
-        },
-    )
-
-
-def _is_up(intake: Intake, database: Database) -> bool:
-    postgres = "ok" if database.is_answering else "unavailable"
-    return describe_intake(intake, postgres)["state"] == "ok"
-
-
 def build_listener(parts: Parts) -> Listener:
     """Build what hears the notices of every replica."""
     replica = parts.replica
@@ -212,28 +163,6 @@ def build_listener(parts: Parts) -> Listener:
         replica.connected,
         replica.doubt,
         replica.trust,
-    )
-
-
-def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
-    """Build the resolving half."""
-    settings = parts.settings
-    places = Places(parts.database, 1 / settings.graph_calls_per_second)
-    budget = Budget(places, parts.pauses, parts.board, parts.queue.hold)
-    caller = graph_caller(settings, session, settings.graph_timeout_seconds)
-    graph = GraphClient(caller, budget.note_usage)
-    lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
-    return Resolver(
-        parts.queue,
-        Claims(parts.database, parts.rules, lease),
-        budget,
-        parts.board,
-        graph,
-        parts.vault,
-        parts.metrics,
-        parts.pictures.offer,
-        settings.graph_concurrency,
-        settings.graph_calls_per_second,
     )
 
 

@@ -1,0 +1,59 @@
+"""Publishes as metrics what is read when it is asked for."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, get_args
+
+from service.http.health import describe_intake
+from service.logs import LOST_LINES
+from service.model import PauseReason
+
+if TYPE_CHECKING:
+    from service.build import Parts
+    from service.receiving.forwarding.forwarding import Forwarding
+    from service.receiving.intake import Intake
+    from service.store.database import Database
+
+
+def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:
+    """Publish as metrics what is read when it is asked for."""
+    watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
+    watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
+    watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
+    watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
+    watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
+    watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
+    watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
+    watch("instagram_pictures_waiting", "Pictures to copy", lambda: parts.pictures.waiting)
+    watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
+    watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
+    watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
+    if forwarding is not None:
+        outbox = forwarding.outbox
+        watch("instagram_forwards_waiting", "Deliveries to be forwarded", forwarding.waiting)
+        watch("instagram_forwards_waiting_bytes", "Their bodies", lambda: outbox.waiting_bytes)
+        watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
+        watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
+        watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
+    watch_each(
+        "instagram_intake_up",
+        "What makes deliveries durable answers",
+        ["kind"],
+        {(intake.describe()["kind"],): lambda: _is_up(intake, parts.database)},
+    )
+    watch_each(
+        "instagram_pauses",
+        "Pauses in force",
+        ["scope", "reason"],
+        {
+            (scope, reason): partial(parts.board.count, scope, reason)
+            for scope in ("app", "account")
+            for reason in get_args(PauseReason)
+        },
+    )
+
+
+def _is_up(intake: Intake, database: Database) -> bool:
+    postgres = "ok" if database.is_answering else "unavailable"
+    return describe_intake(intake, postgres)["state"] == "ok"

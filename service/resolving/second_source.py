@@ -1,0 +1,173 @@
+"""The second source of a name: the conversation, where Meta refuses a user's profile.
+
+Its calls have limits of their own, so waiting for them is no worker's business: each user's work
+runs as a task beside the workers, and an account that has much of it is passed over in the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import AccountFault, GraphError, UnavailableError, UnclearFault, UserFault
+from service.graph.usage import Usage
+from service.logs import TAG
+from service.store.conversations import INTERVAL, Slot
+from service.waiting import wait_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from service.graph.budget import Budget
+    from service.graph.conversation import ConversationClient
+    from service.store.conversations import ConversationLimits
+    from service.store.outcomes import Claim
+
+REFUSALS = frozenset({"consent_required", "not_found", "refused"})
+MANY = 4  # users of one account that wait; from here on its others are left in the queue
+NEAR_FULL_PERCENT = 95.0
+
+log = structlog.get_logger()
+
+
+class SecondSource:
+    """Asks conversations for usernames: 2 a second an account, each call in the budget.
+
+    `hold` passes an account over in the queue for some seconds. `count` hears each call's outcome.
+    """
+
+    def __init__(
+        self,
+        client: ConversationClient,
+        limits: ConversationLimits,
+        budget: Budget,
+        hold: Callable[[str, float], None],
+        count: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._limits = limits
+        self._budget = budget
+        self._hold = hold
+        self._count = count
+        self._stopping = asyncio.Event()
+        self._asked: dict[str, set[str]] = {}  # the users of each account
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def may_know(self, claim: Claim, refusal: GraphError) -> bool:
+        """Tell whether to ask: Meta refuses the user, who wrote lately and has no better name."""
+        return (
+            isinstance(refusal, UserFault)
+            and refusal.problem.reason in REFUSALS
+            and claim.is_recent
+            and claim.fresh_source != "profile"
+        )
+
+    def is_asked(self, ig_user_id: str) -> bool:
+        """Tell whether a user's work is under way here."""
+        return any(ig_user_id in users for users in self._asked.values())
+
+    def start(self, claim: Claim, work: Coroutine[None, None, None]) -> None:
+        """Run one user's work beside the workers."""
+        users = self._asked.setdefault(claim.ig_account_id, set())
+        users.add(claim.ig_user_id)
+        if len(users) >= MANY:
+            self._hold(claim.ig_account_id, INTERVAL.total_seconds() * len(users))
+        task = asyncio.create_task(work, name="second source")
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._end(claim, task))
+
+    def stop(self) -> set[asyncio.Task[None]]:
+        """Have nobody wait for a slot any more; gives the tasks that are not done."""
+        self._stopping.set()
+        return set(self._tasks)
+
+    async def find_username(
+        self, claim: Claim, token: str, take_place: Callable[[], Awaitable[object]]
+    ) -> str | None:
+        """Ask for a user's username; None where it is not shown or may not be asked for now.
+
+        `take_place` waits for the budget.
+        """
+        turn = self._turns.setdefault(claim.ig_account_id, asyncio.Lock())
+        async with turn:  # one after another, so that a late call does not crowd the next one
+            slot = await self._slot(claim)
+            if slot is None:
+                return None
+            await take_place()
+            call = asyncio.create_task(self._call(claim, token, slot))
+            await wait_at_most(self._stopping, INTERVAL.total_seconds())
+        return await call
+
+    async def _slot(self, claim: Claim) -> Slot | None:
+        slot = await self._limits.take_slot(claim.ig_account_id)
+        if isinstance(slot, Slot):
+            is_stopping = await wait_at_most(self._stopping, max(0.0, slot.wait_s))
+            return None if is_stopping else slot
+        log.info(
+            f"{TAG} conversation not asked",
+            ig_user_id=claim.ig_user_id,
+            ig_account_id=claim.ig_account_id,
+            reason=slot,
+        )
+        return None
+
+    async def _call(self, claim: Claim, token: str, slot: Slot) -> str | None:
+        outcome = "unforeseen"
+        try:
+            username, usage = await self._client.fetch_username(
+                claim.ig_user_id, claim.login, token
+            )
+            outcome = "named" if username else "nameless"
+        except GraphError as error:
+            outcome = error.problem.reason
+            await self._heed(claim, error)
+            return None
+        finally:
+            self._count(outcome)
+        await self._heed_usage(claim.ig_account_id, usage, slot)
+        return username
+
+    async def _heed(self, claim: Claim, error: GraphError) -> None:
+        """Pause these calls where the refusal is not the user's; profile calls go on."""
+        problem = error.problem
+        log.warning(
+            f"{TAG} conversation refused",
+            ig_user_id=claim.ig_user_id,
+            ig_account_id=claim.ig_account_id,
+            reason=problem.reason,
+            code=problem.code,
+            subcode=problem.subcode,
+            fbtrace_id=problem.fbtrace_id,
+        )
+        if isinstance(error, AccountFault | UnclearFault):
+            hold_s = error.hold_s if isinstance(error, AccountFault) else None
+            await self._pause(claim.ig_account_id, problem.reason, hold_s)
+
+    async def _heed_usage(self, ig_account_id: str, usage: Usage, slot: Slot) -> None:
+        """Slow the pools that the headers speak of: the app's, and this account's conversations."""
+        try:
+            if slot.was_paused:
+                await self._limits.forget_strikes(ig_account_id)
+            self._budget.note_usage(ig_account_id, Usage(app=usage.app))
+            await self._budget.act_on_usage(ig_account_id)
+        except UnavailableError as error:
+            log.warning("usage not passed on", error=str(error))
+        if usage.account >= NEAR_FULL_PERCENT:
+            await self._pause(ig_account_id, "throttled", usage.regain_s)
+
+    async def _pause(self, ig_account_id: str, reason: str, hold_s: float | None) -> None:
+        try:
+            await self._limits.pause(ig_account_id, reason, hold_s)
+        except UnavailableError as error:
+            log.warning("conversation calls not paused", error=str(error))
+
+    def _end(self, claim: Claim, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        users = self._asked[claim.ig_account_id]
+        users.discard(claim.ig_user_id)
+        if not users:
+            del self._asked[claim.ig_account_id]
+            self._turns.pop(claim.ig_account_id, None)

@@ -1,0 +1,10 @@
+-- The limits of the conversation calls, an account each: 2 a second over all replicas, and a pause
+-- of their own, which leaves profile calls alone.
+
+CREATE TABLE IF NOT EXISTS instagram_conversation_limits (
+    ig_account_id text PRIMARY KEY,
+    next_at       timestamptz NOT NULL,
+    paused_until  timestamptz,
+    reason        text,
+    strikes       integer NOT NULL DEFAULT 0 CHECK (strikes >= 0)
+) WITH (fillfactor = 50);
