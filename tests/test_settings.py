@@ -99,6 +99,7 @@ WRONG = [
     ("QUEUE_CAPACITY", "-1"),
     ("MIGRATE_ON_START", "hunter2"),
     ("PORT", "65536"),
+    ("HOST", "http://hunter2"),
     ("LOG_FORMAT", "hunter2"),
     ("LOG_LEVEL", "hunter2"),
     ("SHUTDOWN_TIMEOUT_SECONDS", "-1"),

@@ -17,6 +17,7 @@ from service.settings.values import (
     ForwardUrls,
     HttpUrl,
     IntakeUrl,
+    ListeningHost,
     PictureHosts,
     Secret,
     Secrets,
@@ -138,7 +139,7 @@ class Settings(GraphSettings, ForwardSettings):
     # Host names, which stand for their subdomains too, and whole origins (with "://").
     picture_hosts: PictureHosts = ("cdninstagram.com", "fbcdn.net", "fbsbx.com")
     retention_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
-    host: str = "0.0.0.0"  # noqa: S104 - the service runs in a container
+    host: ListeningHost = "0.0.0.0"  # noqa: S104 - the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0
     # For replicas that share one port, and for load balancers that take a

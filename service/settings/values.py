@@ -109,6 +109,13 @@ def _http_parts(url: str) -> SplitResult:
     return parts
 
 
+def _listening_host(host: str) -> str:
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or set(host) & set(" /@[]"):
+        raise ValueError("is an address or a host name, such as 0.0.0.0 or ::")
+    return host
+
+
 def _base_url(url: str) -> str:
     if _http_parts(url).query:
         raise ValueError("is an http or https address without a query")
@@ -174,6 +181,7 @@ EncryptionKeys = Annotated[
     Field(min_length=1),
 ]
 HttpUrl = Annotated[str, AfterValidator(_base_url)]
+ListeningHost = Annotated[str, AfterValidator(_listening_host)]
 ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 IntakeUrl = Annotated[SecretStr, AfterValidator(_intake_url)]

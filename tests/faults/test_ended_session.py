@@ -37,8 +37,9 @@ class Relay:
 
     async def say_farewell(self) -> None:
         for writer in self._clients:
-            writer.write(FAREWELL)
-            await writer.drain()
+            with suppress(ConnectionError):  # one that its client has closed
+                writer.write(FAREWELL)
+                await writer.drain()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients.add(writer)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -62,3 +63,19 @@ async def test_with_a_direct_connection_for_notices_memory_is_trusted(
         return bool(await db.fetchval(count, user))
 
     await until(is_stored)
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_a_new_database_is_set_up_and_used_through_a_pooler(
+    start: Start,
+    empty_database_url: str,
+    open_folder: Path,
+    mode: Literal["session", "transaction"],
+) -> None:
+    async with pgbouncer(open_folder, empty_database_url, mode) as url:
+        client = await start(database_url=url, migrate_on_start=True)
+        await client.connect()
+        user = new_user()
+        await client.write(user)
+        await client.until_state(user, "resolved")
+        assert (await client.call("GET", "/readyz")).json["postgres"] == "ok"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 import pytest
@@ -123,15 +124,18 @@ async def test_notices_through_a_pooler_in_transaction_mode_are_never_trusted(
         await asyncio.wait([listening])
 
 
-async def test_a_direct_connection_hears_what_is_sent_through_a_pooler(
-    database_url: str, open_folder: Path
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_notices_are_heard_through_a_session_of_the_listeners_own(
+    database_url: str, open_folder: Path, mode: Literal["session", "transaction"]
 ) -> None:
+    """Through the pooler in session mode; beside it in transaction mode."""
     trust = Trust()
     async with (
-        pgbouncer(open_folder, database_url, "transaction", size=1) as url,
+        pgbouncer(open_folder, database_url, mode, size=3) as url,
         Database.connect(url, pool_size=1) as database,
     ):
-        listening = asyncio.create_task(trust.listener(database_url, database, PATIENCE_S).run())
+        listens_at = url if mode == "session" else database_url
+        listening = asyncio.create_task(trust.listener(listens_at, database, PATIENCE_S).run())
         async with asyncio.timeout(PATIENCE_S):
             for _ in range(3):
                 await trust.proofs.get()
