@@ -29,6 +29,9 @@ def unknown(user: str) -> dict[str, Any]:
         "failCount": 0,
         "lastFailedAt": None,
         "reason": None,
+        "source": None,
+        "isPlaceholder": True,
+        "pictureUrl": None,
     }
 
 
@@ -72,6 +75,9 @@ async def test_a_resolved_identity_has_exactly_these_fields(
         "failCount": 0,
         "lastFailedAt": None,
         "reason": None,
+        "source": "profile",
+        "isPlaceholder": False,
+        "pictureUrl": None,
     }
 
 
