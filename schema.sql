@@ -23,7 +23,8 @@ FROM (VALUES
     ('0009_blame'),
     ('0010_token_life'),
     ('0011_conversations'),
-    ('0012_budget_rules')
+    ('0012_budget_rules'),
+    ('0013_no_pauses_of_strangers')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL

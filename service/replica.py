@@ -95,6 +95,7 @@ class Replica:
         if directory != self.account_of:
             self.account_of = directory
             self._known.clear()
+        self._board.connect(directory.values())
         self._board.replace(await self._pauses.read())
         for ig_account_id in self._board.paused_accounts():
             if dropped := self._queue.drop_account(ig_account_id):

@@ -103,7 +103,7 @@ def build_parts(
         picture_origins=tuple(host for host in settings.picture_hosts if "://" in host),
     )
     metrics, board, known = Metrics(), PauseBoard(), Known()
-    queue = TurnQueue(settings.queue_capacity, board.is_account_paused)
+    queue = TurnQueue(settings.queue_capacity, board.holds)
     identities = Identities(database, rules)
     changes = Changes(identities.look_up, rules)
     hosts, stored_pictures = PictureHosts(settings.picture_hosts), StoredPictures(database)

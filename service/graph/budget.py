@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from aiolimiter import AsyncLimiter
 
-from service.model import APP_SCOPE, account_scope
+from service.logs import TAG, SparingLog
+from service.model import APP_SCOPE, FOREVER, account_scope
+from service.store.pauses import Pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from service.graph.usage import Usage
-    from service.store.pauses import Pause, Pauses
+    from service.store.pauses import Pauses
     from service.store.places import Places, Reservation
 
+MOST_UNCONNECTED = 10_000
+MOST_UNCONNECTED_LISTED = 20
 SLOW_FROM_PERCENT = 75.0
 FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
@@ -36,13 +42,52 @@ class PauseBoard:
 
     def __init__(self) -> None:
         self._by_scope: dict[str, tuple[str, float]] = {}
-        self.listed: list[Pause] = []
+        self._listed: list[Pause] = []
+        self._connected: frozenset[str] | None = None
+        self._unconnected: dict[str, None] = {}
+        self._log = SparingLog()
+
+    @property
+    def listed(self) -> list[Pause]:
+        """The pauses, and the first of the accounts without a connection."""
+        return [*self._listed, *self.unconnected]
+
+    @property
+    def unconnected(self) -> list[Pause]:
+        """The first accounts that users wrote to and nobody has connected, as pauses."""
+        strangers = itertools.islice(self._unconnected, MOST_UNCONNECTED_LISTED)
+        return [Pause(account_scope(a), FOREVER, "no_connection", math.inf) for a in strangers]
 
     def replace(self, pauses: Sequence[Pause]) -> None:
         """Show these pauses and no others."""
         now = asyncio.get_running_loop().time()
-        self.listed = list(pauses)
+        self._listed = list(pauses)
         self._by_scope = {pause.scope: (pause.reason, now + pause.left_s) for pause in pauses}
+
+    def connect(self, ig_account_ids: Iterable[str]) -> None:
+        """Know these accounts as connected and no others."""
+        self._connected = connected = frozenset(ig_account_ids)
+        self._unconnected = {a: None for a in self._unconnected if a not in connected}
+
+    def holds(self, ig_account_id: str) -> bool:
+        """Tell whether an account's users are left to the sweeper: paused, or not connected.
+
+        Nobody's account costs a look into a set: there may be any number of them.
+        """
+        if self._connected is not None and ig_account_id not in self._connected:
+            self._note_unconnected(ig_account_id)
+            return True
+        return self.is_account_paused(ig_account_id)
+
+    def _note_unconnected(self, ig_account_id: str) -> None:
+        if ig_account_id not in self._unconnected:
+            if len(self._unconnected) < MOST_UNCONNECTED:
+                self._unconnected[ig_account_id] = None
+            self._log.warning(
+                f"{TAG} users wait: their account is not connected",
+                ig_account_id=ig_account_id,
+                reason="no_connection",
+            )
 
     def app_pause_s(self) -> float:
         """How many seconds the whole app is still paused."""
@@ -65,6 +110,8 @@ class PauseBoard:
 
     def count(self, kind: Literal["app", "account"], reason: str) -> int:
         """How many scopes of a kind are paused for this reason."""
+        if (kind, reason) == ("account", "no_connection"):
+            return len(self._unconnected)
         return sum(
             1
             for scope, (found, _) in self._by_scope.items()

@@ -70,7 +70,7 @@ class Status:
         pauses = self._board.listed
         try:
             self._wait = await self._pauses.read_wait()
-            pauses = await self._pauses.read()
+            pauses = [*await self._pauses.read(), *self._board.unconnected]
             postgres = "ok"
         except UnavailableError:
             postgres = "unavailable"

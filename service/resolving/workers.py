@@ -181,7 +181,6 @@ class Resolver:
         if isinstance(taken, Claim):
             return taken
         if taken.verdict == "no_connection":
-            await self._claims.pause_unconnected(hint.ig_account_id)
             report(hint, PAUSED, GraphProblem(taken.verdict), started_at)
         else:
             log.debug("nothing to do", ig_user_id=hint.ig_user_id, verdict=taken.verdict)

@@ -22,7 +22,6 @@ _SQL = read_queries("checking")
 READ_DIRECTORY = read_queries("connections")["read_directory"]
 MOST_ACCOUNTS = 1000
 MOST_USERS = 10_000
-MOST_PAUSES = 20
 
 
 class CheckedConnection(msgspec.Struct, frozen=True):
@@ -83,9 +82,9 @@ class Checkup:
         rows = await self._database.fetch(_SQL["list_connections"], location_id, MOST_ACCOUNTS)
         return [CheckedConnection(**row) for row in rows]
 
-    async def read_pauses(self, location_id: str | None) -> list[CheckedPause]:
-        """Read what pauses the app and, for all locations, the accounts without a connection."""
-        rows = await self._database.fetch(_SQL["list_pauses"], location_id, MOST_PAUSES)
+    async def read_pauses(self) -> list[CheckedPause]:
+        """Read what pauses the app."""
+        rows = await self._database.fetch(_SQL["list_app_pause"])
         return [CheckedPause(**row) for row in rows]
 
     async def read_users(self, location_id: str | None, accounts: int) -> list[UserGroup]:

@@ -9,7 +9,7 @@ import structlog
 
 from service.coalescer import Coalescer
 from service.errors import UnstorableError
-from service.model import account_scope, picture_expiry
+from service.model import picture_expiry
 from service.store import sql
 from service.store.connections import mark_token_dead
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
@@ -117,16 +117,6 @@ class Claims:
         async with self._database.transaction() as connection:
             await write_pause(connection, scope, reason, hold_s, cause=claim)
             return await _release(connection, claim)
-
-    async def pause_unconnected(self, ig_account_id: str) -> None:
-        """Pause an account that has no connection, until it gets one."""
-        scope = account_scope(ig_account_id)
-        async with self._database.transaction() as connection:
-            await connection.execute(_SQL["lock"])
-            if await connection.fetchval(_SQL["has_none"], ig_account_id):
-                await connection.execute(_PAUSES["pause_until_changed"], scope, "no_connection")
-        # another application, which takes no lock, may have connected it meanwhile
-        await self._database.fetch(_SQL["lift_outdated_pauses"], scope)
 
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Claim | Refusal]:
         lease = secrets.randbits(63)

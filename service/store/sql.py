@@ -228,9 +228,6 @@ SELECT fail_count, next_attempt_at FROM cached
 # clock, so the answer says what that clock reads.
 
 
-# Sweeping
-
-
 # Looking up
 
 

@@ -171,7 +171,9 @@ async def test_all_locations_are_looked_at_without_one(world: World) -> None:
     await world.connect()
     await world.connect("178499", "loc_2", login="instagram", token=f"{TOKEN}Instagram")
     await world.fetch("UPDATE instagram_connections SET updated_at = now() - interval '55 days'")
-    await pause(world, "account:999", "no_connection")
+    await world.fetch(
+        "INSERT INTO instagram_participants (ig_account_id, ig_user_id) VALUES ('999', $1)", user(9)
+    )
     async with world.serving():
         ended = await world.examine(None)
     assert ended.code == 1, ended.out

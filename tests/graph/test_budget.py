@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.graph.budget import Budget, PauseBoard
+from service.graph.budget import (
+    MOST_UNCONNECTED,
+    MOST_UNCONNECTED_LISTED,
+    Budget,
+    PauseBoard,
+)
 from service.graph.usage import Usage
 from service.store.pauses import Pause, Pauses
 from service.store.places import Places, Reservation
@@ -100,6 +105,29 @@ async def test_an_accounts_pause_is_its_own() -> None:
     assert not board.is_paused(OTHER)
     assert board.paused_accounts() == [ACCOUNT]
     assert board.app_pause_s() == 0
+
+
+async def test_an_account_that_nobody_connected_is_held_without_a_pause() -> None:
+    board = PauseBoard()
+    assert not board.holds(OTHER), "nothing is known yet"
+    board.connect([ACCOUNT])
+    assert (board.holds(ACCOUNT), board.holds(OTHER)) == (False, True)
+    [shown] = board.listed
+    assert (shown.scope, shown.reason) == (f"account:{OTHER}", "no_connection")
+    assert board.count("account", "no_connection") == 1
+    assert board.paused_accounts() == []
+    board.connect([ACCOUNT, OTHER])
+    assert not board.holds(OTHER)
+    assert board.listed == []
+
+
+async def test_any_number_of_unconnected_accounts_takes_bounded_memory() -> None:
+    board = PauseBoard()
+    board.connect([])
+    for number in range(MOST_UNCONNECTED + 100):
+        assert board.holds(str(number))
+    assert board.count("account", "no_connection") == MOST_UNCONNECTED
+    assert len(board.listed) == MOST_UNCONNECTED_LISTED
 
 
 async def test_the_apps_pause_is_everybodys() -> None:

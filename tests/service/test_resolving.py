@@ -266,6 +266,29 @@ async def test_a_user_without_a_connection_waits_until_there_is_one(
     await client.until_state(user, "resolved")
 
 
+async def test_strangers_on_unconnected_accounts_take_no_turn_and_no_pause(
+    client: Client, db: Database
+) -> None:
+    """Their accounts cost a row each; the users of connected ones do not wait for them."""
+    strangers = {f"9917{number:06}": new_user() for number in range(300)}
+    entries = [
+        samples.entry(account, samples.message(user, account))
+        for account, user in strangers.items()
+    ]
+    assert (await client.post_webhook(samples.delivery(*entries))).status == 200
+    queue = (await client.status())["queue"]
+    assert (queue["depth"], queue["inFlight"]) == (0, 0)
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    assert await db.fetchval("SELECT count(*) FROM instagram_pauses") == 0
+    account, stranger = strangers.popitem()
+    assert (await client.identity(stranger))["reason"] == "no_connection"
+    assert "no_connection" in (await client.pauses()).values()
+    await client.connect(account)
+    await client.until_state(stranger, "resolved")
+
+
 async def test_the_token_that_graph_gets_is_the_one_of_the_users_account(
     client: Client, graph: GraphSimulator
 ) -> None:

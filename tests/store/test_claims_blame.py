@@ -203,24 +203,14 @@ async def test_a_renewed_token_ends_no_pause_that_it_does_not_cure(
 # No connection
 
 
-async def test_an_account_without_a_connection_is_paused_until_it_gets_one(
+async def test_an_account_without_a_connection_is_not_called_until_it_gets_one(
     claims: Claims, connections: Connections, tables: Tables
 ) -> None:
     await tables.participate(user_id(9), "3")
-    await claims.pause_unconnected("3")
-    assert await tables.pauses() == {"account:3": "no_connection"}
+    assert await claims.take("3", user_id(9)) == Refusal("no_connection")
+    assert await tables.pauses() == {}
     await connections.put("3", LOCATION, "a token", "facebook", [])
-    assert await tables.pauses() == {}
     await taken(claims, user_id(9), "3")
-
-
-async def test_a_connected_account_is_not_paused_by_a_late_claimer(
-    claims: Claims, connections: Connections, tables: Tables
-) -> None:
-    await connections.put("3", LOCATION, "a token", "facebook", ["4"])
-    for own_id in ("3", "4", ACCOUNT):
-        await claims.pause_unconnected(own_id)
-    assert await tables.pauses() == {}
 
 
 async def test_a_pause_until_changed_does_not_run_out(claims: Claims, tables: Tables) -> None:

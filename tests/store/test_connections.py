@@ -6,6 +6,7 @@ import pytest
 from service.store.claims import Claims
 from service.store.connections import Connection, Connections, TakenError
 from service.store.identities import Identities
+from service.store.outcomes import Refusal
 from service.vault import Vault
 
 from .tables import (
@@ -172,13 +173,12 @@ async def test_an_accounts_own_ids_cease_to_be_users(
     assert await tables.column("SELECT ig_user_id FROM instagram_streaks") == [USER]
 
 
-async def test_the_pauses_of_an_unconnected_alias_end_too(
+async def test_the_users_of_an_unconnected_alias_become_the_accounts(
     connections: Connections, claims: Claims, tables: Tables
 ) -> None:
     await tables.participate(USER, ALIAS)
-    await claims.pause_unconnected(ALIAS)
+    assert await claims.take(ALIAS, USER) == Refusal("no_connection")
     await put(connections, ACCOUNT, [ALIAS])
-    assert await tables.pauses() == {}
     await taken(claims, USER, ACCOUNT)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from service.store.claims import Claims
 from service.store.outcomes import Claim, Settled
-from service.store.pauses import Pauses
+from service.store.pauses import MOST_LISTED, Pauses
 from service.store.places import PROBE, Places
 
 from .tables import (
@@ -42,6 +42,21 @@ async def test_the_pauses_that_are_on_are_listed_a_probes_too(
     assert set(listed) == {"account:3", SCOPE, "app"}
     assert 0 < listed["app"].left_s <= PROBE.total_seconds()
     assert listed["account:3"].left_s > 10 * 365 * 86400
+
+
+async def test_however_many_accounts_are_paused_the_apps_pause_is_seen(
+    pauses: Pauses, tables: Tables
+) -> None:
+    """`account:` sorts before `app`, and the list is bounded."""
+    await tables.execute(
+        "INSERT INTO instagram_pauses (scope, reason, until)"
+        " SELECT 'account:' || n, 'throttled', now() + interval '1 hour'"
+        " FROM generate_series(1, $1::int + 10) AS n",
+        MOST_LISTED,
+    )
+    await tables.pause("app", "outage", HOUR)
+    listed = await pauses.read()
+    assert (listed[0].scope, len(listed)) == ("app", MOST_LISTED)
 
 
 # How long a pause is

@@ -101,7 +101,7 @@ class Doctor:
         connections = await self._checkup.read_connections(self._location_id)
         if not connections:
             return [_no_connections(self._location_id)]
-        pauses = await self._checkup.read_pauses(self._location_id)
+        pauses = await self._checkup.read_pauses()
         app_pause = next((p.reason for p in pauses if p.scope == APP_SCOPE), None)
         findings = await self._names()
         findings += await self._users(len(connections), is_app_paused=app_pause is not None)

@@ -32,12 +32,9 @@ ORDER BY (k.token_status = 'invalid' OR x.reason IS NOT NULL) IS TRUE DESC,
     k.location_id, k.ig_account_id
 LIMIT $2;
 
--- name: list_pauses
--- $1: a location, null for all; $2: at most so many. The app's, and accounts without a connection.
+-- name: list_app_pause
 SELECT scope, reason, instagram_bounded(until, '9999-12-31 23:59:59+00') AS until
-FROM instagram_active_pauses
-WHERE scope = 'app' OR (reason = 'no_connection' AND $1::text IS NULL)
-ORDER BY scope <> 'app', scope LIMIT $2;
+FROM instagram_active_pauses WHERE scope = 'app';
 
 -- name: group_users
 -- $1: a location, null for all; $2: so many users an account; $3: so many accounts; $4: the TTL;

@@ -71,11 +71,6 @@ WHERE ig_account_id = $1 AND access_token = $2;
 -- $1: the account; $2: a token as it was read.
 SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token = $2 FOR UPDATE;
 
--- name: has_none
--- $1: an id. Whether no connection has it.
-SELECT NOT EXISTS (
-    SELECT FROM instagram_connections WHERE ig_account_id = $1 OR $1 = ANY (alias_ids));
-
 -- name: lift_pauses
 -- $1: scopes. The pauses that a new token ends.
 DELETE FROM instagram_pauses

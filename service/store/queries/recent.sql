@@ -26,7 +26,26 @@ ORDER BY w.last_message_at DESC;
 
 -- name: pauses
 -- Each pause with the users it holds up: $1 the location or null, $2 at most so many pauses,
--- $3 users are counted so far
+-- $3 users are counted so far. An account without a connection has no pause: of 2,000 accounts whose
+-- users are due, one index step each, those that nobody connected are listed.
+WITH RECURSIVE due_accounts AS (
+    (SELECT ig_account_id, 1 AS nth FROM instagram_participants
+        WHERE due_at IS NOT NULL AND $1::text IS NULL ORDER BY ig_account_id LIMIT 1)
+    UNION ALL
+    SELECT n.ig_account_id, a.nth + 1
+    FROM due_accounts a CROSS JOIN LATERAL (
+        SELECT p.ig_account_id FROM instagram_participants p
+        WHERE p.due_at IS NOT NULL AND p.ig_account_id > a.ig_account_id
+        ORDER BY p.ig_account_id LIMIT 1
+    ) AS n
+    WHERE a.nth < 2000
+), held_back AS (
+    SELECT scope, reason, until FROM instagram_active_pauses WHERE reason <> 'no_connection'
+    UNION ALL
+    SELECT 'account:' || ig_account_id, 'no_connection', 'infinity' FROM due_accounts a
+    WHERE NOT EXISTS (
+        SELECT FROM instagram_connections k WHERE k.ig_account_id = a.ig_account_id)
+)
 SELECT x.scope, x.reason, CASE WHEN isfinite(x.until) THEN x.until END AS until,
     CASE WHEN x.scope = 'app' THEN (
         SELECT count(*) FROM (
@@ -42,7 +61,7 @@ SELECT x.scope, x.reason, CASE WHEN isfinite(x.until) THEN x.until END AS until,
         ) AS held
     ) END AS held,
     k.username, k.location_id
-FROM instagram_active_pauses x
+FROM held_back x
 LEFT JOIN instagram_connections k ON x.scope = 'account:' || k.ig_account_id
 WHERE $1::text IS NULL OR x.scope = 'app' OR k.location_id = $1
 ORDER BY x.scope <> 'app', x.reason IN ('throttled', 'outage'), x.scope LIMIT $2::bigint;

@@ -1,0 +1,83 @@
+"""Strangers on accounts that nobody connected: `python -m benchmarks.unconnected [ACCOUNTS …]`.
+
+One user writes to each of so many unconnected accounts, and then one to the connected account. How
+long does that one wait for a name?
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandbox import samples
+from tests.system.chaos.rig import ACCOUNTS, machinery, message_from, new_user, rig, scratch_folder
+
+if TYPE_CHECKING:
+    from tests.system.chaos.rig import Rig
+
+SIZES = (1_000, 20_000, 100_000)
+A_DELIVERY = 500
+AT_ONCE = 4
+PROBES = 5
+NAMED_WITHIN_S = 600.0
+
+
+async def main(sizes: list[int]) -> None:
+    """Measure each size on a fresh PostgreSQL, the Graph simulator and one process."""
+    for size in sizes:
+        with scratch_folder() as name:
+            async with (
+                machinery(Path(name)) as (postgres, graph, keys),
+                rig(Path(name), postgres, graph, keys) as world,
+            ):
+                await world.start_services()
+                await _measure(world, size)
+
+
+async def _measure(world: Rig, size: int) -> None:
+    waits_s = [await _wait_for_a_name(world)]
+    began_s = time.monotonic()
+    writing = asyncio.Semaphore(AT_ONCE)
+    await asyncio.gather(
+        *(
+            _write(world, writing, range(at, min(size, at + A_DELIVERY)))
+            for at in range(0, size, A_DELIVERY)
+        )
+    )
+    written_s = time.monotonic() - began_s
+    after_s = [await _wait_for_a_name(world) for _ in range(PROBES)]
+    pauses = await world.fetch("SELECT count(*) FROM instagram_pauses")
+    print(
+        f"{size:>7,} unconnected accounts, written in {written_s:.1f} s: a user of a connected"
+        f" account waits {max(after_s):.2f} s at most of {PROBES} (before: {waits_s[0]:.2f} s),"
+        f" {pauses[0][0]} pauses",
+        flush=True,
+    )
+
+
+async def _write(world: Rig, writing: asyncio.Semaphore, numbers: range) -> None:
+    entries = [
+        samples.entry(account, samples.message(new_user(), account))
+        for account in (f"9917{number:08}" for number in numbers)
+    ]
+    async with writing:
+        body = samples.delivery(*entries)
+        while (await world.deliver(body)).status != HTTPStatus.OK:  # noqa: ASYNC110 - as Meta does
+            await asyncio.sleep(0.1)
+
+
+async def _wait_for_a_name(world: Rig) -> float:
+    user, began_s = new_user(), time.monotonic()
+    await world.deliver(message_from(user, account=ACCOUNTS[0]))
+    async with asyncio.timeout(NAMED_WITHIN_S):
+        while b'"resolved"' not in (await world.look_up(user)).body:  # noqa: ASYNC110 - as an inbox
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began_s
+
+
+if __name__ == "__main__":
+    asyncio.run(main([int(size) for size in sys.argv[1:]] or list(SIZES)))
