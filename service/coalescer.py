@@ -1,4 +1,12 @@
-"""Many concurrent one-row operations, one statement."""
+"""Many concurrent one-row operations, one statement.
+
+What cannot be done in time is refused at once, for the same reason as in CoDel and in Facebook's
+adaptive queues: work that waits beyond its deadline costs the database as much as work that is of
+use, so under overload a queue that takes everything serves nobody (Nichols and Jacobson,
+"Controlling Queue Delay", 2012; Maurer, "Fail at Scale", 2015; both ACM Queue). There the newest
+go first, since nobody knows how long a client waits. Here everybody waits equally long and that is
+known, so the oldest go first and the queue is kept so short that the last can still be served.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +20,10 @@ from service.errors import UnavailableError, UnstorableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+_FALLS_BY = 0.3  # of the difference, with each statement that is faster
+_FORESEEN = 0.8  # of the patience: what is foreseen may take a little longer
+_OVERLOADED = "overloaded: it could not be done in time"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,14 +49,43 @@ class _Call(Generic[Item, Result]):
             _retrieve(self.future)
 
 
+class _Pace:
+    """How long a statement is likely to take: as the last one, or longer while it was slow."""
+
+    def __init__(self) -> None:
+        self._likely_s = 0.0
+        self._began_at: float | None = None
+
+    def begin(self, now: float) -> None:
+        self._began_at = now
+
+    def end(self, now: float, *, is_done: bool) -> None:
+        took_s = now - (now if self._began_at is None else self._began_at)
+        self._began_at = None
+        if is_done:
+            slowly_falling_s = self._likely_s + _FALLS_BY * (took_s - self._likely_s)
+            self._likely_s = max(took_s, slowly_falling_s)
+
+    def wait_s(self, statements: int, now: float) -> float:
+        """How long until the one that runs and so many after it are done."""
+        ran_s = 0.0 if self._began_at is None else now - self._began_at
+        likely_s = max(self._likely_s, ran_s)
+        left_s = 0.0 if self._began_at is None else likely_s - ran_s
+        return left_s + statements * likely_s
+
+
 class Coalescer(Generic[Item, Result]):
     """Collects what arrives while the previous batch runs, and runs it as the next one.
 
     There is no timer: an idle coalescer runs an item at once. `run` returns one result an item,
     in order. If it raises UnstorableError the batch is halved until the bad item stands alone;
     if it raises UnavailableError everyone who waits is told so. A caller that gives up leaves
-    its batch alone. With `patience_s` whoever has waited so long gets UnavailableError: one timer
-    for all, where one for each caller would cost a twentieth of an acknowledgement.
+    its batch alone.
+
+    With `patience_s` a caller who cannot be served within it gets UnavailableError: at once where
+    that can be foreseen from how long statements take, and before its items enter a statement;
+    else when the time is up. One timer serves all, where one for each caller would cost a
+    twentieth of an acknowledgement.
     """
 
     def __init__(
@@ -59,6 +100,7 @@ class Coalescer(Generic[Item, Result]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._patience_s = patience_s
+        self._pace = _Pace()
         self._timer: asyncio.TimerHandle | None = None
         self._running: Sequence[_Call[Item, Result]] = ()
         self._waiting: deque[_Call[Item, Result]] = deque()
@@ -85,6 +127,12 @@ class Coalescer(Generic[Item, Result]):
     def _check_room(self, count: int) -> None:
         if self._items_waiting + count > self._max_waiting:
             raise UnavailableError("too many operations wait for PostgreSQL")
+        if self._runner is None or self._patience_s == math.inf:
+            return
+        statements = math.ceil((self._items_waiting + count) / self._max_batch)
+        wait_s = self._pace.wait_s(statements, asyncio.get_running_loop().time())
+        if wait_s > _FORESEEN * self._patience_s:
+            raise UnavailableError(_OVERLOADED)
 
     def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[list[Result]]:
         self._check_room(len(items))
@@ -112,9 +160,26 @@ class Coalescer(Generic[Item, Result]):
         try:
             while self._waiting:
                 await self._settle_or_stop(self._take_batch(self._max_batch))
+                self._refuse_hopeless()  # after a statement: one is always tried
         finally:
             self._runner = None
             _fail(self._take_waiting(), UnavailableError("stopped"))
+
+    def _refuse_hopeless(self) -> None:
+        """Refuse those who would get their answer too late, as statements are now."""
+        now, items = asyncio.get_running_loop().time(), 0
+        all_by = now + self._pace.wait_s(math.ceil(self._items_waiting / self._max_batch), now)
+        if not self._waiting or all_by <= self._waiting[0].until_s:
+            return
+        hopeful: deque[_Call[Item, Result]] = deque()
+        for call in self._waiting:
+            statements = math.ceil((items + len(call.items)) / self._max_batch)
+            if now + self._pace.wait_s(statements, now) <= call.until_s:
+                hopeful.append(call)
+                items += len(call.items)
+            else:
+                call.fail(UnavailableError(_OVERLOADED))
+        self._waiting, self._items_waiting = hopeful, items
 
     def _take_batch(self, at_most: int) -> list[_Call[Item, Result]]:
         """Take the calls that wait, as many as have `at_most` items together."""
@@ -153,9 +218,19 @@ class Coalescer(Generic[Item, Result]):
                 at += len(call.items)
 
     async def _attempt(self, items: list[Item]) -> list[Result]:
-        results = list(await self._run(items))
+        results = list(await self._timed(items))
         if len(results) != len(items):
             raise ValueError(f"{len(items)} items gave {len(results)} results")
+        return results
+
+    async def _timed(self, items: list[Item]) -> Sequence[Result]:
+        clock, is_done = asyncio.get_running_loop().time, False
+        self._pace.begin(clock())
+        try:
+            results = await self._run(items)
+            is_done = True
+        finally:
+            self._pace.end(clock(), is_done=is_done)
         return results
 
     async def _settle_apart(

@@ -233,6 +233,7 @@ def test_whoever_waits_too_long_is_told_in_the_running_batch_or_behind_it() -> N
             await asyncio.gather(early, late)
             with pytest.raises(UnavailableError):
                 await first
+        await asyncio.sleep(0.1)  # the statement that took too long has ended
         assert waited_s == {1: pytest.approx(3, abs=0.1), 2: pytest.approx(3, abs=0.1)}
         assert await coalescer.submit(3) == 6
 
@@ -247,6 +248,104 @@ def test_whoever_is_served_in_time_is_left_alone() -> None:
         assert await coalescer.submit(2) == 4
         await asyncio.sleep(10)
         assert await coalescer.submit(3) == 6
+
+    in_jumping_time(main())
+
+
+class SlowStatement:
+    """Takes as long as it is told; counts what it was given."""
+
+    def __init__(self, takes_s: float) -> None:
+        self.takes_s = takes_s
+        self.items = 0
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.items += len(items)
+        await asyncio.sleep(self.takes_s)
+        return items
+
+
+class Clients:
+    """Callers that arrive at a steady rate, whatever becomes of those before them."""
+
+    def __init__(self, coalescer: Coalescer[int, int]) -> None:
+        self._coalescer = coalescer
+        self.served_after_s: list[float] = []
+        self.refused_after_s: list[float] = []
+
+    async def arrive(self, for_s: float, per_second: float) -> None:
+        """Come until the time is up, and wait for the last one's answer."""
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        tasks: list[asyncio.Task[None]] = []
+        while (passed_s := clock() - began_at) < for_s:
+            tasks += [
+                asyncio.create_task(self._ask())
+                for _ in range(int(passed_s * per_second) - len(tasks))
+            ]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*tasks)
+
+    async def _ask(self) -> None:
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
+        try:
+            await self._coalescer.submit(0)
+        except UnavailableError:
+            self.refused_after_s.append(clock() - asked_at)
+        else:
+            self.served_after_s.append(clock() - asked_at)
+
+
+BATCH, TAKES_S, WAITS_S = 20, 0.7, 2.5
+
+
+@pytest.mark.parametrize("load", [0.5, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0])
+def test_under_overload_what_the_database_takes_is_served_and_the_rest_refused_at_once(
+    load: float,
+) -> None:
+    async def main() -> None:
+        statement, for_s, capacity = SlowStatement(TAKES_S), 60.0, BATCH / TAKES_S
+        clients = Clients(Coalescer(statement, max_batch=BATCH, patience_s=WAITS_S))
+        await clients.arrive(for_s, load * capacity)
+        served, refused = clients.served_after_s, clients.refused_after_s
+        assert len(served) >= 0.9 * min(load, 1) * capacity * for_s
+        assert max(served) < WAITS_S
+        assert statement.items <= 1.02 * len(served)  # nothing runs that nobody waits for
+        assert sum(waited_s > 0.1 for waited_s in refused) <= 0.02 * (len(served) + len(refused))
+        assert load >= 1 or not refused
+
+    in_jumping_time(main())
+
+
+def test_statements_that_suddenly_take_longer_go_on_being_of_use() -> None:
+    async def main() -> None:
+        statement = SlowStatement(0.01)
+        clients = Clients(Coalescer(statement, max_batch=BATCH, patience_s=WAITS_S))
+        await clients.arrive(5, 1000)
+        assert not clients.refused_after_s
+        before, statement.takes_s = len(clients.served_after_s), TAKES_S
+        await clients.arrive(30, 1000)
+        assert len(clients.served_after_s) - before >= 0.8 * BATCH / TAKES_S * 30
+        statement.takes_s = 0.01
+        refused = len(clients.refused_after_s)
+        await clients.arrive(10, 1000)
+        assert (
+            len(clients.refused_after_s) - refused < 1000 * 2 * TAKES_S
+        )  # it takes no longer to heal
+
+    in_jumping_time(main())
+
+
+def test_after_a_statement_beyond_all_patience_the_next_is_tried() -> None:
+    async def main() -> None:
+        statement = SlowStatement(10.0)
+        coalescer = Coalescer(statement, patience_s=WAITS_S)
+        with pytest.raises(UnavailableError):
+            await coalescer.submit(1)
+        await asyncio.sleep(10)
+        statement.takes_s = 0.01
+        assert await coalescer.submit(2) == 2
 
     in_jumping_time(main())
 
