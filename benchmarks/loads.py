@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from benchmarks.world import Target
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
+_CONNECTED_AT_FIRST = 64
 _HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length: "
 
 
@@ -79,40 +80,96 @@ async def open_loop(
     target: Target, requests: Sequence[bytes], per_s: float, *, connections: int = 64
 ) -> Latency:
     """Send each request when it is due, whatever became of those before it."""
-    host, port = urlsplit(target.url).netloc.split(":")
-    loop = asyncio.get_running_loop()
-    replay = _Replay(requests, per_s, loop.time() + 0.1)
-    clients = [
-        (await loop.create_connection(lambda: _Client(replay), host, int(port)))[0]
-        for _ in range(connections)
-    ]
-    try:
-        with target.alone():
-            await replay.run()
-    finally:
-        for transport in clients:
-            transport.close()
+    replay = await _replayed(target, requests, per_s, connections)
     took = sorted(replay.latencies_s)
     return Latency(
         per_s, *(1e3 * took[min(len(took) - 1, int(len(took) * q))] for q in (0.5, 0.99, 0.999))
     )
 
 
-class _Replay:
-    """What is due when, who is free to send it, and how long each answer took."""
+@dataclass(frozen=True)
+class Goodput:
+    """One run of an open loop beyond what can be served: what was, and how long answers took."""
 
-    def __init__(self, requests: Sequence[bytes], per_s: float, start_s: float) -> None:
+    offered_per_s: float
+    served_per_s: float
+    served_p50_ms: float
+    served_max_ms: float
+    refused_p50_ms: float
+
+
+async def overload(
+    target: Target, requests: Sequence[bytes], per_s: float, *, connections: int
+) -> Goodput:
+    """Send each request when it is due; 503 is an answer too."""
+    replay = await _replayed(target, requests, per_s, connections, tolerated=b"503")
+    served, refused = sorted(replay.latencies_s), sorted(replay.tolerated_s)
+    return Goodput(
+        offered_per_s=per_s,
+        served_per_s=len(served) / replay.took_s,
+        served_p50_ms=1e3 * served[len(served) // 2],
+        served_max_ms=1e3 * served[-1],
+        refused_p50_ms=1e3 * refused[len(refused) // 2] if refused else 0.0,
+    )
+
+
+async def _replayed(
+    target: Target,
+    requests: Sequence[bytes],
+    per_s: float,
+    connections: int,
+    tolerated: bytes = b"2",
+) -> _Replay:
+    host, port = urlsplit(target.url).netloc.split(":")
+    loop = asyncio.get_running_loop()
+    replay = _Replay(requests, per_s, tolerated)
+    transports: list[asyncio.BaseTransport] = []
+
+    async def connect() -> None:
+        made = await loop.create_connection(lambda: _Client(replay), host, int(port))
+        transports.append(made[0])
+
+    for _ in range(min(connections, _CONNECTED_AT_FIRST)):
+        await connect()
+    replay.connects = connect
+    replay.may_connect = connections - len(transports)
+    try:
+        with target.alone():
+            await replay.run()
+    finally:
+        replay.is_over = True
+        for transport in transports:
+            transport.close()
+    return replay
+
+
+class _Replay:
+    """What is due when, who is free to send it, and how long each answer took.
+
+    Answers are 2xx, or begin with `tolerated`.
+    """
+
+    def __init__(self, requests: Sequence[bytes], per_s: float, tolerated: bytes) -> None:
         self._requests = requests
         self._interval_s = 1 / per_s
-        self._start_s = start_s
+        self._start_s = 0.0
+        self._tolerated = b"HTTP/1.1 " + tolerated
         self._due: deque[int] = deque()
         self._free: list[_Client] = []
         self._ended = asyncio.Event()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self.connects: Callable[[], Coroutine[None, None, None]] | None = None
+        self.may_connect = 0  # how many more than at first, where many answers are waited for
+        self.is_over = False
+        self._broken: BenchmarkError | None = None
         self.latencies_s: list[float] = []
+        self.tolerated_s: list[float] = []
+        self.took_s = 0.0
 
     async def run(self) -> None:
         """Send everything and wait for the answers."""
         loop = asyncio.get_running_loop()
+        self._start_s = loop.time() + 0.1
         for number in range(len(self._requests)):
             wait_s = self._due_s(number) - loop.time()
             if wait_s > 0:
@@ -121,17 +178,37 @@ class _Replay:
             self._send()
         async with asyncio.timeout(30):
             await self._ended.wait()
+        if self._broken is not None:
+            raise self._broken
 
     def is_free(self, client: _Client) -> None:
         """Take a client that can send."""
         self._free.append(client)
         self._send()
 
-    def answered(self, number: int) -> None:
+    def is_gone(self, client: _Client) -> None:
+        """Do without a client whose idle connection the server has closed."""
+        if self.is_over:
+            return
+        if client not in self._free:
+            self._broken = BenchmarkError("a connection was closed before its answer")
+            self._ended.set()
+            return
+        self._free.remove(client)
+        self.may_connect += 1
+
+    def answered(self, number: int, head: bytes) -> None:
         """Note that an answer has come."""
         now_s = asyncio.get_running_loop().time()
-        self.latencies_s.append(now_s - self._due_s(number))
-        if len(self.latencies_s) == len(self._requests):
+        if head.startswith(b"HTTP/1.1 2"):
+            self.latencies_s.append(now_s - self._due_s(number))
+        elif head.startswith(self._tolerated):
+            self.tolerated_s.append(now_s - self._due_s(number))
+        else:
+            self._broken = BenchmarkError(f"answered {head[:60]!r}")
+            self._ended.set()
+        if len(self.latencies_s) + len(self.tolerated_s) == len(self._requests):
+            self.took_s = now_s - self._start_s
             self._ended.set()
 
     def _due_s(self, number: int) -> float:
@@ -141,6 +218,11 @@ class _Replay:
         while self._due and self._free:
             number = self._due.popleft()
             self._free.pop().send(number, self._requests[number])
+        if self._due and self.connects is not None and self.may_connect > 0:
+            self.may_connect -= 1
+            task = asyncio.create_task(self.connects())
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
 
 class _Client(asyncio.Protocol):
@@ -156,6 +238,10 @@ class _Client(asyncio.Protocol):
         if isinstance(transport, asyncio.WriteTransport):
             self._transport = transport
         self._replay.is_free(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._replay.is_gone(self)
 
     def send(self, number: int, request: bytes) -> None:
         """Send a request."""
@@ -174,8 +260,8 @@ class _Client(asyncio.Protocol):
             length = int(head[at:].partition(b"\r")[0])
         if len(body) < length:
             return
-        if not head.startswith(b"HTTP/1.1 2"):
-            raise BenchmarkError(f"answered {head[:60]!r}")
-        self._answer = b""
-        self._replay.answered(self._number)
+        number, self._number, self._answer = self._number, -1, b""
+        if number < 0:
+            return  # the server bids an idle connection farewell
+        self._replay.answered(number, head)
         self._replay.is_free(self)

@@ -36,11 +36,13 @@ def main() -> None:
 def serve() -> None:
     """Receive webhooks, resolve profiles and answer the Inbox, until SIGTERM."""
     from service.app import run
+    from service.loop import new_loop
     from service.settings import Settings
 
     settings = Settings.load()
     _begin_logs(settings)
-    asyncio.run(run(settings))
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run(settings))
 
 
 @main.command()

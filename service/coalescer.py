@@ -17,11 +17,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service.errors import UnavailableError, UnstorableError
+from service.pace import LONGEST_S, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-_FALLS_BY = 0.3  # of the difference, with each statement that is faster
 _FORESEEN = 0.8  # of the patience: what is foreseen may take a little longer
 _OVERLOADED = "overloaded: it could not be done in time"
 
@@ -47,31 +47,6 @@ class _Call(Generic[Item, Result]):
         if not self.future.done():
             self.future.set_exception(error)
             _retrieve(self.future)
-
-
-class _Pace:
-    """How long a statement is likely to take: as the last one, or longer while it was slow."""
-
-    def __init__(self) -> None:
-        self._likely_s = 0.0
-        self._began_at: float | None = None
-
-    def begin(self, now: float) -> None:
-        self._began_at = now
-
-    def end(self, now: float, *, is_done: bool) -> None:
-        took_s = now - (now if self._began_at is None else self._began_at)
-        self._began_at = None
-        if is_done:
-            slowly_falling_s = self._likely_s + _FALLS_BY * (took_s - self._likely_s)
-            self._likely_s = max(took_s, slowly_falling_s)
-
-    def wait_s(self, statements: int, now: float) -> float:
-        """How long until the one that runs and so many after it are done."""
-        ran_s = 0.0 if self._began_at is None else now - self._began_at
-        likely_s = max(self._likely_s, ran_s)
-        left_s = 0.0 if self._began_at is None else likely_s - ran_s
-        return left_s + statements * likely_s
 
 
 class Coalescer(Generic[Item, Result]):
@@ -100,7 +75,8 @@ class Coalescer(Generic[Item, Result]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._patience_s = patience_s
-        self._pace = _Pace()
+        self._pace = Pace(max_batch)
+        self._statement = (0, 0.0)  # that runs: its items, and when it began
         self._timer: asyncio.TimerHandle | None = None
         self._running: Sequence[_Call[Item, Result]] = ()
         self._waiting: deque[_Call[Item, Result]] = deque()
@@ -129,10 +105,21 @@ class Coalescer(Generic[Item, Result]):
             raise UnavailableError("too many operations wait for PostgreSQL")
         if self._runner is None or self._patience_s == math.inf:
             return
-        statements = math.ceil((self._items_waiting + count) / self._max_batch)
-        wait_s = self._pace.wait_s(statements, asyncio.get_running_loop().time())
+        wait_s = self._wait_s(self._items_waiting + count)
         if wait_s > _FORESEEN * self._patience_s:
             raise UnavailableError(_OVERLOADED)
+
+    def _wait_s(self, items: int) -> float:
+        """How long until the statement that runs, and then so many items, are likely done."""
+        most = self._pace.most_items
+        statements, rest = divmod(items, most)
+        own_s = statements * self._pace.takes_s(most) + (self._pace.takes_s(rest) if rest else 0.0)
+        running, began_at = self._statement
+        if not running:
+            return own_s
+        ran_s = asyncio.get_running_loop().time() - began_at
+        left_s = max(0.0, self._pace.takes_s(running) - ran_s)
+        return left_s + max(own_s, ran_s if items else 0.0)
 
     def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[list[Result]]:
         self._check_room(len(items))
@@ -159,7 +146,7 @@ class Coalescer(Generic[Item, Result]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await self._settle_or_stop(self._take_batch(self._max_batch))
+                await self._settle_or_stop(self._take_batch(self._pace.most_items))
                 self._refuse_hopeless()  # after a statement: one is always tried
         finally:
             self._runner = None
@@ -168,13 +155,11 @@ class Coalescer(Generic[Item, Result]):
     def _refuse_hopeless(self) -> None:
         """Refuse those who would get their answer too late, as statements are now."""
         now, items = asyncio.get_running_loop().time(), 0
-        all_by = now + self._pace.wait_s(math.ceil(self._items_waiting / self._max_batch), now)
-        if not self._waiting or all_by <= self._waiting[0].until_s:
+        if not self._waiting or now + self._wait_s(self._items_waiting) < self._waiting[0].until_s:
             return
         hopeful: deque[_Call[Item, Result]] = deque()
         for call in self._waiting:
-            statements = math.ceil((items + len(call.items)) / self._max_batch)
-            if now + self._pace.wait_s(statements, now) <= call.until_s:
+            if now + self._wait_s(items + len(call.items)) <= call.until_s:
                 hopeful.append(call)
                 items += len(call.items)
             else:
@@ -182,9 +167,9 @@ class Coalescer(Generic[Item, Result]):
         self._waiting, self._items_waiting = hopeful, items
 
     def _take_batch(self, at_most: int) -> list[_Call[Item, Result]]:
-        """Take the calls that wait, as many as have `at_most` items together."""
+        """Take the calls that wait, as many as have `at_most` items together; at least one."""
         batch: list[_Call[Item, Result]] = []
-        while self._waiting and (size := len(self._waiting[0].items)) <= at_most:
+        while self._waiting and ((size := len(self._waiting[0].items)) <= at_most or not batch):
             batch.append(self._waiting.popleft())
             at_most -= size
             self._items_waiting -= size
@@ -224,13 +209,18 @@ class Coalescer(Generic[Item, Result]):
         return results
 
     async def _timed(self, items: list[Item]) -> Sequence[Result]:
-        clock, is_done = asyncio.get_running_loop().time, False
-        self._pace.begin(clock())
+        clock = asyncio.get_running_loop().time
+        self._statement = (len(items), clock())
         try:
             results = await self._run(items)
-            is_done = True
+        except UnavailableError:
+            if (took_s := clock() - self._statement[1]) > LONGEST_S:
+                self._pace.note_too_long(len(items), took_s)
+            raise
+        else:
+            self._pace.note_done(len(items), clock() - self._statement[1])
         finally:
-            self._pace.end(clock(), is_done=is_done)
+            self._statement = (0, 0.0)
         return results
 
     async def _settle_apart(

@@ -16,6 +16,7 @@ from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
 from service.http.problems import REQUEST_ID, ProblemError, bad_request
+from service.logs import SparingLog
 from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class WebhookRoutes:
         self._account_of = account_of
         self._guesses = guesses
         self._forwarding = forwarding
+        self._refusals = SparingLog()
         self._contacts = metrics.contacts
         self._skipped = metrics.skipped
         self._ack_seconds = metrics.ack_seconds
@@ -114,7 +116,9 @@ class WebhookRoutes:
                     self._intake.accept(delivery.contacts),
                 )
         except UnavailableError as error:
-            log.warning("not acknowledged", users=len(delivery.contacts), error=str(error))
+            self._refusals.warning(
+                "not acknowledged", users=len(delivery.contacts), error=str(error)
+            )
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "The delivery could not be made durable in time; send it again.",

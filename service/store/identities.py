@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 MOST_CANDIDATES = 10_000
+LOOKED_UP_WITHIN_S = 2.5
 _ASKING, _SWEEPING = read_queries("asking"), read_queries("sweeping")
 ERASE = tuple(
     _ASKING[f"erase_{what}"] for what in ("participants", "streaks", "forwards", "identities")
@@ -75,10 +76,13 @@ class Identities:
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
         self._rules = rules
-        self._lookups = Coalescer(self._look_up)
+        self._lookups = Coalescer(self._look_up, patience_s=LOOKED_UP_WITHIN_S)
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
-        """Read identities in the order asked, repeats kept; unknown users too."""
+        """Read identities in the order asked, repeats kept; unknown users too.
+
+        Raises UnavailableError within 2.5 seconds.
+        """
         return await self._lookups.submit_all(ig_user_ids)
 
     async def watch(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:

@@ -1,0 +1,60 @@
+"""Overload: how many deliveries are acknowledged, by how many are sent, with a slow PostgreSQL.
+
+Every participant that is stored costs 10 ms (a trigger sleeps), so that what the database takes is
+known, 100 a second, and is far below what the machine could send and refuse. New senders come at
+half of that and at up to five times as much; beyond 1 the curve has to stay flat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from benchmarks import payloads
+from benchmarks.findings import Findings
+from benchmarks.loads import Goodput, overload
+
+if TYPE_CHECKING:
+    from benchmarks.findings import Scale
+    from benchmarks.world import Ours, World
+
+ROW_S = 0.01
+LOADS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+_CLIENTS = 2000
+_GOAL = 0.8
+
+_SLOW_DOWN = (
+    f"""
+CREATE FUNCTION slow_down() RETURNS trigger LANGUAGE plpgsql AS $body$
+BEGIN PERFORM pg_sleep({ROW_S}); RETURN NEW; END $body$
+""",
+    """
+CREATE TRIGGER slow_down BEFORE INSERT ON instagram_participants
+FOR EACH ROW EXECUTE FUNCTION slow_down()
+""",
+)
+
+
+async def run(world: World, scale: Scale) -> Findings:
+    """Measure each load by itself, from the smallest to the largest."""
+    found = Findings()
+    capacity = 1 / ROW_S
+    loads, seconds = ((0.05,), 1) if scale.is_tiny else (LOADS, 4 * scale.seconds)
+    async with world.service(GRAPH_CALLS_PER_SECOND="1") as ours:
+        for statement in _SLOW_DOWN:
+            await ours.rig.fetch(statement)
+        took = {load: await _measure(world, ours, load * capacity, seconds) for load in loads}
+    for load, goodput in took.items():
+        share = goodput.served_per_s / (min(load, 1.0) * capacity)
+        what = f"Acks at {load:g} times what the database takes, {capacity:g}/s"
+        found.add(what, goodput.served_per_s, "/s")
+        found.add(f"{what}, of what is possible", share, "×", "at least", _GOAL)
+        found.add(f"{what}, the slowest", goodput.served_max_ms, "ms")
+    found.raw = {f"{load:g}": asdict(goodput) for load, goodput in took.items()}
+    return found
+
+
+async def _measure(world: World, ours: Ours, per_s: float, seconds: int) -> Goodput:
+    lines = payloads.deliveries(payloads.new_users(int(per_s * seconds)), world.keys.app_secret)
+    requests = [payloads.raw_request(line, "") for line in lines]
+    return await overload(ours.target, requests, per_s, connections=min(_CLIENTS, len(requests)))
