@@ -14,6 +14,7 @@ import msgspec
 
 from service.commands.lines import Participant, parse_time
 from service.errors import NobodysFault, UnclearFault
+from service.graph.conversation import participants as conversation_participants
 from service.model import ig_id
 
 if TYPE_CHECKING:
@@ -49,16 +50,24 @@ class EndlessError(Exception):
 
 
 class Talk(msgspec.Struct, frozen=True):
-    """A conversation: everybody in it, and when it was last added to (None: not readable)."""
+    """A conversation: everybody in it, and when it was last added to (None: not readable).
+
+    `usernames` holds those that it shows, by id.
+    """
 
     ids: tuple[str, ...]
     updated_at: datetime | None
+    usernames: dict[str, str] = {}
 
 
 class Found(msgspec.Struct):
-    """What a page brought: participants, and how many conversations did not make one."""
+    """What a page brought: participants, and how many conversations did not make one.
+
+    `usernames` holds those of the participants that the page shows, by user id.
+    """
 
     participants: list[Participant]
+    usernames: dict[str, str] = {}
     is_last: bool = False
     too_old: int = 0
     unclear: int = 0
@@ -183,6 +192,8 @@ class Conversations:
         else:
             account, at = self._account.ig_account_id, each.updated_at
             found.participants += [Participant(account, other, at) for other in others]
+            shown = each.usernames
+            found.usernames.update({user: shown[user] for user in others if user in shown})
 
     def _learn_own_ids(self, talks: list[Talk]) -> None:
         """Take for the account's own what is in several conversations that name no known own id.
@@ -202,11 +213,13 @@ def talk(row: object, now: datetime) -> Talk:
     participants = fields.get("participants")
     people = participants.get("data") if isinstance(participants, dict) else None
     found = [ig_id(p.get("id")) for p in people if isinstance(p, dict)] if people else []
+    shown = conversation_participants([row])
     try:
         updated_at = parse_time(fields.get("updated_time"), now)
     except (ValueError, OverflowError, OSError, TypeError):
         updated_at = None
-    return Talk(tuple(dict.fromkeys(i for i in found if i)), updated_at)
+    usernames = {ig_user_id: username for ig_user_id, username in shown.items() if username}
+    return Talk(tuple(dict.fromkeys(i for i in found if i)), updated_at, usernames)
 
 
 def _next_cursor(body: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from service.model import APP_SCOPE, Rules, account_scope
 from service.reasons import reason_of, why_token_ended
 from service.settings import secret_values
 from service.store.checkup import Checkup
+from service.store.conversations import BUSY, ConversationLimits, ConversationNames, Slot
 from service.store.database import Database
 from service.store.journal import Journal
 from service.store.pauses import Pauses
@@ -51,9 +52,16 @@ class Gate:
     """Lets calls of one account through: 2 a second, inside the budget, never into a pause."""
 
     def __init__(
-        self, ig_account_id: str, places: Places, pauses: Pauses, checkup: Checkup, meter: Meter
+        self,
+        ig_account_id: str,
+        places: Places,
+        limits: ConversationLimits,
+        pauses: Pauses,
+        checkup: Checkup,
+        meter: Meter,
     ) -> None:
         self._ig_account_id = ig_account_id
+        self._limits = limits
         self._pauses = pauses
         self._checkup = checkup
         self._meter = meter
@@ -67,6 +75,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(0.0, self._next_at - loop.time()))
+            await self._wait_for_slot()
             place = await self._budget.wait_for_place(self._ig_account_id)
             self._board.replace(await self._pauses.read())
             if place is not None and place.paused_by is None:
@@ -87,6 +96,16 @@ class Gate:
             await self._pauses.pause(scope, "throttled", fault.hold_s)
         self._budget.note_usage(self._ig_account_id, page.usage)
         await self._budget.act_on_usage(self._ig_account_id)
+
+    async def _wait_for_slot(self) -> None:
+        """Wait for one of the account's 2 calls a second, which the service's own calls share.
+
+        Where those are paused an operator's import is tried all the same.
+        """
+        while (slot := await self._limits.take_slot(self._ig_account_id)) == BUSY:  # noqa: ASYNC110
+            await asyncio.sleep(CALL_EVERY_S)
+        if isinstance(slot, Slot):
+            await asyncio.sleep(max(0.0, slot.wait_s))
 
     def _slow_down(self, _: str, seconds: float) -> None:
         self._next_at = max(self._next_at, asyncio.get_running_loop().time() + seconds)
@@ -129,6 +148,9 @@ class MetaImport:
         self._since = self._now - timedelta(days=days)
         self._conversations = 0
         self._unclear = 0
+        self._limits = ConversationLimits(database)
+        self._names = ConversationNames(database, rules) if settings.conversation_names else None
+        self._named = 0
 
     async def run(self, location_id: str) -> bool:
         """Read every account of a location; false if one could not be read to the end."""
@@ -160,7 +182,14 @@ class MetaImport:
         return False
 
     async def _read(self, connection: CheckedConnection, account: Account) -> None:
-        gate = Gate(account.ig_account_id, self._places, self._pauses, self._checkup, self._meter)
+        gate = Gate(
+            account.ig_account_id,
+            self._places,
+            self._limits,
+            self._pauses,
+            self._checkup,
+            self._meter,
+        )
         conversations = Conversations(
             self._meta,
             account,
@@ -172,6 +201,8 @@ class MetaImport:
         )
         async for found in conversations.pages():
             await self.recorder.store(found.participants)
+            if self._names is not None and found.usernames:
+                self._named += await self._names.add(found.usernames)
             self._show(account, found)
         if conversations.strange_own_ids:
             self._meter.note(_strange(connection, conversations.strange_own_ids))
@@ -183,12 +214,15 @@ class MetaImport:
         back_to = f", back to {oldest:%Y-%m-%d %H:%M} UTC" if oldest else ""
         self._meter.show(
             f"account {account.ig_account_id}: {count(self._conversations, 'conversation')}"
-            f"{back_to}, {count(self.recorder.stored, 'participant')} stored"
+            f"{back_to}, {count(self.recorder.stored, 'participant')} stored, "
+            f"{self._named:,} named"
         )
 
     def sum_up(self, *, is_whole: bool = True) -> None:
         """Tell what has been stored."""
         say_what_was_stored(self.recorder, is_whole=is_whole)
+        if self._named:
+            say(f"{count(self._named, 'user')} named from the conversations at once.")
         if self._unclear:
             say(f"{count(self._unclear, 'conversation')} left out: not clear who the user is.")
 
@@ -262,6 +296,6 @@ def _next_step(location_id: str, days: int, *, is_whole: bool) -> str:
     if not is_whole:
         return "Not every conversation was read: see above; the same import may be run again."
     return (
-        "A running service fetches their names from now on. To watch it: "
+        "A running service fetches their profiles and pictures from now on. To watch it: "
         f"python -m service backfill --location {shell_word(location_id)} --days {days}"
     )

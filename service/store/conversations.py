@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.store.outcomes import Claim
 
 INTERVAL = timedelta(seconds=0.5)  # Meta: 2 calls a second an account
+BUSY = "busy"  # instead of a slot: every one that may be given out is taken
 MOST_AHEAD = timedelta(seconds=10)
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 FIRST_AND_LONGEST_PAUSE = {"throttled": (_MINUTE, _HOUR), "permission": (_HOUR, 6 * _HOUR)}
@@ -40,12 +41,12 @@ class ConversationLimits:
         self._database = database
 
     async def take_slot(self, ig_account_id: str) -> Slot | str:
-        """Take the account's next slot; or why there is none: a pause's reason, or "busy"."""
+        """Take the account's next slot; or why there is none: a pause's reason, or `BUSY`."""
         rows = await self._database.fetch(_SQL["take_slot"], ig_account_id, INTERVAL, MOST_AHEAD)
         if rows:
             return Slot(rows[0]["wait_s"], rows[0]["was_paused"])
         paused = await self._database.fetch(_SQL["read_pause"], ig_account_id)
-        return str(paused[0]["reason"]) if paused else "busy"
+        return str(paused[0]["reason"]) if paused else BUSY
 
     async def pause(self, ig_account_id: str, reason: str, hold_s: float | None) -> None:
         """Make no such calls for the account, for as long as Meta says, else growing."""

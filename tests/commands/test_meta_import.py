@@ -4,16 +4,22 @@ import sys
 
 import pytest
 
+from sandbox.graph.world import Thread
 from service.commands.meta_import import CALL_EVERY_S, Gate, PausedError
 from service.commands.voice import Meter
 from service.model import Rules
 from service.store.checkup import Checkup
+from service.store.conversations import ConversationLimits
 from service.store.database import Database
 from service.store.pauses import Pauses
 from service.store.places import Places
 
 from .world import ACCOUNT, LOCATION, World, ago, user
 
+NAMES = """
+SELECT c.ig_user_id, c.username, c.source, p.forced AND p.due_at <= now() AS due
+FROM instagram_user_cache c JOIN instagram_participants p USING (ig_user_id)
+"""
 IMPORT = ("participants", "import", "--from-meta", "--location", LOCATION)
 
 
@@ -31,6 +37,33 @@ async def test_a_locations_conversations_become_participants_inside_the_budget(
     assert "119 participants stored" in ended.out
     [budget] = await world.fetch("SELECT count(*) FROM instagram_budget")
     assert budget["count"] == 1
+
+
+async def test_usernames_are_stored_at_once_and_profiles_stay_wanted(world: World) -> None:
+    await world.connect()
+    talks = [(user(i), ago(hours=i)) for i in range(1, 61)]
+    world.graph.set_conversations(ACCOUNT, talks)
+    world.graph.set_thread(user(1), ACCOUNT, Thread(username="first.talker"))
+    world.graph.set_thread(user(2), ACCOUNT, Thread(hides_username=True))
+    await world.fetch(
+        "INSERT INTO instagram_user_cache (ig_user_id, username, last_fetched_at, source)"
+        " VALUES ($1, 'fresh.profile', now(), 'profile'),"
+        " ($2, 'old.profile', now() - interval '8 days', 'profile')",
+        user(3),
+        user(4),
+    )
+    ended = await world.run(*IMPORT, "--days", "10")
+    assert ended.code == 0, ended.err
+    assert "58 users named from the conversations at once" in ended.out
+    names = {row["ig_user_id"]: row for row in await world.fetch(NAMES)}
+    assert names[user(1)]["username"] == "first.talker"
+    assert names[user(1)]["source"] == "conversation"
+    assert (names[user(3)]["username"], names[user(3)]["due"]) == ("fresh.profile", False)
+    assert names[user(4)]["source"] == "conversation"
+    assert user(2) not in names
+    assert all(row["due"] for ig_user_id, row in names.items() if ig_user_id != user(3))
+    assert len(world.graph.conversations.calls) == 2
+    assert world.graph.calls == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +121,12 @@ def meter() -> Meter:
 async def test_calls_of_an_account_keep_their_distance(database_url: str, meter: Meter) -> None:
     async with Database.connect(database_url, pool_size=2) as database:
         gate = Gate(
-            ACCOUNT, Places(database, 0.001), Pauses(database), Checkup(database, Rules()), meter
+            ACCOUNT,
+            Places(database, 0.001),
+            ConversationLimits(database),
+            Pauses(database),
+            Checkup(database, Rules()),
+            meter,
         )
         loop, starts = asyncio.get_running_loop(), []
         for _ in range(3):
@@ -102,7 +140,14 @@ async def test_a_long_pause_ends_the_account(database_url: str, meter: Meter) ->
     async with Database.connect(database_url, pool_size=2) as database:
         pauses = Pauses(database)
         await pauses.pause(f"account:{ACCOUNT}", "throttled", 3600)
-        gate = Gate(ACCOUNT, Places(database, 0.001), pauses, Checkup(database, Rules()), meter)
+        gate = Gate(
+            ACCOUNT,
+            Places(database, 0.001),
+            ConversationLimits(database),
+            pauses,
+            Checkup(database, Rules()),
+            meter,
+        )
         with pytest.raises(PausedError, match="throttled"):
             await gate.allow()
 
