@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from sandbox import samples
 from tests.processes.forks import Fork
-from tests.service.conftest import Database, Spawn, Start, run_command
+from tests.service.conftest import ACCOUNT, Database, Spawn, Start, new_user, run_command
 from tests.until import until
 
 PATIENCE_S = 30.0
@@ -221,23 +222,30 @@ async def test_a_password_with_raw_punctuation_is_one_sentence_without_its_value
     assert "Traceback" not in said
 
 
-async def test_readiness_tells_that_the_server_takes_no_writes(start: Start, db: Database) -> None:
+async def test_a_server_that_takes_no_writes_is_away_until_it_takes_them_again(
+    start: Start, db: Database
+) -> None:
+    """A failover while the name still leads to the demoted server."""
     client = await start()
 
     async def postgres() -> str:
         return str((await client.call("GET", "/readyz")).json["postgres"])
 
-    assert await postgres() == "ok"
+    async def deliver() -> int:
+        message = samples.message(new_user(), ACCOUNT)
+        return (await client.post_webhook(samples.delivery(samples.entry(ACCOUNT, message)))).status
+
+    assert (await postgres(), await deliver()) == ("ok", 200)
     name = await db.fetchval("SELECT current_database()")
     await db.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     await db.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'instagram-identity' AND datname = current_database()"
     )
-    assert await postgres() == "unavailable"
+    assert (await postgres(), await deliver()) == ("unavailable", 503)
     await db.execute("SET default_transaction_read_only = off")
     await db.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    assert await postgres() == "ok"
+    assert (await postgres(), await deliver()) == ("ok", 200)
 
 
 async def test_all_addresses_are_those_of_both_families(spawn: Spawn) -> None:

@@ -131,7 +131,10 @@ class Broker:
                 return client
         if "authorization violation" in str(last).lower():  # nats-py has no class for it here
             raise RefusedError("Cannot connect to NATS: the user or the password is wrong")
-        raise UnavailableError(f"Cannot connect to NATS: {_describe(last)}") from last
+        nodes = ", ".join(node.address for node in self._addresses)
+        raise UnavailableError(
+            f"Cannot connect to NATS: no node answers at {nodes} ({_describe(last)})"
+        ) from last
 
     async def _connect_to(self, client: Client, address: NatsUrl) -> None:
         await client.connect(
