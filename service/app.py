@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +27,7 @@ from service.http.health import HealthRoutes
 from service.http.server import serve
 from service.identities.pictures.addresses import PictureHosts
 from service.identities.pictures.fetch import PictureFetcher
+from service.logs import flush_logs
 from service.receiving.forwarding.forwarding import forward_session
 from service.receiving.intake.direct import DirectIntake
 from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
@@ -103,7 +103,7 @@ async def _abandon_start(serving: asyncio.Task[None]) -> None:
             await asyncio.wait([serving])
             await asyncio.get_running_loop().shutdown_default_executor()
     except TimeoutError:
-        sys.stdout.flush()
+        flush_logs()
         os._exit(0)
 
 
