@@ -12,7 +12,7 @@ from service.errors import UnavailableError
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from service.graph.budget import PauseBoard
     from service.identities.events import Changes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 REREAD_S = 30.0
 REREAD_UNHEARD_S = 1.0
+COALESCE_S = 0.1
 _EVERYTHING = "*"
 
 log = structlog.get_logger()
@@ -32,8 +33,8 @@ log = structlog.get_logger()
 class Replica:
     """The directory of connected ids, the pauses and what is known durable.
 
-    `on_change` is called when an identity or a pause has changed anywhere; `on_due` when users
-    may have become due.
+    `on_change` is called with the users whose identity has changed anywhere, with None where that
+    may be anybody's, or a pause has changed; `on_due` when users may have become due.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Replica:
         queue: TurnQueue,
         changes: Changes,
         pictures: Pictures,
-        on_change: Callable[[], None],
+        on_change: Callable[[Iterable[str] | None], None],
         on_due: Callable[[], None],
     ) -> None:
         self._connections = connections
@@ -59,6 +60,7 @@ class Replica:
         self._on_due = on_due
         self._reread = asyncio.Event()
         self._are_connections_changed = False
+        self._is_directory_stale = False
         self.account_of: Mapping[str, str] = {}
 
     def notices(self) -> dict[str, Callable[[str], None]]:
@@ -83,6 +85,7 @@ class Replica:
         """Stop trusting memory: notices may be missed from now on."""
         if self._known.is_trusted:
             self._known.is_trusted = False
+            self._is_directory_stale = True
             self._reread.set()
 
     def trust(self) -> None:
@@ -91,11 +94,22 @@ class Replica:
 
     async def read(self) -> None:
         """Read the directory and the pauses; queued users of paused accounts are left to later."""
-        directory = await self._connections.read_directory()
+        await self._read_directory()
+        await self._read_pauses()
+
+    async def _read_directory(self) -> None:
+        self._is_directory_stale = False
+        try:
+            directory = await self._connections.read_directory()
+        except UnavailableError:
+            self._is_directory_stale = True
+            raise
         if directory != self.account_of:
             self.account_of = directory
             self._known.clear()
         self._board.connect(directory.values())
+
+    async def _read_pauses(self) -> None:
         self._board.replace(await self._pauses.read())
         for ig_account_id in self._board.paused_accounts():
             if dropped := self._queue.drop_account(ig_account_id):
@@ -104,22 +118,27 @@ class Replica:
                     ig_account_id=ig_account_id,
                     users=dropped,
                 )
-        self._on_change()
+        self._on_change(None)
         self._on_due()
 
     async def run(self) -> None:
         """Read again when a notice says so, and from time to time, until cancelled.
 
-        Every second while notices are not heard: a pause holds on every replica within that.
+        Every second while notices are not heard: a pause holds on every replica within that. A
+        notice of a pause has the pauses read again, not the connections; many notices together
+        have it done once.
         """
         is_away = False
         while True:
             every_s = REREAD_S if self._known.is_trusted else REREAD_UNHEARD_S
-            await wait_at_most(self._reread, every_s)
+            if not await wait_at_most(self._reread, every_s):
+                self._is_directory_stale = True
             self._reread.clear()
             try:
                 await self._take_over()
-                await self.read()
+                if self._is_directory_stale:
+                    await self._read_directory()
+                await self._read_pauses()
                 is_away = False
             except UnavailableError as error:
                 if not is_away:
@@ -127,6 +146,7 @@ class Replica:
                 is_away = True
                 await asyncio.sleep(REREAD_UNHEARD_S)
                 self._reread.set()
+            await asyncio.sleep(COALESCE_S)
 
     async def _take_over(self) -> None:
         """Act on what another application may have stored, if anything was."""
@@ -141,18 +161,21 @@ class Replica:
 
     def _connections_changed(self, _: str) -> None:
         self._are_connections_changed = True
+        self._is_directory_stale = True
         self._reread.set()
 
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.forget_freshness()
             self._changes.note_gap()
+            self._on_change(None)
         else:
             changed = [line.partition(" ") for line in payload.splitlines()]
             for ig_user_id, _, until in changed:
                 self._known.update(ig_user_id, _moment(until))
-            self._changes.note(ig_user_id for ig_user_id, _, _ in changed)
-        self._on_change()
+            users = [ig_user_id for ig_user_id, _, _ in changed]
+            self._changes.note(users)
+            self._on_change(users)
 
     def _pictures_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from service.model import display_name, is_fresh
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.model import CachedIdentity, Rules
     from service.queue import TurnQueue
@@ -22,7 +23,7 @@ BACKFILL_LIMIT = 50
 BACKFILL_WAIT_S = 30.0
 REFRESH_WAIT_S = 10.0
 FINDING_AT_ONCE = 2  # heavy reads: deliveries and lookups need the other sessions
-_LOOK_AGAIN_S = 0.5
+_LOOK_AGAIN_S = 1.0
 
 Outcome = Literal["resolved", "failed", "queued"]
 
@@ -66,13 +67,14 @@ class Fetching:
         self._identities = identities
         self._queue = queue
         self._rules = rules
-        self._changed = asyncio.Event()
+        self._waiters: dict[str, set[asyncio.Event]] = {}  # by user
         self._finding = asyncio.Semaphore(FINDING_AT_ONCE)
 
-    def note_change(self) -> None:
-        """Look again at once: an identity or a pause has changed on some replica."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def note_change(self, ig_user_ids: Iterable[str] | None = None) -> None:
+        """Look again at once for these users, who have changed on some replica; None: for all."""
+        for ig_user_id in list(self._waiters) if ig_user_ids is None else ig_user_ids:
+            for changed in self._waiters.get(ig_user_id, ()):
+                changed.set()
 
     async def refresh(self, ig_user_id: str) -> CachedIdentity | None:
         """Forget a user's failures and fetch anew, within 10 s; None if nobody is known."""
@@ -149,14 +151,35 @@ class Fetching:
         now = asyncio.get_running_loop().time
         deadline = now() + wait_s
         callable_users = {hint.ig_user_id for hint in forced.hints}
-        while True:
-            changed = self._changed
-            found = await self._identities.watch(ig_user_ids)
-            is_open = any(c.ig_user_id in callable_users and outcome(c) is None for c in found)
-            left_s = deadline - now()
-            if not is_open or left_s <= 0:
-                return found
-            await wait_at_most(changed, min(left_s, _LOOK_AGAIN_S))
+        found: dict[str, CachedIdentity] = {}
+        still_open: Sequence[str] = ig_user_ids
+        with self._notified(ig_user_ids) as changed:
+            while still_open:
+                changed.clear()
+                found |= {c.ig_user_id: c for c in await self._identities.watch(still_open)}
+                still_open = [
+                    u for u in still_open if u in callable_users and not outcome(found[u])
+                ]
+                left_s = deadline - now()
+                if left_s <= 0:
+                    break
+                if still_open:
+                    await wait_at_most(changed, min(left_s, _LOOK_AGAIN_S))
+        return [found[ig_user_id] for ig_user_id in ig_user_ids]
+
+    @contextmanager
+    def _notified(self, ig_user_ids: Sequence[str]) -> Iterator[asyncio.Event]:
+        """Give an event that is set when one of these users changes."""
+        changed = asyncio.Event()
+        for ig_user_id in ig_user_ids:
+            self._waiters.setdefault(ig_user_id, set()).add(changed)
+        try:
+            yield changed
+        finally:
+            for ig_user_id in set(ig_user_ids):
+                self._waiters[ig_user_id].discard(changed)
+                if not self._waiters[ig_user_id]:
+                    del self._waiters[ig_user_id]
 
 
 def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
