@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.logs import LOST_LINES, configure_logs, flush_logs
+from service.logs import LOST_LINES, configure_logs, flush_logs, traceback_without_values
 from tests.strategies import JSON_VALUES, SCALARS
 
 WITHIN_S = 45.0
@@ -299,3 +299,21 @@ def test_without_a_format_what_is_not_a_terminal_gets_json(
     configure_logs(None, "info")
     structlog.get_logger().info("x")
     assert Lines(capsys).only()["event"] == "x"
+
+
+def test_a_traceback_without_values_has_places_and_types_of_every_cause() -> None:
+    nothing: dict[str, int] = {}
+
+    def fail() -> None:
+        try:
+            nothing["a secret"]
+        except KeyError:
+            int("another secret")
+
+    with pytest.raises(ValueError, match="another secret") as raised:
+        fail()
+    text = traceback_without_values(raised.value)
+    assert text.count("Traceback (most recent call last)") == 2
+    assert text.index("KeyError") < text.index("ValueError")
+    assert "in fail" in text
+    assert "literal for int()" not in text

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from service.errors import UnavailableError, UserFault
 from service.logs import TAG, traceback_without_values
+from service.model import GraphProblem
+from service.resolving.settling import report
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from service.queue import Hint
+    from service.resolving.settling import Settling
+    from service.store.outcomes import Claim
 
 MOST_IN_A_ROW = 5
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -21,20 +31,46 @@ class UnforeseenError(Exception):
 
 
 class Unforeseen:
-    """Writes such errors with their traceback, and counts the users they happened to in a row."""
+    """Charges such errors to the users they happened to, and counts those users in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, settling: Settling) -> None:
+        self._settling = settling
         self._in_a_row: list[str] = []
 
     def note_success(self) -> None:
         """A user was resolved: the errors before were their users' own."""
         self._in_a_row.clear()
 
-    def note(self, error: Exception, hint: Hint, *, is_charged: bool) -> None:
-        """Write the error; raises UnforeseenError with the fifth user in a row.
+    async def charging(
+        self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
+    ) -> Result | None:
+        """Do a part of the work for one user; an error that nobody foresaw is its failure.
 
-        A user who is charged counts once, since its retries end; one who is not comes back.
+        Raises UnforeseenError with the fifth user in a row.
         """
+        started_at = time.monotonic()
+        try:
+            return await work
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one user stops nobody else
+            is_charged = claim is not None and await self._charge(claim, error, started_at)
+            self._note(error, hint, is_charged=is_charged)
+            return None
+
+    async def _charge(self, claim: Claim, error: Exception, started_at: float) -> bool:
+        """Charge a user; false if that fails too, and the claim is left to lapse."""
+        problem = GraphProblem("upstream_error", message=type(error).__name__)
+        try:
+            settled = await self._settling.blame(claim, UserFault(problem))
+        except Exception as again:  # noqa: BLE001 - as above
+            log.error("not charged", error=type(again).__name__)
+            return False
+        report(claim, settled, problem, started_at)
+        return True
+
+    def _note(self, error: Exception, hint: Hint, *, is_charged: bool) -> None:
+        """Write the error. A user who is charged counts once in a row, since its retries end."""
         log.error(
             f"{TAG} an error that nobody foresaw",
             ig_user_id=hint.ig_user_id,

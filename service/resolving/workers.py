@@ -15,7 +15,6 @@ import structlog
 from service.errors import (
     GraphError,
     UnavailableError,
-    UserFault,
 )
 from service.model import GraphProblem
 from service.queue import QueueClosed
@@ -24,7 +23,7 @@ from service.resolving.unforeseen import Unforeseen
 from service.store.outcomes import LOST, PAUSED, Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from service.graph.budget import Budget, PauseBoard
     from service.metrics import Metrics
@@ -83,7 +82,7 @@ class Resolver:
         self._claims = claims
         self._settling = Settling(claims, names)
         self._second = second
-        self._unforeseen = Unforeseen()
+        self._unforeseen = Unforeseen(self._settling)
         self._budget = budget
         self._board = board
         self._calling = calling
@@ -137,36 +136,19 @@ class Resolver:
         async with self._turnstile:
             hint = await self._next_hint()
             try:
-                claim = await self._charging(hint, None, self._claim(hint))
+                claim = await self._unforeseen.charging(hint, None, self._claim(hint))
                 place = None
                 if claim is not None:
-                    place = await self._charging(hint, claim, self._place(claim))
+                    place = await self._unforeseen.charging(hint, claim, self._place(claim))
             except BaseException:
                 self._queue.done(hint.ig_user_id)
                 raise
         try:
             if claim is not None and place is not None:
-                await self._charging(hint, claim, self._resolve(claim, place, hint))
+                await self._unforeseen.charging(hint, claim, self._resolve(claim, place, hint))
         finally:
             if self._second is None or not self._second.is_asked(hint.ig_user_id):
                 self._queue.done(hint.ig_user_id)
-
-    async def _charging(
-        self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
-    ) -> Result | None:
-        """Do a part of the work for one user; an error that nobody foresaw is its failure."""
-        started_at = time.monotonic()
-        try:
-            return await work
-        except UnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one user stops nobody else
-            if claim is not None:
-                problem = GraphProblem("upstream_error", message=type(error).__name__)
-                settled = await self._settling.blame(claim, UserFault(problem))
-                report(claim, settled, problem, started_at)
-            self._unforeseen.note(error, hint, is_charged=claim is not None)
-            return None
 
     async def _next_hint(self) -> Hint:
         while (paused_s := self._board.app_pause_s()) > 0:
@@ -251,7 +233,7 @@ class Resolver:
         """Ask the second source for a user whom Meta refuses, beside the workers."""
         asked = self._ask(second, claim, refusal, hint, started_at)
         try:
-            await self._charging(hint, claim, asked)
+            await self._unforeseen.charging(hint, claim, asked)
         except UnavailableError as error:
             log.warning("a refused user is left to later", error=str(error))
         finally:

@@ -6,6 +6,7 @@ import structlog
 from sandbox.graph.simulator import GraphSimulator
 from service.graph.client import GraphClient
 from service.model import Profile
+from service.resolving.settling import Settling
 from service.resolving.unforeseen import MOST_IN_A_ROW
 from tests.until import until
 
@@ -59,6 +60,27 @@ async def test_an_error_that_nobody_foresaw_is_its_users_failure_alone(
     assert 'instagram_graph_calls_total{outcome="unforeseen"} 1.0' in metrics
 
 
+async def test_an_error_while_a_user_is_charged_lets_its_claim_lapse(
+    client: Client, odd_users: set[str], monkeypatch: pytest.MonkeyPatch, db: Database
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError
+
+    odd, fine = new_user(), new_user()
+    odd_users.add(odd)
+    monkeypatch.setattr(Settling, "blame", fail)
+    await client.write(odd)
+    await client.write(fine)
+    await client.until_state(fine, "resolved")
+    await client.until_idle()
+    row = await fetch_row(
+        db,
+        "SELECT lease IS NOT NULL AS held FROM instagram_participants WHERE ig_user_id = $1",
+        odd,
+    )
+    assert row["held"]
+
+
 async def test_one_user_for_ever_does_not_stop_the_process(
     client: Client, odd_users: set[str], db: Database
 ) -> None:
@@ -93,9 +115,9 @@ async def test_five_users_in_a_row_stop_the_process_loudly(
 async def test_a_login_that_nobody_knows_reads_as_facebook_with_a_warning(
     client: Client, graph: GraphSimulator, db: Database
 ) -> None:
-    await db.execute("UPDATE instagram_connections SET login = 'fb'")
     users = [new_user() for _ in range(3)]
     with structlog.testing.capture_logs() as lines:
+        await db.execute("UPDATE instagram_connections SET login = 'fb'")
         for user in users:
             await client.write(user)
             await client.until_state(user, "resolved")
