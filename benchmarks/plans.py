@@ -19,7 +19,6 @@ import msgspec
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.model import Rules
-from service.store import sql
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
@@ -72,6 +71,7 @@ LOAD = (
 _ASKING = read_queries("asking")
 _RECEIVING = read_queries("receiving")
 _LOOKING_UP = read_queries("looking_up")
+_CLAIMING = read_queries("claiming")
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -112,7 +112,7 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
         Case("candidates of 19 accounts", _ASKING["find_candidates"], candidates("loc_live", 7)),
         Case(
             "claim of 50",
-            sql.CLAIM,
+            _CLAIMING["claim"],
             [
                 [row["ig_account_id"] for row in due],
                 [row["ig_user_id"] for row in due],

@@ -1,1 +1,1 @@
-"""PostgreSQL: the tables behind every promise; their statements are in `queries/` and `sql.py`."""
+"""PostgreSQL: the tables behind every promise; their statements are in `queries/`."""

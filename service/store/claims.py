@@ -10,7 +10,6 @@ import structlog
 from service.coalescer import Coalescer
 from service.errors import UnstorableError
 from service.model import picture_expiry
-from service.store import sql
 from service.store.connections import mark_token_dead
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 _SQL = read_queries("connections")
 _PAUSES = read_queries("pauses")
 _STREAKS = read_queries("streaks")
+_CLAIMING = read_queries("claiming")
+_SETTLING = read_queries("settling")
 
 
 log = structlog.get_logger()
@@ -66,12 +67,14 @@ class Claims:
 
     async def release(self, claim: Claim, wait: timedelta = NOW) -> Settled:
         """Give a claim back; the user is due again after the wait."""
-        await self._database.fetch(sql.RELEASE, *_release_of(claim, wait))
+        await self._database.fetch(_CLAIMING["release"], *_release_of(claim, wait))
         return PAUSED
 
     async def renew(self, claim: Claim, lasts: timedelta) -> bool:
         """Hold a claim for longer; false if it is no longer ours."""
-        return bool(await self._database.fetch(sql.RENEW, claim.ig_user_id, claim.lease, lasts))
+        return bool(
+            await self._database.fetch(_CLAIMING["renew"], claim.ig_user_id, claim.lease, lasts)
+        )
 
     async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
         """Charge the user, unless this makes an outage: five users in a row, or one is on.
@@ -121,7 +124,7 @@ class Claims:
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Claim | Refusal]:
         lease = secrets.randbits(63)
         rows = await self._database.fetch(
-            sql.CLAIM,
+            _CLAIMING["claim"],
             [account for account, _ in wanted],
             [user for _, user in wanted],
             lease,
@@ -134,7 +137,7 @@ class Claims:
 
     async def _resolve(self, done: Sequence[tuple[Claim, Profile]]) -> list[Settled]:
         rows = await self._database.fetch(
-            sql.SETTLE_RESOLVED,
+            _SETTLING["settle_resolved"],
             *_claim_columns([claim for claim, _ in done]),
             [profile.username for _, profile in done],
             [profile.name for _, profile in done],
@@ -149,7 +152,7 @@ class Claims:
 
     async def _fail(self, done: Sequence[tuple[Claim, GraphProblem]]) -> list[Settled]:
         rows = await self._database.fetch(
-            sql.SETTLE_FAILED,
+            _SETTLING["settle_failed"],
             *_claim_columns([claim for claim, _ in done]),
             [problem.as_json() for _, problem in done],
             self._rules.max_failures,
@@ -213,5 +216,5 @@ async def _hold(connection: Session, claim: Claim) -> bool:
 
 
 async def _release(connection: Session, claim: Claim, wait: timedelta = NOW) -> Settled:
-    await connection.execute(sql.RELEASE, *_release_of(claim, wait))
+    await connection.execute(_CLAIMING["release"], *_release_of(claim, wait))
     return PAUSED

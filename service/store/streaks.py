@@ -13,7 +13,6 @@ import structlog
 
 from service.logs import TAG
 from service.model import APP_SCOPE, GraphProblem, outage_scope, retry_wait
-from service.store import sql
 from service.store.outcomes import LOST, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
@@ -34,6 +33,7 @@ NOW = timedelta()
 _UNCHARGED = (0, None, None)
 _STREAKS = read_queries("streaks")
 _PAUSES = read_queries("pauses")
+_SETTLING = read_queries("settling")
 
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ async def charge_upstream(
     """Charge the user, and keep what it was charged before, in case this becomes an outage."""
     prior = await connection.fetchrow(_STREAKS["read_prior_failure"], claim.ig_user_id)
     charged = await connection.fetchrow(
-        sql.SETTLE_UPSTREAM,
+        _SETTLING["settle_upstream"],
         [claim.ig_user_id],
         [claim.ig_account_id],
         [claim.lease],
@@ -122,7 +122,7 @@ async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) 
     found = msgspec.json.decode(row["error"], type=GraphProblem)
     problem = msgspec.structs.replace(found, reason="refused")
     charged = await database.fetch(
-        sql.CHARGE_SUSPECT,
+        _SETTLING["charge_suspect"],
         row["ig_user_id"],
         problem.as_json(),
         rules.max_failures,

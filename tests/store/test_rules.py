@@ -1,6 +1,7 @@
 """The SQL twins of the pure rules in `service.model`, on rows of every kind."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -155,3 +156,19 @@ async def test_after_the_last_wait_it_is_waited_again(tables: Tables) -> None:
     )
     failed_at = (await tables.cached())["last_failed_at"]
     assert twins[0]["next_if_not"] == failed_at + timedelta(hours=1)
+
+
+async def test_postgresql_writes_the_rules_into_the_statements(tables: Tables) -> None:
+    """A rule that is called as a function, row by row, would cost more than it says."""
+    plan = await tables.column(
+        "EXPLAIN (VERBOSE, COSTS OFF) SELECT instagram_next_fetch(c.last_fetched_at, c.expires_at,"
+        " c.fail_count, c.last_failed_at, instagram_lacks_consent(c.fail_count, c.last_error),"
+        " interval '7 days', 5, '{1 min}'), instagram_is_leased(p.lease, p.due_at),"
+        " instagram_blocked_by((SELECT reason FROM instagram_active_pauses WHERE scope = 'app'),"
+        " k.ig_account_id, x.reason, k.token_status), instagram_login(k.login),"
+        " instagram_bounded(c.expires_at), instagram_is_plain(k.access_token)"
+        " FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)"
+        " LEFT JOIN instagram_connections k USING (ig_account_id)"
+        " LEFT JOIN instagram_active_pauses x ON x.scope = k.ig_account_id"
+    )
+    assert not [line for line in plan if re.search(r"instagram_\w+\(", line)]

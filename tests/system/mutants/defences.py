@@ -63,9 +63,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a replay finds the user fresh",
-        "service/store/sql.py",
-        "c.last_fetched_at + {ttl}::interval) > now())",
-        "c.last_fetched_at + {ttl}::interval) > now() + interval '100 years')",
+        "schema.sql",
+        "SELECT last_fetched_at IS NOT NULL AND now() < COALESCE(expires_at,",
+        "SELECT last_fetched_at IS NULL AND now() < COALESCE(expires_at,",
         f"{HOOKS}::TestServed::test_a_replay_changes_nothing_and_calls_nobody",
     ),
     Mutation(
