@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import structlog
 
@@ -67,10 +67,9 @@ async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> No
         stopped = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if serving.done() or started.is_set():
-            await serving
-        else:
+        if not serving.done() and not started.is_set():
             await _abandon_start(serving)
+        await serving
 
 
 async def _serve(
@@ -90,21 +89,17 @@ async def _serve(
     log.info("stopped")
 
 
-async def _abandon_start(serving: asyncio.Task[None]) -> None:
-    """Give the start up: nothing is in flight yet, so what is open gets a moment to close.
+async def _abandon_start(serving: asyncio.Task[None]) -> NoReturn:
+    """End the process in the middle of its start: nothing is in flight yet.
 
-    Ends the process if a statement, or a thread that looks up a name, does not end by then; the
-    interpreter would wait for it.
+    What is open gets a moment to close. The interpreter is not left to end by itself, since it
+    would wait for a thread that looks up a name.
     """
     serving.cancel()
+    await asyncio.wait([serving], timeout=_START_CLOSES_WITHIN_S)
     log.info("stopped before the start was complete")
-    try:
-        async with asyncio.timeout(_START_CLOSES_WITHIN_S):
-            await asyncio.wait([serving])
-            await asyncio.get_running_loop().shutdown_default_executor()
-    except TimeoutError:
-        flush_logs()
-        os._exit(0)
+    flush_logs()
+    os._exit(0)
 
 
 class Running:

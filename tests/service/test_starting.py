@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +16,18 @@ import pytest
 
 from sandbox import samples
 from tests.processes.forks import Fork
-from tests.service.conftest import ACCOUNT, Database, Spawn, Start, new_user, run_command
+from tests.service.conftest import ACCOUNT, PROJECT, Database, Spawn, Start, new_user, run_command
 from tests.until import until
 
 PATIENCE_S = 30.0
+LOOKUP_HANGS = """
+import pathlib, socket, time, service.__main__
+def hang(*_, **__):
+    pathlib.Path("looking-up").touch()
+    time.sleep(600)
+socket.getaddrinfo = hang
+service.__main__._run()
+"""
 
 
 @asynccontextmanager
@@ -98,6 +108,26 @@ async def test_a_signal_ends_the_wait_for_a_server_that_does_not_answer(
         async with serve(environment | {"DATABASE_URL": url}, tmp_path) as process:
             await asyncio.wait_for(accepted.wait(), PATIENCE_S)
             await stopped_by(signal.SIGTERM, process, tmp_path)
+
+
+async def test_a_signal_ends_the_wait_for_a_name_that_is_being_looked_up(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The thread that looks it up can't be interrupted, and is not waited for."""
+    url = "postgresql://someone:secret@db.internal/x"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", LOOKUP_HANGS, "serve"),
+        cwd=tmp_path,
+        env={"PATH": os.defpath, "PYTHONPATH": str(PROJECT)} | environment | {"DATABASE_URL": url},
+    )
+
+    async def is_looking_up() -> bool:
+        return (tmp_path / "looking-up").exists()
+
+    await until(is_looking_up, PATIENCE_S)
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await process.wait() == 0
 
 
 async def test_a_signal_ends_the_wait_for_the_broker(
