@@ -191,6 +191,9 @@ function Picture({ identity }) {
 export function story(identity, context) {
   const { state, stale, reason, failCount } = identity;
   if (state === "unknown") return ["Nobody with this id has written yet, so nothing is held."];
+  if (identity.source === "conversation" && !stale) {
+    return [`${reasonSays(reason ?? "refused")}; the conversation gave the username, and no picture.`];
+  }
   if (state === "resolved" && !stale) return ["The name is fresh."];
   const known = state === "resolved" ? ["The name was fetched earlier and has expired; it is shown until a new one comes."] : [];
   if (OF_ACCOUNTS.has(reason)) return [...known, `${reasonSays(reason)}; the fetch waits until that is over and nothing is lost.`];
