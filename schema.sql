@@ -24,7 +24,8 @@ FROM (VALUES
     ('0010_token_life'),
     ('0011_conversations'),
     ('0012_budget_rules'),
-    ('0013_no_pauses_of_strangers')
+    ('0013_no_pauses_of_strangers'),
+    ('0014_pictures_of_others')
 ) AS contained (name)
 WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL
@@ -436,6 +437,14 @@ BEGIN
     RETURN NULL;
 END
 $body$;
+
+-- Another application's role that may write instagram_user_cache need not hold rights on our pictures.
+DO $definer$
+BEGIN
+    EXECUTE format('ALTER FUNCTION instagram_drop_pictures() SECURITY DEFINER'
+        ' SET search_path = %I, pg_temp', current_schema());
+END
+$definer$;
 
 -- Says whose picture has changed; the same bytes copied again are no news.
 CREATE OR REPLACE FUNCTION instagram_notify_pictures() RETURNS trigger LANGUAGE plpgsql AS $body$

@@ -84,8 +84,6 @@ async def _turn(keeper: asyncpg.Connection) -> AsyncIterator[None]:
 async def _bring_up(connection: asyncpg.Connection) -> None:
     encoding = await connection.fetchval("SHOW server_encoding")
     refuse_encoding(await connection.fetchval("SELECT current_database()"), encoding)
-    await connection.execute("SET client_min_messages = warning")
-    await connection.execute("SET statement_timeout = 0")
     if await connection.fetchval(_SQL["is_new"]):
         async with connection.transaction():
             await connection.execute(SCHEMA.read_text(encoding="utf-8"))
@@ -121,6 +119,7 @@ async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str)
     try:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+            await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute(script)
             await connection.execute(_SQL["record_applied"], name)
     except _BUSY:
@@ -131,8 +130,11 @@ async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str)
 async def _apply_by_statement(connection: asyncpg.Connection, script: str) -> None:
     r"""Apply a file outside a transaction; an empty line ends a statement.
 
-    As in psql, `\gexec` after a query runs what the query returns.
+    As in psql, `\gexec` after a query runs what the query returns. An index may take longer than
+    the server allows a statement; the limit is lifted, unless the session belongs to a pooler.
     """
+    if await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid():
+        await connection.execute("SET statement_timeout = 0")
     for statement in filter(None, _COMMENT.sub("", script).strip().split("\n\n")):
         query = statement.removesuffix(r"\gexec")
         if query == statement:

@@ -145,3 +145,34 @@ async def test_a_row_of_the_handbooks_eight_columns_works(
     row = await tables.cached("6")
     assert (row["expires_at"], row["last_error"], row["source"]) == (None, None, None)
     await works(empty_database_url, vault)
+
+
+async def test_their_role_need_not_know_of_our_other_tables(
+    tables: Tables, empty_database_url: str, vault: Vault
+) -> None:
+    """What our triggers write on its writes needs no rights of its own."""
+    await migrate(empty_database_url, vault)
+    await tables.cache("5", profile_pic_url="https://example.com/p")
+    await tables.insert(
+        "instagram_pictures",
+        ig_user_id="5",
+        sha256="0" * 64,
+        content_type="image/png",
+        bytes=b"png",
+    )
+    role = f"neighbour_{tables.session.get_server_pid()}"
+    await tables.execute(
+        f"CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE"
+        f" ON instagram_user_cache, instagram_connections TO {role}"
+    )
+    try:
+        await tables.execute(f"SET ROLE {role}")
+        await tables.connect("77", access_token="EAAG")
+        await tables.execute("UPDATE instagram_connections SET access_token = 'EAAG-2'")
+        await tables.execute("UPDATE instagram_user_cache SET profile_pic_url = NULL")
+        await tables.execute("DELETE FROM instagram_user_cache")
+        await tables.execute("DELETE FROM instagram_connections")
+    finally:
+        await tables.execute("RESET ROLE")
+        await tables.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    assert await tables.value("SELECT count(*) FROM instagram_pictures") == 0

@@ -1,0 +1,7 @@
+-- Another application's role that may write instagram_user_cache need not hold rights on our pictures.
+DO $definer$
+BEGIN
+    EXECUTE format('ALTER FUNCTION instagram_drop_pictures() SECURITY DEFINER'
+        ' SET search_path = %I, pg_temp', current_schema());
+END
+$definer$;
