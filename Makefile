@@ -109,7 +109,7 @@ mutants: .venv/.installed-dev  ## Take each defence away and see its test fail
 lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--upgrade for new releases)
 	@compile() {
 	    .venv/bin/python -m uv pip compile pyproject.toml --quiet --universal \
-	        --python-version 3.11 --generate-hashes --annotation-style line --no-config \
+	        --python-version 3.11 --extra nats --generate-hashes --annotation-style line --no-config \
 	        --custom-compile-command 'make lock' $(ARGS) "$$@"
 	}
 	compile --output-file requirements/serve.txt

@@ -21,7 +21,7 @@ from service.build import (
 )
 from service.build.figures import publish_figures
 from service.build.resolving import build_resolver
-from service.errors import RefusedError, UnavailableError
+from service.errors import RefusedError, SettingsError, UnavailableError
 from service.graph.calls import graph_session
 from service.http.health import HealthRoutes
 from service.http.server import serve
@@ -30,7 +30,6 @@ from service.identities.pictures.fetch import PictureFetcher
 from service.logs import flush_logs
 from service.receiving.forwarding.forwarding import forward_session
 from service.receiving.intake.direct import DirectIntake
-from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.settings import secret_values
 from service.signals import first_signal_calls
 from service.store.database import Database
@@ -39,17 +38,21 @@ from service.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     import aiohttp
 
     from service.build import ExtraRoutes, Parts
     from service.queue import TurnQueue
+    from service.receiving.intake.arrivals import Arrivals
+    from service.receiving.intake.jetstream import JetStreamIntake
     from service.settings import Settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _START_CLOSES_WITHIN_S = 1.0
 START_WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 
+_BROKER_CLIENT = ("nats", "nkeys")
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
@@ -144,6 +147,8 @@ async def service(
     """Build, start and, when the block ends, stop everything in the reverse order."""
     vault = Vault(secret_values(settings.token_encryption_keys))
     dsn = settings.database_url.get_secret_value()
+    if settings.intake_url.get_secret_value():
+        _load_broker()
     if settings.migrate_on_start:
         seals_plain = settings.seal_tokens
         await _patiently(lambda: migrate(dsn, vault, seals_plain=seals_plain))
@@ -206,7 +211,7 @@ async def _start(
     if forwarding is not None:
         stack.push_async_callback(forwarding.forwarder.drain, half_s)
         running.keep("forwarder", forwarding.forwarder.run())
-    if isinstance(intake, JetStreamIntake):
+    if not isinstance(intake, DirectIntake):
         running.keep("intake", intake.run())
     running.port = await stack.enter_async_context(
         serve(
@@ -226,4 +231,18 @@ async def _start_intake(parts: Parts, stack: AsyncExitStack) -> DirectIntake | J
     url = parts.settings.intake_url.get_secret_value()
     if not url:
         return DirectIntake(arrivals)
-    return await stack.enter_async_context(jetstream_intake(url, arrivals))
+    return await stack.enter_async_context(_load_broker()(url, arrivals))
+
+
+def _load_broker() -> Callable[[str, Arrivals], AbstractAsyncContextManager[JetStreamIntake]]:
+    """Import the intake that needs a broker's client; raises SettingsError if that is missing."""
+    try:
+        from service.receiving.intake.jetstream import jetstream_intake  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _BROKER_CLIENT:
+            raise
+        raise SettingsError(
+            "INTAKE_URL names a broker, whose client is not installed: install nats-py[nkeys],"
+            " or leave INTAKE_URL empty."
+        ) from None
+    return jetstream_intake

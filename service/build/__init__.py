@@ -21,6 +21,7 @@ from service.http.history import Minutes
 from service.http.operators import OperatorRoutes
 from service.http.outlook import Outlook
 from service.http.pages import Pages
+from service.http.participants import ParticipantRoutes
 from service.http.people import PeopleRoutes
 from service.http.pictures import PictureRoutes, picture_source
 from service.http.server import build_application
@@ -219,6 +220,7 @@ def build_receiver(
         _operator_routes(parts, intake, status),
         ConnectionRoutes(parts.connections, parts.replica, parts.leaver),
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
+        ParticipantRoutes(intake, lambda: parts.replica.account_of, parts.metrics),
         health,
         EventRoutes(parts.changes),
         _picture_routes(parts, users),

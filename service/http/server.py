@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from service.http.health import HealthRoutes
     from service.http.operators import OperatorRoutes
     from service.http.pages import Pages
+    from service.http.participants import ParticipantRoutes
     from service.http.people import PeopleRoutes
     from service.http.pictures import PictureRoutes
     from service.http.users import UserRoutes
@@ -48,6 +49,7 @@ def build_application(
     operators: OperatorRoutes,
     connections: ConnectionRoutes,
     people: PeopleRoutes,
+    participants: ParticipantRoutes,
     health: HealthRoutes,
     events: EventRoutes,
     pictures: PictureRoutes,
@@ -62,7 +64,7 @@ def build_application(
     application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
     application.add_routes(_meta_routes(webhook))
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
-    application.add_routes(_operator_routes(keyring, operators, people))
+    application.add_routes(_operator_routes(keyring, operators, people, participants))
     application.add_routes(_connection_routes(keyring, connections))
     application.add_routes(_probe_routes(health))
     application.add_routes(_page_routes(keyring, pages, console))
@@ -98,11 +100,15 @@ def _inbox_routes(
 
 
 def _operator_routes(
-    keyring: Keyring, operators: OperatorRoutes, people: PeopleRoutes
+    keyring: Keyring,
+    operators: OperatorRoutes,
+    people: PeopleRoutes,
+    participants: ParticipantRoutes,
 ) -> list[web.RouteDef]:
     operator = keyring.for_operator
     return [
         web.get(f"{PREFIX}/people", operator(people.list)),
+        web.post(f"{PREFIX}/participants", operator(participants.announce)),
         web.delete(f"{PREFIX}/users/{{igUserId}}", operator(operators.erase)),
         web.post(f"{PREFIX}/users/erase", operator(operators.erase_many)),
         web.post(f"{PREFIX}/users/{{igUserId}}/refresh", operator(operators.refresh)),

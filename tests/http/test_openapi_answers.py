@@ -149,6 +149,9 @@ async def people(witness: Witness, db: asyncpg.Connection) -> None:
     await witness.ask(picture, 200, key=None, params=known, in_path="1")
     await witness.ask(picture, 200, key=None, params=known, in_path=OTHER)
     await witness.ask(picture, 401, key=None)
+    announced = {"participants": [{"igAccountId": ACCOUNT, "igUserId": USER}, {}]}
+    await witness.ask(api("POST /participants"), 200, json=announced)
+    await witness.ask(api("POST /participants"), 400, json={"participants": []})
 
 
 async def watching(witness: Witness, db: asyncpg.Connection, grant: str) -> None:

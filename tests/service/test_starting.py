@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,8 +16,19 @@ import aiohttp
 import pytest
 
 from sandbox import samples
+from service.app import service
+from service.errors import SettingsError
 from tests.processes.forks import Fork
-from tests.service.conftest import ACCOUNT, PROJECT, Database, Spawn, Start, new_user, run_command
+from tests.service.conftest import (
+    ACCOUNT,
+    PROJECT,
+    Database,
+    MakeSettings,
+    Spawn,
+    Start,
+    new_user,
+    run_command,
+)
 from tests.until import until
 
 PATIENCE_S = 30.0
@@ -289,3 +301,20 @@ async def test_all_addresses_are_those_of_both_families(spawn: Spawn) -> None:
             session.get(f"http://{host}:{port}/healthz") as answer,
         ):
             assert answer.status == 200
+
+
+async def test_a_broker_without_its_client_is_said_in_one_sentence(
+    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("service.receiving.intake.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "nats", None)
+    monkeypatch.setitem(sys.modules, "nats.errors", None)
+    with pytest.raises(SettingsError, match=r"INTAKE_URL names a broker.*nats-py"):
+        async with service(settings(intake_url="nats://127.0.0.1:1")):
+            pytest.fail("it started")
+
+
+def test_without_a_broker_its_client_is_not_imported() -> None:
+    code = "import sys, service.app; sys.exit('nats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0  # noqa: S603 - our own

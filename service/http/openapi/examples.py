@@ -165,6 +165,25 @@ EXAMPLES: Mapping[str, Mapping[str, Json]] = {
         }
     },
     "EraseBody": {"two": {"igUserIds": ["1254459154682919", "5512340987"]}},
+    "AnnouncementBody": {
+        "two": {
+            "participants": [
+                {"igAccountId": "17841400000000001", "igUserId": "1254459154682919"},
+                {
+                    "igAccountId": "17841400000000001",
+                    "igUserId": "5512340987",
+                    "lastMessageAt": "2026-11-22T10:00:00Z",
+                    "wrote": False,
+                },
+            ]
+        }
+    },
+    "Announcement": {
+        "one": {
+            "accepted": 1,
+            "rejected": [{"index": 1, "detail": "igUserId is 1 to 32 digits."}],
+        }
+    },
     "Erased": {"two": {"erased": 2}},
     "Connection": {"connected": _CONNECTION},
     "Connections": {"one": {"connections": [_CONNECTION]}},

@@ -1,4 +1,4 @@
-"""What the routes for many people take and answer: the list, and erasing."""
+"""What the routes for many people take and answer: the list, announcing and erasing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,24 @@ def people_paths() -> Json:
         },
         body="EraseBody",
     )
-    return {"/people": {"get": listed}, "/users/erase": {"post": erased}}
+    announced = operation(
+        "announceParticipants",
+        "Operations",
+        "Announce who has written",
+        "For a receiver that keeps Meta's webhook itself. Answered once those that are accepted "
+        "are durable; they resolve like live messages. Each is judged by itself.",
+        OPERATOR,
+        {
+            "200": json("Announcement"),
+            **problems("400", "408", "413", *OPERATOR_REFUSALS, "503"),
+        },
+        body="AnnouncementBody",
+    )
+    return {
+        "/people": {"get": listed},
+        "/participants": {"post": announced},
+        "/users/erase": {"post": erased},
+    }
 
 
 def _filters() -> list[Json]:

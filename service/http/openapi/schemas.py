@@ -11,11 +11,13 @@ from service.http.grant_signing import Grant
 from service.http.grants import GrantBody
 from service.http.history import History
 from service.http.operators import MOST_DAYS, EraseBody
+from service.http.participants import MOST_ANNOUNCED, Announcement
 from service.http.people import MOST_PEOPLE
 from service.http.users import MOST_IDS
 from service.identities.people import Person
 from service.judgement.verdict import Verdict
 from service.model import Identity, Login, PauseReason, UserReason
+from service.receiving.announced import AnnouncedParticipant
 from service.resolving.on_request import BACKFILL_LIMIT, Backfill
 from service.store.connections import Connection
 
@@ -67,6 +69,10 @@ _WORDS: Mapping[str, Json] = {
         "picture; else null.",
     },
     "lastMessageAt": _TIME,
+    "wrote": {"description": "The user wrote, which gives Meta's consent; false: the business."},
+    "accepted": _COUNT | {"description": "How many are durable now."},
+    "index": _COUNT | {"description": "Which of those sent, counted from 0."},
+    "detail": {"description": "What is wrong with it."},
     "nextAttemptAt": _TIME
     | {"description": "When Meta is asked next; null if not, or once a pause without end is over."},
     "igUserIds": {"items": IG_ID},
@@ -120,7 +126,7 @@ def schemas() -> Json:
     _, found = msgspec.json.schema_components(
         [
             *(Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant),
-            *(Verdict, History),
+            *(Verdict, History, AnnouncedParticipant, Announcement),
         ],
         ref_template=f"{SCHEMAS_AT}{{name}}",
     )
@@ -216,6 +222,14 @@ _BY_HAND: Json = {
         description="Who has written, the most recent first.",
     ),
     "Erased": object_of({"erased": _COUNT | {"description": "How many users were erased."}}),
+    "AnnouncementBody": object_of(
+        {
+            "participants": array_of(
+                schema_ref("AnnouncedParticipant"), minItems=1, maxItems=MOST_ANNOUNCED
+            )
+        },
+        additionalProperties=False,
+    ),
     "Connections": object_of({"connections": array_of(schema_ref("Connection"))}),
     "Delivery": {
         "type": "object",

@@ -1,0 +1,58 @@
+"""Participants that another receiver of Meta's webhook announces."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from service.http.bodies import decode_body, read_body
+from service.http.problems import json_response
+from service.model import merge_contacts
+from service.receiving.announced import RejectedParticipant, read_announced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiohttp import web
+
+    from service.metrics import Metrics
+    from service.receiving.intake import Intake
+
+MOST_ANNOUNCED = 1000
+
+
+class AnnouncementBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What `POST /participants` takes; each participant is judged by itself."""
+
+    participants: Annotated[
+        list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST_ANNOUNCED)
+    ]
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """How many of the announced are durable now, and which are refused."""
+
+    accepted: int
+    rejected: list[RejectedParticipant]
+
+
+class ParticipantRoutes:
+    """Takes participants in as the webhook does. `account_of` is the directory at this moment."""
+
+    def __init__(
+        self, intake: Intake, account_of: Callable[[], Mapping[str, str]], metrics: Metrics
+    ) -> None:
+        self._intake = intake
+        self._account_of = account_of
+        self._contacts = metrics.contacts
+
+    async def announce(self, request: web.Request) -> web.Response:
+        """Answer once every participant that is accepted is durable."""
+        body = decode_body(await read_body(request), AnnouncementBody)
+        announced = read_announced(body.participants, datetime.now(UTC), self._account_of())
+        if announced.contacts:
+            self._contacts.inc(len(announced.contacts))
+            await self._intake.accept(merge_contacts(announced.contacts))
+        return json_response(Announcement(len(announced.contacts), announced.rejected))
