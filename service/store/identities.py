@@ -24,7 +24,8 @@ MOST_CANDIDATES = 10_000
 LOOKED_UP_WITHIN_S = 2.5
 _ASKING, _SWEEPING = read_queries("asking"), read_queries("sweeping")
 ERASE = tuple(
-    _ASKING[f"erase_{what}"] for what in ("participants", "streaks", "forwards", "identities")
+    _ASKING[f"erase_{what}"]
+    for what in ("participants", "streaks", "pauses", "forwards", "identities")
 )
 
 _BACKFILL = read_queries("backfill")

@@ -1,8 +1,11 @@
 import json
+from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 
+from sandbox.graph.answers import ErrorAnswer
 from service.commands.doctor import command as doctor
 
 from .world import ACCOUNT, LOCATION, TOKEN, World, user
@@ -257,3 +260,19 @@ async def test_a_wrong_key_is_a_warning_for_doctor(world: World) -> None:
         ended = await world.examine()
     assert ended.code == 1
     assert "the first key in OPERATOR_API_KEYS" in ended.out
+
+
+@pytest.mark.parametrize("write", [str, quote, lambda token: json.dumps(token).replace("/", r"\/")])
+async def test_a_token_that_meta_repeats_is_not_shown(
+    world: World, write: Callable[[str], str]
+) -> None:
+    token = f"{TOKEN}|of/the account"
+    await world.connect(token=token)
+    said = f"Malformed token {write(token)}"
+    world.graph.add_token(token, ig_account_id=ACCOUNT, debug={"type": said})
+    world.graph.set_answer(ErrorAnswer(code=100, message=said), token=token)
+    ended = await world.examine()
+    assert "accepts its malformed token" in ended.out
+    assert "Meta says" in ended.out
+    assert "of/the account" not in ended.out
+    assert ended.out.count("[token]") == 2

@@ -239,3 +239,26 @@ async def test_where_nobody_else_may_probe_the_cause_does(
 
 async def ago(tables: Tables) -> object:
     return await tables.value("SELECT now() - $1::interval", 6 * SECOND)
+
+
+async def test_an_operators_call_may_probe_for_any_account(
+    claims: Claims, places: Places, tables: Tables
+) -> None:
+    await claims.pause(await taken(claims), "app", "throttled", 60)
+    await tables.run_out()
+    assert (await places.reserve(ACCOUNT)).is_probe
+
+
+@pytest.mark.parametrize("is_erased_first", [True, False])
+async def test_a_pause_forgets_an_erased_user(
+    claims: Claims, identities: Identities, tables: Tables, *, is_erased_first: bool
+) -> None:
+    claim = await taken(claims)
+    if is_erased_first:
+        await identities.erase(USER)
+    await claims.pause(claim, SCOPE, "throttled", 60)
+    if not is_erased_first:
+        assert await tables.value("SELECT caused_by_user FROM instagram_pauses") == USER
+        await identities.erase(USER)
+    assert await tables.pauses() == {SCOPE: "throttled"}
+    assert await tables.value("SELECT caused_by_user FROM instagram_pauses") is None

@@ -44,6 +44,15 @@ WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id;
 -- $1: users.
 DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[]);
 
+-- name: erase_pauses
+-- $1: users. The pause stays, and forgets whose failure caused it; one that is being written waits for
+-- nobody here, and does not name a user without a participant.
+WITH held AS (
+    SELECT scope FROM instagram_pauses WHERE caused_by_user = ANY ($1::text[])
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE instagram_pauses x SET caused_by_user = NULL FROM held h WHERE x.scope = h.scope;
+
 -- name: erase_forwards
 -- $1: users. Deliveries that hold nobody else's messages.
 DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);

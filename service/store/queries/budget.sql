@@ -7,7 +7,7 @@ SELECT EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s;
 
 -- name: reserve
 -- $3: the scope of the account; $4: how long a probe may take; $5: the caller is the probe already,
--- and asks for its second try; $6: the user. A pause that has run out becomes a probe only with a
+-- and asks for its second try; $6: the user, empty for an operator's call. A pause that has run out becomes a probe only with a
 -- place: what finds the budget full leaves the probe to the next. A probe goes to another user, and
 -- for the app to another account, than the failure that caused the pause, if one is due; once the
 -- pause has been over for a moment anybody may probe.
@@ -15,7 +15,7 @@ WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND (
             COALESCE(x.probing_until > now(), false)
-            OR (x.until > now() - interval '5 seconds' AND (
+            OR (x.until > now() - interval '5 seconds' AND $6 <> '' AND (
                 (x.caused_by_user = $6 AND EXISTS (
                     SELECT FROM instagram_participants p
                     WHERE p.ig_account_id = substr($3, length('account:') + 1)

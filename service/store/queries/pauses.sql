@@ -2,10 +2,11 @@
 
 -- name: pause
 -- $1: the scope; $2: the reason; $3: how long Meta says, else null; $4: how long the first time; $5:
--- the longest; $6, $7: the account and the user whose failure caused it. A pause that is still on is
--- only made longer by what Meta says: calls in flight together are one strike.
+-- the longest; $6, $7: the account and the user whose failure caused it (an erased user is not named). A pause
+-- that is still on is only made longer by what Meta says: calls in flight together are one strike.
 INSERT INTO instagram_pauses AS x (scope, reason, until, caused_by_account, caused_by_user)
-VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval), $6, $7)
+VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval), $6, (
+    SELECT p.ig_user_id FROM instagram_participants p WHERE p.ig_user_id = $7 LIMIT 1))
 ON CONFLICT (scope) DO UPDATE SET
     reason = CASE WHEN x.until > now() AND x.until >= EXCLUDED.until
         THEN x.reason ELSE EXCLUDED.reason END,
