@@ -57,6 +57,8 @@ def _token_problem(world: GraphWorld, ask: Ask) -> str | None:
     known = world.token(ask.token_sha)
     if world.restrict_tokens and (known is None or known.login != ask.host):
         return "token_unparsable"
+    if world.has_ended(ask.token_sha):
+        return "token_expired"
     return world.proof_problem(ask.token, ask.proof) if ask.host == "facebook" else None
 
 

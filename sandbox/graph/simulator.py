@@ -19,7 +19,7 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from sandbox.graph import control, edges
+from sandbox.graph import control, edges, tokens
 from sandbox.graph.answers import ANSWERS, Host, TwistedProfile
 from sandbox.graph.calls import Call, CallLog, most_over_budget
 from sandbox.graph.picture_host import PictureHost
@@ -52,6 +52,7 @@ class GraphSimulator:
         self.world = GraphWorld(app_secret=app_secret, now=now)
         self.log = CallLog()
         self.conversations = CallLog()
+        self.token_calls: list[str] = []  # the names of the calls about tokens
         self.in_flight = 0
         self.most_in_flight = 0
         self.url = self.instagram_url = ""
@@ -111,6 +112,7 @@ class GraphSimulator:
         self.world.reset()
         self.log.clear()
         self.conversations.clear()
+        self.token_calls.clear()
         self.most_in_flight = self.in_flight
         self.release()
 
@@ -128,12 +130,15 @@ class GraphSimulator:
 
     def _application(self) -> web.Application:
         profile, edge = self._page(self._profile), self._page(self._edge)
+        refresh = self._page(self._refresh)
         debug_token = self._page(self._debug_token)
         app = web.Application()
         app.add_routes(control.routes(self))
         app.add_routes(
             [
                 web.get("/debug_token", debug_token),
+                web.get("/refresh_access_token", refresh),
+                web.get("/{version:v[0-9.]+}/refresh_access_token", refresh),
                 web.get("/{version:v[0-9.]+}/debug_token", debug_token),
                 web.get("/{version:v[0-9.]+}/{node}", profile),
                 web.get("/{version:v[0-9.]+}/{node}/{edge}", edge),
@@ -163,6 +168,8 @@ class GraphSimulator:
         return "instagram" if here and here[1] == self._instagram_port else "facebook"
 
     async def _profile(self, ask: Ask) -> web.StreamResponse:
+        if ask.node == "me" or (ask.node in self.world.accounts and ask.fields == "username"):
+            return await self._own_account(ask)
         name, answer = profile_refusal(self.world, ask) or ("profile", _PROFILE)
         self.log.append(_call(self.world, ask, name))
         await self._wait()
@@ -178,7 +185,24 @@ class GraphSimulator:
             return await reply(self.world, ask, stopped[1])
         return await edges.edge(self.world, ask)
 
+    async def _own_account(self, ask: Ask) -> web.StreamResponse:
+        self.token_calls.append("account")
+        await self._wait()
+        stopped = refusal(self.world, ask)
+        if stopped is not None:
+            return await reply(self.world, ask, stopped[1])
+        return await tokens.own_account(self.world, ask)
+
+    async def _refresh(self, ask: Ask) -> web.StreamResponse:
+        self.token_calls.append("refresh")
+        await self._wait()
+        outage = self.world.scripted(("all", ""))
+        if outage is not None:
+            return await reply(self.world, ask, outage.answer)
+        return await tokens.refresh(self.world, ask)
+
     async def _debug_token(self, ask: Ask) -> web.StreamResponse:
+        self.token_calls.append("debug_token")
         await self._wait()
         outage = self.world.scripted(("all", ""))
         if outage is not None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import hmac
+import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
 
@@ -75,6 +76,8 @@ class Token:
     ig_account_id: str | None
     login: Host
     debug: JsonObject
+    issued_at_s: float = 0.0
+    ends_at_s: float = math.inf
 
 
 _LISTED = Thread()
@@ -103,6 +106,8 @@ class GraphWorld:
         self._latency_ms = (0.0, 0.0)
         self._random = random.Random(0)  # noqa: S311 - spreads waits, guards nothing
         self._tokens: dict[str, Token] = {}
+        self.renewals: list[str] = []
+        self.renewal_ends_old_token = False
         self._profiles: dict[str, JsonObject] = {}
         self._threads: dict[str, Thread] = {}
         self._scripts: dict[tuple[Scope, str], Script] = {}
@@ -120,10 +125,21 @@ class GraphWorld:
         ig_account_id: str | None = None,
         login: Host = "facebook",
         debug: JsonObject | None = None,
+        ends_at_s: float = math.inf,
     ) -> None:
         """Make a token good at the host of its login; from now on unknown tokens answer 190."""
-        self._tokens[token_sha(token)] = Token(ig_account_id, login, debug or {})
+        known = Token(ig_account_id, login, debug or {}, self._now(), ends_at_s)
+        self._tokens[token_sha(token)] = known
         self.restrict_tokens = True
+
+    def has_ended(self, sha: str) -> bool:
+        """Tell whether a token was good once and is not any more."""
+        known = self.token(sha)
+        return known is not None and known.ends_at_s <= self._now()
+
+    def end_token(self, sha: str) -> None:
+        """End a token now."""
+        self._tokens[sha] = replace(self._tokens[sha], ends_at_s=self._now())
 
     def token(self, sha: str) -> Token | None:
         """Look a token up by its hash."""
@@ -238,13 +254,15 @@ class GraphWorld:
             return _dead_token(ErrorAnswer(code=190, message="Cannot parse access token"))
         if script and isinstance(script.answer, ErrorAnswer) and script.answer.code in (102, 190):
             return _dead_token(script.answer)
+        if self.has_ended(sha):
+            return _dead_token(ErrorAnswer(code=190, subcode=463, message="Session has expired"))
         scopes = _granted(script)
         data: JsonObject = {
             "app_id": "138483919580948",
             "type": "PAGE",
             "application": "Sandbox",
             "data_access_expires_at": int(self._now()) + 60 * 86_400,
-            "expires_at": 0,
+            "expires_at": int(known.ends_at_s) if known and known.ends_at_s < math.inf else 0,
             "is_valid": True,
             "issued_at": int(self._now()) - 86_400,
             "scopes": scopes,

@@ -73,24 +73,36 @@ class GraphCaller:
             message = "the stored token holds characters that no HTTP header can"
             raise AccountFault(GraphProblem("token_invalid", message=message))
         proof = {"appsecret_proof": self._proof(token)} if login == _PROVEN_LOGIN else {}
+        url = f"{self._hosts[login]}/{self._version}/{path}"
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self._call(url, {**query, **proof}, headers, [token, *proof.values()])
+
+    async def get_unversioned(self, login: str, path: str, query: Mapping[str, str]) -> Answer:
+        """Get a page that Meta keeps outside its versions, with the token in the query."""
+        return await self._call(f"{self._hosts[login]}/{path}", query, {}, [])
+
+    def app_token(self, app_id: str) -> str:
+        """Make the app's own access token ("Access tokens": app access tokens)."""
+        return f"{app_id}|{self._app_secret}"
+
+    async def _call(
+        self, url: str, query: Mapping[str, str], headers: Mapping[str, str], sent: list[str]
+    ) -> Answer:
         try:
             async with asyncio.timeout(self._timeout_s):
-                status, headers, body = await self._get(login, path, token, {**query, **proof})
+                status, answered, body = await self._get(url, query, headers)
         except TimeoutError:
             raise NobodysFault(GraphProblem("timeout")) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NobodysFault(upstream_problem(type(error).__name__)) from None
-        sent = [token, *proof.values(), *(query.get(name, "") for name in _SECRET_PARAMETERS)]
-        return self._answer(status, headers, body, sent)
+        sent += [query.get(name, "") for name in _SECRET_PARAMETERS]
+        return self._answer(status, answered, body, sent)
 
     async def _get(
-        self, login: str, path: str, token: str, query: Mapping[str, str]
+        self, url: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         async with self._session.get(
-            f"{self._hosts[login]}/{self._version}/{path}",
-            params=query,
-            headers={"Authorization": f"Bearer {token}"},
-            allow_redirects=False,
+            url, params=query, headers=headers, allow_redirects=False
         ) as response:
             most, body = self._most_body_bytes + 1, bytearray()
             while len(body) < most and not response.content.at_eof():

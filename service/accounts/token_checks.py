@@ -1,0 +1,195 @@
+"""Daily checks of the tokens, and renewal before they end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.accounts.token_rules import (
+    CHECK_AGAIN_AFTER,
+    CHECK_EVERY,
+    INSTAGRAM,
+    TokenState,
+    is_renewable,
+)
+from service.errors import GraphError, SealError, UnavailableError, UnstorableError
+from service.graph.tokens import TokenFacts
+from service.store.tokens import CheckedFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.graph.budget import Budget
+    from service.graph.tokens import RenewedToken, TokenCalls
+    from service.store.tokens import StoredToken, Tokens
+    from service.vault import Vault
+
+LOOK_EVERY_S = 30.0
+_SPREAD = 0.1  # of the time to the next check, so that checks do not come together
+_TOKEN_INVALID = "token_invalid"  # noqa: S105 - a reason
+
+log = structlog.get_logger()
+
+
+class NoSlotError(Exception):
+    """The budget has no slot now, or the account or the app is paused."""
+
+
+class TokenChecker:
+    """Checks each connection once a day, by whichever replica comes first.
+
+    Facebook tokens by debug_token, Instagram tokens by `/me`; an Instagram token that ends within
+    30 days is renewed. Every call takes its slot in the budget. `seals` says that plain tokens are
+    ours to seal, and so to renew.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        calls: TokenCalls,
+        budget: Budget,
+        vault: Vault,
+        *,
+        seals: bool,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._tokens = tokens
+        self._calls = calls
+        self._budget = budget
+        self._vault = vault
+        self._seals = seals
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Check what is due until cancelled."""
+        while True:
+            try:
+                while await self.check_next():
+                    pass
+                await self._tokens.forget_removed()
+            except UnavailableError as error:
+                log.warning("tokens not checked", error=str(error))
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def check_next(self) -> bool:
+        """Check the token that is due first; false if none is."""
+        token = await self._tokens.claim(self._clock())
+        if token is None:
+            return False
+        error: str | None = None
+        wait = CHECK_AGAIN_AFTER
+        try:
+            await self._check(token)
+            wait = CHECK_EVERY
+        except NoSlotError:
+            error = token.error
+        except SealError as failure:
+            error, wait = str(failure), CHECK_EVERY
+        except GraphError as failure:
+            error = _words(failure)
+            if failure.problem.reason == _TOKEN_INVALID:
+                await self._bury(token, error)
+        except UnstorableError as failure:
+            error, wait = f"what Meta says of it can't be stored: {failure}", CHECK_EVERY
+        if error is not None:
+            log.warning("token not checked", ig_account_id=token.ig_account_id, error=error)
+        spread = 1 - random.random() * _SPREAD  # noqa: S311 - spreads checks, guards nothing
+        await self._tokens.put_off(token.ig_account_id, self._clock() + wait * spread, error)
+        return True
+
+    async def _check(self, token: StoredToken) -> None:
+        account = token.ig_account_id
+        if token.pending is not None and await self._accept(token, token.pending):
+            return
+        plain = self._vault.open(token.stored, account)
+        facts = TokenFacts(token.expires_at)
+        if token.login != INSTAGRAM:
+            await self._take_slot(account)
+            facts = await self._calls.inspect(token.login, plain)
+        await self._take_slot(account)
+        username = await self._calls.username(account, token.login, plain)
+        await self._tokens.record(
+            token,
+            CheckedFacts(username, facts.expires_at, facts.data_access_expires_at, facts.scopes),
+            self._clock(),
+        )
+        if is_renewable(self._state(token), self._clock(), seals=self._seals):
+            await self._renew(token, plain)
+
+    async def _renew(self, token: StoredToken, plain: str) -> None:
+        """Renew a token; the new one is kept before anything else can fail."""
+        await self._take_slot(token.ig_account_id)
+        renewed = await self._calls.renew(plain)
+        sealed = self._vault.seal(_with_end(renewed, self._clock()), token.ig_account_id)
+        if await self._tokens.keep_pending(token.ig_account_id, sealed):
+            await self._accept(token, sealed)
+
+    async def _accept(self, token: StoredToken, pending: str) -> bool:
+        """Put a renewed token in the old one's place once `/me` has accepted it."""
+        account = token.ig_account_id
+        renewed, ends_at = _read_end(self._vault.open(pending, account))
+        await self._take_slot(account)
+        try:
+            await self._calls.try_token(INSTAGRAM, renewed)
+        except GraphError as error:
+            if error.problem.reason != _TOKEN_INVALID:
+                raise
+            log.error("a renewed token is refused", ig_account_id=account, error=_words(error))
+            await self._tokens.drop_pending(account)
+            return False
+        sealed = self._vault.seal(renewed, account)
+        is_stored = await self._tokens.store_renewed(token, sealed, ends_at, self._clock())
+        log.info("token renewed", ig_account_id=account, expires_at=ends_at, stored=is_stored)
+        return is_stored
+
+    async def _bury(self, token: StoredToken, error: str) -> None:
+        if await self._tokens.bury(token):
+            log.error("token is dead", ig_account_id=token.ig_account_id, error=error)
+
+    async def _take_slot(self, ig_account_id: str) -> None:
+        slot = await self._budget.wait_for_place(ig_account_id)
+        if slot is None or slot.paused_by is not None:
+            raise NoSlotError
+
+    def _state(self, token: StoredToken) -> TokenState:
+        return token_state(token, self._vault)
+
+
+def token_state(token: StoredToken, vault: Vault) -> TokenState:
+    """Give what the rules about tokens judge."""
+    return TokenState(
+        ig_account_id=token.ig_account_id,
+        location_id=token.location_id,
+        login=token.login,
+        stored_at=token.stored_at,
+        username=token.username,
+        is_plain=not vault.is_sealed(token.stored),
+        is_dead=token.is_dead,
+        expires_at=token.expires_at,
+        data_access_expires_at=token.data_access_expires_at,
+        checked_at=token.checked_at,
+        scopes=token.scopes,
+        check_error=token.error,
+    )
+
+
+def _words(error: GraphError) -> str:
+    problem = error.problem
+    code = "" if problem.code is None else f" (code {problem.code})"
+    return f"{problem.message or problem.reason}{code}"
+
+
+def _with_end(renewed: RenewedToken, now: datetime) -> str:
+    """Write a renewed token with its end in front, as it is kept until it is accepted."""
+    if renewed.expires_in_s is None:
+        return f"0 {renewed.token}"
+    return f"{(now + timedelta(seconds=renewed.expires_in_s)).timestamp():.0f} {renewed.token}"
+
+
+def _read_end(kept: str) -> tuple[str, datetime | None]:
+    seconds, _, token = kept.partition(" ")
+    return token, datetime.fromtimestamp(int(seconds), UTC) if int(seconds) else None

@@ -1,0 +1,78 @@
+"""Trying a token at Meta before it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.errors import GraphError, ServiceError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.graph.budget import Budget
+    from service.graph.tokens import TokenCalls
+    from service.model import GraphProblem
+
+TRIED_WITHIN_S = 3.0
+NO_ACCOUNT = ""  # whose pauses hold nobody back
+
+
+class TokenRefusedError(ServiceError):
+    """Meta calls the token dead; the message has Meta's words."""
+
+    def __init__(self, problem: GraphProblem) -> None:
+        codes = [f"code {problem.code}"] if problem.code is not None else []
+        codes += [f"subcode {problem.subcode}"] if problem.subcode is not None else []
+        said = problem.message or "the access token is not valid"
+        super().__init__(f"Meta refuses this token: {said} ({', '.join(codes) or 'no code'})")
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """Whether Meta has accepted a token, and the account's username where Meta named it."""
+
+    is_accepted: bool
+    username: str | None = None
+
+
+class TokenTrial:
+    """Asks Meta's `/me` with a token, in a slot of the budget, within 3 seconds for both.
+
+    The pause of an account whose old token is dead does not hold the new one back.
+    """
+
+    def __init__(
+        self,
+        calls: TokenCalls,
+        budget: Budget,
+        paused_by: Callable[[str], str | None],
+        within_s: float = TRIED_WITHIN_S,
+    ) -> None:
+        self._calls = calls
+        self._budget = budget
+        self._paused_by = paused_by
+        self._within_s = within_s
+
+    async def try_token(self, ig_account_id: str, login: str, token: str) -> Trial:
+        """Try a token; raises TokenRefusedError if it is dead.
+
+        Where Meta can't be asked, or refuses for another reason, the token is not accepted yet:
+        the next check tells.
+        """
+        try:
+            async with asyncio.timeout(self._within_s):
+                if self._paused_by(ig_account_id) == "throttled":
+                    return Trial(is_accepted=False)
+                slot = await self._budget.wait_for_place(NO_ACCOUNT)
+                if slot is None or slot.paused_by is not None:
+                    return Trial(is_accepted=False)
+                username = await self._calls.try_token(login, token)
+                return Trial(is_accepted=True, username=username)
+        except (TimeoutError, UnavailableError):
+            return Trial(is_accepted=False)
+        except GraphError as error:
+            if error.problem.reason == "token_invalid":
+                raise TokenRefusedError(error.problem) from None
+            return Trial(is_accepted=False)

@@ -1,0 +1,147 @@
+"""The tokens of the connections: checks claimed, results recorded, renewed tokens stored."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.model import account_scope
+from service.store import sql
+from service.store.connections import mark_token_dead
+from service.store.queries import read_queries
+
+if TYPE_CHECKING:
+    from service.store.database import Database
+
+CHECK_TAKES = timedelta(minutes=5)
+MOST_LISTED = 10_000
+_DEAD = "invalid"
+
+_SQL = read_queries("tokens")
+
+
+class StoredToken(msgspec.Struct, frozen=True):
+    """A connection's token as it is stored, plain or sealed, and what is known of it.
+
+    `pending` is a renewed token, sealed, that Meta has not accepted yet.
+    """
+
+    ig_account_id: str
+    location_id: str
+    login: str
+    stored: str
+    stored_at: datetime
+    username: str | None
+    expires_at: datetime | None
+    data_access_expires_at: datetime | None
+    scopes: tuple[str, ...] | None
+    is_dead: bool = False
+    checked_at: datetime | None = None
+    pending: str | None = None
+    error: str | None = None
+
+
+class CheckedFacts(msgspec.Struct, frozen=True):
+    """What Meta said of a token at a check."""
+
+    username: str | None = None
+    expires_at: datetime | None = None
+    data_access_expires_at: datetime | None = None
+    scopes: tuple[str, ...] | None = None
+
+
+class Tokens:
+    """Reads and writes what the tables hold of tokens; times are the caller's."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, now: datetime) -> StoredToken | None:
+        """Claim the check that is due first, for 5 minutes; None if none is due."""
+        rows = await self._database.fetch(_SQL["claim"], now, CHECK_TAKES)
+        return _stored(rows[0], pending=rows[0]["pending_token"]) if rows else None
+
+    async def put_off(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
+        """Plan the next check; `error` is what went wrong with this one."""
+        await self._database.fetch(_SQL["put_off"], ig_account_id, until, error)
+
+    async def record(self, token: StoredToken, facts: CheckedFacts, now: datetime) -> bool:
+        """Store what Meta said; false if the token was replaced meanwhile."""
+        rows = await self._database.fetch(
+            _SQL["record"],
+            token.ig_account_id,
+            token.stored,
+            now,
+            facts.username,
+            facts.expires_at,
+            facts.data_access_expires_at,
+            list(facts.scopes) if facts.scopes is not None else None,
+        )
+        return bool(rows)
+
+    async def keep_pending(self, ig_account_id: str, sealed: str) -> bool:
+        """Keep a renewed token until Meta has accepted it; false if the account was removed."""
+        return bool(await self._database.fetch(_SQL["keep_pending"], ig_account_id, sealed))
+
+    async def drop_pending(self, ig_account_id: str) -> None:
+        """Forget a renewed token that Meta refuses."""
+        await self._database.fetch(_SQL["drop_pending"], ig_account_id)
+
+    async def store_renewed(
+        self, token: StoredToken, sealed: str, expires_at: datetime | None, now: datetime
+    ) -> bool:
+        """Put a renewed token in the place of the old one; false if that was replaced meanwhile."""
+        async with self._database.transaction() as session:
+            stored = await session.fetchval(
+                _SQL["store_renewed"], token.ig_account_id, token.stored, sealed, expires_at, now
+            )
+            await session.execute(
+                _SQL["note_renewed" if stored else "drop_pending"],
+                token.ig_account_id,
+                *([sealed] if stored else []),
+            )
+        return bool(stored)
+
+    async def bury(self, token: StoredToken) -> bool:
+        """Mark a token as dead and pause its account; false if it was replaced meanwhile."""
+        async with self._database.transaction() as session:
+            if not await mark_token_dead(session, token.ig_account_id, token.stored):
+                return False
+            scope = account_scope(token.ig_account_id)
+            await session.execute(sql.PAUSE_UNTIL_CHANGED, scope, "token_invalid")
+        return True
+
+    async def list_states(self, location_id: str | None = None) -> list[StoredToken]:
+        """Read every token, at most 10,000: dead ones first, then by their ends."""
+        rows = await self._database.fetch(_SQL["list_states"], MOST_LISTED, location_id)
+        return [
+            _stored(
+                row,
+                is_dead=row["token_status"] == _DEAD,
+                checked_at=row["token_checked_at"],
+                error=row["error"],
+            )
+            for row in rows
+        ]
+
+    async def forget_removed(self) -> None:
+        """Delete the checks of accounts that are no longer connected."""
+        await self._database.fetch(_SQL["forget_removed"])
+
+
+def _stored(row: Any, **more: Any) -> StoredToken:  # noqa: ANN401 - a record, and fields
+    scopes = row["token_scopes"]
+    return StoredToken(
+        ig_account_id=row["ig_account_id"],
+        location_id=row["location_id"],
+        login="instagram" if row["login"] == "instagram" else "facebook",
+        stored=row["access_token"],
+        stored_at=row["updated_at"],
+        username=row["username"],
+        expires_at=row["token_expires_at"],
+        data_access_expires_at=row["data_access_expires_at"],
+        scopes=tuple(scopes) if scopes is not None else None,
+        **more,
+    )
