@@ -21,6 +21,7 @@ from service.build import (
 )
 from service.build.figures import publish_figures
 from service.build.resolving import build_resolver
+from service.build.tokens import build_token_calls, build_token_checker
 from service.errors import RefusedError, SettingsError, UnavailableError
 from service.graph.calls import graph_session
 from service.http.health import HealthRoutes
@@ -189,9 +190,12 @@ async def _start(
     await _patiently(parts.replica.read)
     intake = await _patiently(lambda: _start_intake(parts, stack), "the broker")
     forwarding = build_forwarding(parts, await stack.enter_async_context(forward_session()))
+    token_calls = build_token_calls(parts, session)
     status = build_status(parts, intake, forwarding)
     health = HealthRoutes(status, intake, parts.metrics)
-    application = build_receiver(parts, intake, status, health, forwarding, extra_routes)
+    application = build_receiver(
+        parts, intake, status, health, forwarding, token_calls, extra_routes
+    )
     publish_figures(parts, intake, forwarding)
     resolver = build_resolver(parts, session)
     running = Running(parts.queue, health, stack)
@@ -205,6 +209,8 @@ async def _start(
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())
+    running.keep("token checks", build_token_checker(parts, token_calls).run())
+    running.keep("token watch", parts.token_watch.run())
     running.keep("leaver", parts.leaver.run())
     if settings.retention_days:
         running.keep("retention", parts.retention.run())

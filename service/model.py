@@ -122,6 +122,16 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
         return msgspec.json.encode(self).decode()
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """Whether Meta has accepted a token, and the account's username where Meta named it."""
+
+    is_accepted: bool
+    username: str | None = None
+
+
+UNTRIED = Trial(is_accepted=False)
+
+
 class CachedIdentity(msgspec.Struct, frozen=True):
     """What the tables know of a user at one moment of the database's clock.
 

@@ -33,7 +33,7 @@ async def own_account(world: GraphWorld, ask: Ask) -> web.StreamResponse:
     if strange is not None:
         return await reply(world, ask, bad_field(strange))
     username = world.profile(account)["username"]
-    known: "JsonObject" = {"id": account, "user_id": account, "username": username, "name": username}
+    known: JsonObject = {"id": account, "user_id": account, "username": username, "name": username}
     return await reply_json(world, ask, {field: known[field] for field in {"id", *asked}})
 
 

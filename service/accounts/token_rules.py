@@ -31,7 +31,7 @@ FACEBOOK_SCOPES = (
 INSTAGRAM_SCOPES = ("instagram_business_basic", "instagram_business_manage_messages")
 _NAMES_NEED = 2
 
-WarningKind = Literal["dead", "ends", "data_access_ends", "scopes", "check_failed", "plain"]
+WarningKind = Literal["dead", "ends", "data_access_ends", "scopes", "check_failed"]
 
 
 class TokenState(msgspec.Struct, frozen=True):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from service.errors import GraphError, ServiceError, UnavailableError
+from service.model import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +27,6 @@ class TokenRefusedError(ServiceError):
         codes += [f"subcode {problem.subcode}"] if problem.subcode is not None else []
         said = problem.message or "the access token is not valid"
         super().__init__(f"Meta refuses this token: {said} ({', '.join(codes) or 'no code'})")
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """Whether Meta has accepted a token, and the account's username where Meta named it."""
-
-    is_accepted: bool
-    username: str | None = None
 
 
 class TokenTrial:

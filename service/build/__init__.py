@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from service.accounts.leaving import AccountLeaver, Retention
+from service.accounts.token_trial import TokenTrial
+from service.accounts.token_watch import TokenWatch
 from service.erasure import Erasure, forget
-from service.graph.budget import PauseBoard
+from service.graph.budget import Budget, PauseBoard
 from service.http.auth import Keyring
 from service.http.connections import ConnectionRoutes
 from service.http.console import ConsoleRoutes
@@ -49,7 +51,9 @@ from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.pictures import StoredPictures
+from service.store.places import Places
 from service.store.recent import Recent
+from service.store.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     import aiohttp
     from aiohttp import web
 
+    from service.graph.tokens import TokenCalls
     from service.identities.pictures.fetch import PictureFetcher
     from service.receiving.intake import Intake
     from service.settings import Settings
@@ -88,6 +93,9 @@ class Parts:
     fetching: Fetching
     sweeper: Sweeper
     replica: Replica
+    budget: Budget
+    tokens: Tokens
+    token_watch: TokenWatch
     leaver: AccountLeaver
     retention: Retention
 
@@ -119,6 +127,7 @@ def build_parts(
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
     fetching = Fetching(identities, queue, rules)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
+    places, tokens = Places(database, 1 / settings.graph_calls_per_second), Tokens(database)
     leavings, forgets = Leavings(database), partial(forget, known, queue)
     return Parts(
         settings=settings,
@@ -149,6 +158,9 @@ def build_parts(
             on_change=fetching.note_change,
             on_due=sweeper.wake,
         ),
+        budget=Budget(places, pauses, board, queue.hold),
+        tokens=tokens,
+        token_watch=TokenWatch(tokens, vault, seals=settings.seal_tokens),
         leaver=AccountLeaver(leavings, forgets),
         retention=Retention(leavings, forgets, settings.retention_days),
     )
@@ -201,6 +213,7 @@ def build_receiver(
     status: Status,
     health: HealthRoutes,
     forwarding: Forwarding | None,
+    token_calls: TokenCalls,
     extra_routes: ExtraRoutes | None,
 ) -> web.Application:
     """Build the receiving half; `extra_routes` are the sandbox's."""
@@ -218,7 +231,12 @@ def build_receiver(
         _webhook_routes(parts, intake, forwarding),
         users,
         _operator_routes(parts, intake, status),
-        ConnectionRoutes(parts.connections, parts.replica, parts.leaver),
+        ConnectionRoutes(
+            parts.connections,
+            parts.replica,
+            parts.leaver,
+            TokenTrial(token_calls, parts.budget, parts.board.reason),
+        ),
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
         ParticipantRoutes(intake, lambda: parts.replica.account_of, parts.metrics),
         health,

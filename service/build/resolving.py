@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.graph.budget import Budget
 from service.graph.calls import graph_caller
 from service.graph.client import GraphClient
 from service.graph.conversation import ConversationClient
@@ -13,20 +12,19 @@ from service.resolving.second_source import SecondSource
 from service.resolving.workers import Resolver, lease_for
 from service.store.claims import Claims
 from service.store.conversations import ConversationLimits, ConversationNames
-from service.store.places import Places
 
 if TYPE_CHECKING:
     import aiohttp
 
     from service.build import Parts
+    from service.graph.budget import Budget
     from service.graph.calls import GraphCaller
 
 
 def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
     """Build the resolving half."""
     settings = parts.settings
-    places = Places(parts.database, 1 / settings.graph_calls_per_second)
-    budget = Budget(places, parts.pauses, parts.board, parts.queue.hold)
+    budget = parts.budget
     caller = graph_caller(settings, session, settings.graph_timeout_seconds)
     calling = Calling(GraphClient(caller, budget.note_usage), budget, parts.vault, parts.metrics)
     lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)

@@ -116,6 +116,8 @@ class GraphSettings(StoreSettings, MigrateSettings):
     graph_timeout_seconds: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 2.0
     graph_calls_per_second: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = 10.0
     conversation_names: bool = True
+    # With it Meta is asked about tokens in the app's own name.
+    meta_app_id: Annotated[str, Field(pattern=r"^[0-9]{0,32}$")] = ""
 
 
 class ForwardSettings(_DatabaseSettings):
@@ -171,9 +173,7 @@ class ClientSettings(_Environment):
 
 
 class DoctorSettings(GraphSettings, ClientSettings):
-    """What `doctor` needs; with META_APP_ID it asks Meta about tokens in the app's own name."""
-
-    meta_app_id: Annotated[str, Field(pattern=r"^[0-9]{0,32}$")] = ""
+    """What `doctor` needs."""
 
 
 def secret_values(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from service.errors import SealError, ServiceError, UnstorableError
-from service.model import APP_SCOPE, account_scope, outage_scope
+from service.model import APP_SCOPE, UNTRIED, account_scope, outage_scope
 from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
 from service.store.identities import ERASE
 from service.store.queries import read_queries
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.model import Login
+    from service.model import Login, Trial
     from service.store.database import Database, Session
     from service.vault import Vault
 
@@ -40,6 +40,10 @@ class TakenError(ServiceError):
     def __init__(self, owner: str) -> None:
         super().__init__(f"an id belongs to the connection {owner} already")
         self.owner = owner
+
+
+class ExistsError(ServiceError):
+    """The account is connected already."""
 
 
 class Connection(msgspec.Struct, frozen=True, rename="camel"):
@@ -81,10 +85,14 @@ class Connections:
         access_token: str,
         login: Login,
         alias_ids: Sequence[str],
+        trial: Trial = UNTRIED,
+        *,
+        is_new_only: bool = False,
     ) -> Connection:
         """Create or replace a connection and lift the pauses that a new token ends.
 
-        Raises TakenError if one of the ids is another connection's. Participants stored under an
+        `trial` is what Meta said of the token. Raises ExistsError if only a new connection is
+        wanted, TakenError if one of the ids is another connection's. Participants stored under an
         alias move to the account; the account's own ids cease to be users.
         """
         ids = [ig_account_id, *alias_ids]
@@ -95,6 +103,8 @@ class Connections:
             owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
             if owner is not None:
                 raise TakenError(owner)
+            if is_new_only and await connection.fetchval(_SQL["exists"], ig_account_id):
+                raise ExistsError
             await connection.execute(
                 _SQL["put"],
                 ig_account_id,
@@ -102,6 +112,8 @@ class Connections:
                 location_id,
                 login,
                 self._vault.seal(access_token, ig_account_id),
+                trial.is_accepted,
+                trial.username,
             )
             await connection.execute(_SQL["lift_pauses"], scopes)
             for statement in ERASE:
@@ -110,6 +122,10 @@ class Connections:
             await _acquit(connection, ig_account_id)
             rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
         return Connection(**rows[0])
+
+    async def exists(self, ig_account_id: str) -> bool:
+        """Tell whether an account is connected."""
+        return bool(await self._database.fetch(_SQL["exists"], ig_account_id))
 
     async def delete(self, ig_account_id: str, *, erases: bool = False) -> bool:
         """Remove a connection; false if there is none.

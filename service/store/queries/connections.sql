@@ -12,13 +12,22 @@ WHERE ig_account_id <> $1 AND (ig_account_id = ANY ($2::text[]) OR alias_ids && 
 LIMIT 1;
 
 -- name: put
--- $1: the account; $2: its aliases; $3: the location; $4: the login; $5: the sealed token.
-INSERT INTO instagram_connections
-    (ig_account_id, alias_ids, location_id, login, access_token, token_status)
-VALUES ($1, $2, $3, $4, $5, 'active')
+-- $1: the account; $2: its aliases; $3: the location; $4: the login; $5: the sealed token; $6:
+-- whether Meta has accepted it; $7: the account's username, null if it is not known. What was known
+-- of the old token is forgotten.
+INSERT INTO instagram_connections AS k
+    (ig_account_id, alias_ids, location_id, login, access_token, token_status, token_checked_at,
+        username)
+VALUES ($1, $2, $3, $4, $5, 'active', CASE WHEN $6::boolean THEN now() END, $7::text)
 ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
     location_id = EXCLUDED.location_id, login = EXCLUDED.login,
-    access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now();
+    access_token = EXCLUDED.access_token, token_status = 'active', updated_at = now(),
+    token_checked_at = EXCLUDED.token_checked_at, username = COALESCE(EXCLUDED.username, k.username),
+    token_expires_at = NULL, data_access_expires_at = NULL, token_scopes = NULL;
+
+-- name: exists
+-- $1: the account.
+SELECT true FROM instagram_connections WHERE ig_account_id = $1;
 
 -- name: move_aliases
 -- $1: an account; $2: its aliases. Their participants become the account's.

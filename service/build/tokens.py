@@ -1,0 +1,28 @@
+"""Builds what asks Meta about tokens, and what checks and renews them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.accounts.token_checks import TokenChecker
+from service.graph.calls import graph_caller
+from service.graph.tokens import TokenCalls
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from service.build import Parts
+
+TOKEN_CALL_TIMEOUT_S = 5.0
+
+
+def build_token_calls(parts: Parts, session: aiohttp.ClientSession) -> TokenCalls:
+    """Build what asks Meta about tokens."""
+    caller = graph_caller(parts.settings, session, TOKEN_CALL_TIMEOUT_S)
+    return TokenCalls(caller, parts.settings.meta_app_id)
+
+
+def build_token_checker(parts: Parts, calls: TokenCalls) -> TokenChecker:
+    """Build what checks and renews tokens."""
+    seals = parts.settings.seal_tokens
+    return TokenChecker(parts.tokens, calls, parts.budget, parts.vault, seals=seals)
