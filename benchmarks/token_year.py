@@ -28,7 +28,7 @@ from tests.system.chaos.rig import scratch_folder
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from service.accounts.token_rules import TokenWarning
+    from service.judgement.token_rules import TokenWarning
     from tests.accounts.world import TokenWorld
 
 DAY, TICK = timedelta(days=1), timedelta(hours=3)

@@ -176,7 +176,7 @@ def remove_connection(account: str, url: str | None, *, yes: bool) -> None:
 
 @main.group()
 def participants() -> None:
-    """Bring in users who wrote before this service was here."""
+    """Bring in users who wrote before this service was here, and erase users."""
 
 
 @participants.command("import")
@@ -209,6 +209,22 @@ def import_participants(
     from service.settings import GraphSettings
 
     sys.exit(asyncio.run(import_from_meta(GraphSettings.load(), location, days or 7)))
+
+
+@participants.command("erase")
+@_url
+def erase_participants(url: str | None) -> None:
+    """Erase everything held about the users whose ids stand on stdin.
+
+    The ids may be separated by line ends, blanks or commas, as in the lists that Meta mails. Exits
+    with 1 if something on stdin was no id.
+    """
+    from service.commands.erase import erase_from_stdin, prompt
+    from service.settings import ClientSettings
+
+    settings = ClientSettings.load()
+    prompt(sys.stdin.buffer)
+    sys.exit(asyncio.run(erase_from_stdin(settings, url, sys.stdin.buffer)))
 
 
 @main.group()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.accounts.token_rules import (
+from service.errors import GraphError, SealError, UnavailableError, UnstorableError
+from service.graph.tokens import TokenFacts
+from service.judgement.token_rules import (
     CHECK_AGAIN_AFTER,
     CHECK_EVERY,
     INSTAGRAM,
     TokenState,
     is_renewable,
 )
-from service.errors import GraphError, SealError, UnavailableError, UnstorableError
-from service.graph.tokens import TokenFacts
 from service.store.tokens import CheckedFacts
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.accounts.token_checks import token_state
-from service.accounts.token_rules import TokenWarning, warnings
 from service.errors import UnavailableError
+from service.judgement.token_rules import TokenWarning, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,9 @@ class TokenWatch:
                 log.warning("tokens not read", error=str(error))
             await asyncio.sleep(READ_EVERY_S)
 
-    async def read(self) -> list[TokenWarning]:
-        """Read what to warn of now; the most urgent accounts stand first."""
-        now, states = self._clock(), await self._tokens.list_states()
+    async def read(self, location_id: str | None = None) -> list[TokenWarning]:
+        """Read what to warn of now, the most urgent accounts first; of all locations or of one."""
+        now, states = self._clock(), await self._tokens.list_states(location_id)
         self.warnings = [
             warning
             for token in states
@@ -62,6 +62,10 @@ class TokenWatch:
         ]
         self.counts = Counter(warning.kind for warning in self.warnings)
         return self.warnings
+
+    def count(self, kind: str) -> int:
+        """Count the warnings of a kind."""
+        return self.counts[kind]
 
     def describe(self) -> dict[str, object]:
         """Say what to do about tokens, for at most 20 of them."""

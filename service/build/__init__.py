@@ -197,6 +197,7 @@ def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) ->
         parts.settings.graph_calls_per_second,
         Outlook(
             Recent(parts.database),
+            parts.token_watch,
             parts.queue,
             intake,
             parts.settings.graph_calls_per_second,

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from service.http.health import describe_intake
+from service.judgement.token_rules import WarningKind
 from service.logs import LOST_LINES
 from service.model import PauseReason
 
@@ -36,6 +37,12 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
         watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
         watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
         watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
+    watch_each(
+        "instagram_token_warnings",
+        "Connections whose token needs an operator",
+        ["kind"],
+        {(kind,): partial(parts.token_watch.count, kind) for kind in get_args(WarningKind)},
+    )
     watch_each(
         "instagram_intake_up",
         "What makes deliveries durable answers",

@@ -15,10 +15,11 @@ from service.commands.voice import CommandError
 from service.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
 PREFIX = "/api/social/instagram"
 CALL_TIMEOUT_S = 10.0
+ERASE_TIMEOUT_S = 60.0
 BACKFILL_TIMEOUT_S = 75.0  # the service itself takes 30 s at most, and its database some more
 MOST_ANSWER_BYTES = 16 << 20
 
@@ -116,6 +117,10 @@ class UnreachableError(CommandError):
         self.advice = advice
 
 
+class _Erased(msgspec.Struct):
+    erased: int
+
+
 class OperatorApi:
     """Calls the service with an operator key, which goes into a header and nowhere else."""
 
@@ -165,6 +170,13 @@ class OperatorApi:
     async def delete_connection(self, ig_account_id: str) -> None:
         """Remove a connection; raises ApiError 404 if there is none."""
         await self._call("DELETE", f"/connections/{quote(ig_account_id, safe='')}")
+
+    async def erase(self, ig_user_ids: Sequence[str]) -> int:
+        """Erase everything held about at most 1,000 users; tells how many."""
+        body = await self._call(
+            "POST", "/users/erase", ERASE_TIMEOUT_S, body={"igUserIds": ig_user_ids}
+        )
+        return self._read(body, _Erased).erased
 
     async def status(self) -> ServiceStatus:
         """Read how the service does."""

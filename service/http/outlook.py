@@ -16,6 +16,7 @@ from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from service.accounts.token_watch import TokenWatch
     from service.judgement.figures import AccountWriters
     from service.metrics import Metrics
     from service.queue import TurnQueue
@@ -36,6 +37,7 @@ class Outlook:
     def __init__(
         self,
         recent: Recent,
+        token_watch: TokenWatch,
         queue: TurnQueue,
         intake: Intake,
         calls_per_second: float,
@@ -43,6 +45,7 @@ class Outlook:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recent = recent
+        self._token_watch = token_watch
         self._queue = queue
         self._intake = intake
         self._calls_per_second = calls_per_second
@@ -53,6 +56,10 @@ class Outlook:
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
+    def describe_tokens(self) -> dict[str, object]:
+        """Say what to do about tokens, for at most 20 of them."""
+        return self._token_watch.describe()
+
     async def figures(self) -> Figures:
         """Give the figures; what the tables can't tell now is as it was last told."""
         async with self._reading:
@@ -61,6 +68,7 @@ class Outlook:
         described = self._intake.describe()
         return msgspec.structs.replace(
             self._figures,
+            token_warnings=self._token_watch.warnings,
             is_postgres_up=self._is_up,
             is_broker_up=described["kind"] != BROKER or described.get("state") == "ok",
             oldest_wait_s=self._queue.oldest_s(),

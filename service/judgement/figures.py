@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from service.judgement.token_rules import TokenWarning
+
 NO_REASON = "unknown"  # of a failure that was stored without one
 MOST_HELD = 1000  # users behind a pause are counted so far
 
@@ -53,23 +55,13 @@ class PauseFigure(msgspec.Struct, frozen=True):
     location_id: str | None = None
 
 
-class TokenEnd(msgspec.Struct, frozen=True):
-    """A token that ends soon, or has ended."""
-
-    ig_account_id: str
-    username: str | None
-    location_id: str
-    ends_at: datetime
-    left_s: float
-
-
 class Figures(msgspec.Struct, frozen=True):
     """Everything that is judged. `connected` is how many accounts are; None: not known."""
 
     everybody: Writers
     accounts: Sequence[AccountWriters] = ()
     pauses: Sequence[PauseFigure] = ()
-    token_ends: Sequence[TokenEnd] = ()
+    token_warnings: Sequence[TokenWarning] = ()
     connected: int | None = None
     is_postgres_up: bool = True
     is_broker_up: bool = True

@@ -282,20 +282,17 @@ def _waiting(figures: Figures) -> list[Cause]:
 
 
 def _tokens(figures: Figures) -> list[Cause]:
+    """Pass on what to do about tokens; a dead one is told by its account's pause."""
     return [
         Cause(
-            "attention" if each.left_s > 0 else "broken",
-            f"The token of {name_account(each.ig_account_id, each.username, each.location_id)} "
-            + (
-                f"ends in {duration(each.left_s)}, on {each.ends_at:%d %B %Y}."
-                if each.left_s > 0
-                else f"ended on {each.ends_at:%d %B %Y}."
-            ),
-            cure="Get a new one from Meta and store it.",
-            command=reason_of("token_invalid").command_of(each.ig_account_id, each.location_id),
+            "broken" if warning.is_urgent else "attention",
+            warning.sentence,
+            cure=warning.advice,
+            command=warning.command,
             reason="token_invalid",
-            ig_account_id=each.ig_account_id,
-            location_id=each.location_id,
+            ig_account_id=warning.ig_account_id,
+            location_id=warning.location_id,
         )
-        for each in figures.token_ends
+        for warning in figures.token_warnings
+        if warning.kind != "dead"
     ]

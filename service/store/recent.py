@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,7 +13,6 @@ from service.judgement.figures import (
     AccountWriters,
     Figures,
     PauseFigure,
-    TokenEnd,
     Writers,
 )
 from service.model import has_name
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 MOST_WRITERS = 1000
 MOST_PAUSES = 50
-MOST_TOKENS = 20
-SOON = timedelta(days=14)
 LATE_S = 60.0
 
 _SQL = read_queries("recent")
@@ -47,13 +43,11 @@ class Recent:
         """Read the figures as the tables have them; raises UnavailableError."""
         writers = await self._fetch("writers", location_id, MOST_WRITERS)
         pauses = await self._fetch("pauses", location_id, MOST_PAUSES, MOST_HELD)
-        tokens = await self._fetch("token_ends", location_id, MOST_TOKENS, SOON)
         connected = await self._fetch("connected", location_id)
         return Figures(
             everybody=_sum_up(_once_each(writers)),
             accounts=_by_account(writers),
             pauses=[PauseFigure(**row) for row in pauses],
-            token_ends=[TokenEnd(**row) for row in tokens],
             connected=connected[0]["connected"],
         )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.model import account_scope
-from service.store import sql
 from service.store.connections import mark_token_dead
 from service.store.queries import read_queries
 
@@ -20,6 +19,7 @@ MOST_LISTED = 10_000
 _DEAD = "invalid"
 
 _SQL = read_queries("tokens")
+_PAUSES = read_queries("pauses")
 
 
 class StoredToken(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ class Tokens:
             if not await mark_token_dead(session, token.ig_account_id, token.stored):
                 return False
             scope = account_scope(token.ig_account_id)
-            await session.execute(sql.PAUSE_UNTIL_CHANGED, scope, "token_invalid")
+            await session.execute(_PAUSES["pause_until_changed"], scope, "token_invalid")
         return True
 
     async def list_states(self, location_id: str | None = None) -> list[StoredToken]:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from service.judgement.figures import AccountWriters, Figures, PauseFigure, TokenEnd, Writers
+from service.judgement.figures import AccountWriters, Figures, PauseFigure, Writers
+from service.judgement.token_rules import TokenWarning
 from service.judgement.verdict import Verdict, judge, worst_first
 from service.model import PauseReason, UserReason
 from service.reasons import REASONS, reason_of
@@ -130,13 +131,15 @@ def test_people_who_wait_for_long_are_told_of() -> None:
     assert judge(stuck).level == "broken"
 
 
-def test_a_token_that_ends_soon_is_told_of() -> None:
-    end = TokenEnd(SHOP, None, "loc_1", AT, 86_400 * 3)
-    [sentence] = judge(Figures(Writers(), token_ends=[end])).sentences
-    assert sentence.startswith(f"The token of account {SHOP} (loc_1) ends in 3 days")
-    assert judge(
-        Figures(Writers(), token_ends=[msgspec.structs.replace(end, left_s=-1)])
-    ).level == ("broken")
+def test_what_to_do_about_a_token_is_told() -> None:
+    ending = TokenWarning(
+        "ends", SHOP, "loc_1", None, f"The token of {SHOP} ends on 1 May.", "Replace it.", "add"
+    )
+    verdict = judge(Figures(Writers(), token_warnings=[ending]))
+    assert verdict.sentences == [f"The token of {SHOP} ends on 1 May. Replace it."]
+    assert (verdict.level, verdict.causes[0].command) == ("attention", "add")
+    urgent = msgspec.structs.replace(ending, is_urgent=True)
+    assert judge(Figures(Writers(), token_warnings=[urgent])).level == "broken"
 
 
 def test_the_worst_account_stands_first_among_many() -> None:
@@ -149,8 +152,9 @@ def test_the_worst_account_stands_first_among_many() -> None:
 
 
 def test_more_than_can_be_read_is_summed_up() -> None:
-    ends = [TokenEnd(str(n), None, "loc_1", AT, 1) for n in range(25)]
-    assert judge(Figures(Writers(), token_ends=ends)).sentences[-1] == "5 more things to look at."
+    ends = [TokenWarning("ends", str(n), "loc_1", None, f"Token {n}", "") for n in range(25)]
+    told = judge(Figures(Writers(), token_warnings=ends)).sentences
+    assert told[-1] == "5 more things to look at."
 
 
 def test_no_text_of_others_steers_a_terminal() -> None:

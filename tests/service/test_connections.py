@@ -18,6 +18,7 @@ from tests.service.conftest import (
     Start,
     new_user,
 )
+from tests.until import until
 
 GOOD = {"locationId": LOCATION, "accessToken": TOKEN}
 
@@ -30,7 +31,10 @@ async def put(client: Client, account: str, body: object) -> int:
     return answer.status
 
 
-async def test_a_connection_is_created_and_listed_without_its_token(start: Start) -> None:
+async def test_a_connection_is_created_and_listed_without_its_token(
+    start: Start, graph: GraphSimulator
+) -> None:
+    graph.add_token(TOKEN, ig_account_id=ACCOUNT, login="instagram")
     client = await start()
     assert (await client.operator("GET", "/connections")).json == {"connections": []}
     made = await client.connect(aliasIds=["9002", "9001"], login="instagram")
@@ -55,8 +59,9 @@ async def test_the_token_is_encrypted_at_rest(client: Client, db: Database) -> N
     assert TOKEN not in rows[0][0]
 
 
-async def test_a_put_replaces_the_whole_connection(client: Client) -> None:
-    await client.connect(aliasIds=["9001"], login="instagram")
+async def test_a_put_replaces_the_whole_connection(client: Client, graph: GraphSimulator) -> None:
+    graph.add_token("IGAA-token", ig_account_id=ACCOUNT, login="instagram")
+    await client.connect(aliasIds=["9001"], login="instagram", accessToken="IGAA-token")
     await client.connect(location="loc_7")
     connection = await client.connection()
     assert connection["locationId"] == "loc_7"
@@ -193,3 +198,61 @@ async def test_a_person_who_was_erased_and_writes_again_is_new(client: Client) -
     await client.connect()
     await client.write(user)
     await client.until_state(user, "resolved")
+
+
+async def test_a_token_that_meta_calls_dead_is_refused_with_metas_words(
+    client: Client, graph: GraphSimulator
+) -> None:
+    graph.set_answer("password_changed", token="EAAG-a-dead-token")
+    body = GOOD | {"accessToken": "EAAG-a-dead-token", "locationId": "elsewhere"}
+    answer = await client.operator("PUT", f"/connections/{ACCOUNT}", json=body)
+    detail = answer.assert_problem(422)["detail"]
+    assert detail.startswith("Meta refuses this token: Error validating access token")
+    assert "(code 190, subcode 460)" in detail
+    assert (await client.connection())["locationId"] == LOCATION
+
+
+async def test_a_token_is_stored_untested_while_meta_is_out_of_reach(
+    client: Client, graph: GraphSimulator
+) -> None:
+    assert (await client.connection())["tokenCheckedAt"] is not None
+    graph.set_answer("http_503")
+    connection = await client.connect(token=OTHER_TOKEN)
+    assert connection["tokenCheckedAt"] is None
+
+
+async def test_a_new_token_is_tried_although_its_account_is_paused(
+    client: Client, graph: GraphSimulator
+) -> None:
+    graph.set_answer("token_expired", token=TOKEN)
+    await client.write(new_user())
+    await client.until_paused(f"account:{ACCOUNT}", "token_invalid")
+    graph.add_token("EAAG-a-new-token", ig_account_id=ACCOUNT)
+    connection = await client.connect(token="EAAG-a-new-token")
+    assert connection["tokenCheckedAt"] is not None
+    assert connection["pauseReason"] is None
+
+
+async def test_a_connection_can_be_created_only_where_there_is_none(client: Client) -> None:
+    create = {"If-None-Match": "*"}
+    body = GOOD | {"locationId": "elsewhere"}
+    answer = await client.operator("PUT", f"/connections/{ACCOUNT}", json=body, headers=create)
+    answer.assert_problem(412)
+    assert (await client.connection())["locationId"] == LOCATION
+    body |= {"accessToken": OTHER_TOKEN}
+    path = f"/connections/{OTHER_ACCOUNT}"
+    assert (await client.operator("PUT", path, json=body, headers=create)).status == 200
+    odd = await client.operator("PUT", path, json=body, headers={"If-None-Match": '"x"'})
+    odd.assert_problem(400)
+
+
+async def test_a_connections_token_is_checked_soon_and_its_account_named(
+    client: Client, graph: GraphSimulator
+) -> None:
+    async def is_named() -> bool:
+        return (await client.connection())["username"] is not None
+
+    await until(is_named)
+    connection = await client.connection()
+    assert connection["username"] == graph.world.profile(ACCOUNT)["username"]
+    assert "instagram_basic" in connection["scopes"]

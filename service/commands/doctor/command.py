@@ -10,6 +10,9 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from service.accounts.token_watch import TokenWatch
 from service.commands.api import OperatorApi
 from service.commands.doctor.cache import check_backfill, check_cache
 from service.commands.doctor.errors import check_recent_errors, check_service
@@ -25,6 +28,7 @@ from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.recent import Recent
+from service.store.tokens import Tokens
 from service.vault import Vault
 from service.wording import count, printable
 
@@ -87,10 +91,12 @@ class Doctor:
         self._checkup = Checkup(database, rules)
         self._identities = Identities(database, rules)
         self._recent = Recent(database)
+        vault = Vault(secret_values(settings.token_encryption_keys))
+        self._token_watch = TokenWatch(Tokens(database), vault, seals=settings.seal_tokens)
         self._meta = MetaCheck(
             meta,
             self._checkup,
-            Vault(secret_values(settings.token_encryption_keys)),
+            vault,
             settings.meta_app_id,
             settings.graph_calls_per_second,
             datetime.now(UTC),
@@ -114,7 +120,9 @@ class Doctor:
 
     async def _names(self) -> list[Finding]:
         try:
-            return check_names(await self._recent.read(self._location_id))
+            figures = await self._recent.read(self._location_id)
+            warnings = await self._token_watch.read(self._location_id)
+            return check_names(msgspec.structs.replace(figures, token_warnings=warnings))
         except UnavailableError as error:
             return [_unread(1, "who wrote within the last hour", error)]
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.commands.doctor.findings import Finding
 from service.commands.meta import describe_fault
 from service.errors import NobodysFault
+from service.judgement.token_rules import (
+    NAMES_NEED,
+    WARN_WITHIN,
+    missing_scopes,
+    needed_scopes,
+)
 from service.reasons import reason_of, why_token_ended
 from service.wording import duration, printable
 
@@ -15,19 +21,8 @@ if TYPE_CHECKING:
     from service.errors import GraphError
     from service.store.checkup import CheckedConnection
 
-SOON = timedelta(days=7)
 NEWEST_SEEN = "v26.0"
 _ENDED_ON = {"v18.0": "26 January 2026"}
-# Without the first two there are no names; without the others Meta sends no webhooks.
-_FACEBOOK_SCOPES = (
-    "instagram_basic",
-    "instagram_manage_messages",
-    "pages_manage_metadata",
-    "pages_read_engagement",
-    "pages_show_list",
-)
-_INSTAGRAM_SCOPES = ("instagram_business_basic", "instagram_business_manage_messages")
-_NAMES_NEED = 2
 
 
 def judge_token(
@@ -46,11 +41,11 @@ def judge_token(
     end = f"ends on {ends_at:%d %B %Y}" if ends_at else "has no end"
     text = f"Account {account}: Meta accepts its {printable(kind)} token, which {end}."
     findings = [Finding(2, "ok", text, None, account, facts)]
-    if ends_at is not None and ends_at < now + SOON:
+    if ends_at is not None and ends_at < now + WARN_WITHIN:
         text = f"Account {account}: its token ends in {duration((ends_at - now).total_seconds())}."
         advice = "Get a new one from Meta before then and store it with `connections add`."
         findings = [Finding(2, "warning", text, advice, account, facts)]
-    if access_until is not None and access_until < now + SOON:
+    if access_until is not None and access_until < now + WARN_WITHIN:
         has = "ended" if access_until < now else "ends"
         text = f"Account {account}: the app's access to its data {has} on {access_until:%d %B %Y}."
         advice = "The account's owner has to log in to the app again, which renews it for 90 days."
@@ -85,14 +80,13 @@ def judge_permissions(connection: CheckedConnection, debug: dict[str, Any]) -> l
         return []
     account = connection.ig_account_id
     scopes = debug.get("scopes")
-    granted = {str(scope) for scope in scopes} if isinstance(scopes, list) else set()
-    needed = _INSTAGRAM_SCOPES if connection.login == "instagram" else _FACEBOOK_SCOPES
-    missing = [s for s in needed if not {s, s.replace("_business", "")} & granted]
+    granted = tuple(map(str, scopes)) if isinstance(scopes, list) else ()
+    needed, missing = needed_scopes(connection.login), missing_scopes(connection.login, granted)
     findings = _for_other_account(connection, debug)
     if not missing:
         text = f"Account {account}: all {len(needed)} permissions are granted."
         return [Finding(2, "ok", text, None, account), *findings]
-    stops_names = any(scope in needed[:_NAMES_NEED] for scope in missing)
+    stops_names = any(scope in needed[:NAMES_NEED] for scope in missing)
     text = f"Account {account}: the token lacks {', '.join(missing)}"
     text += ", without which no name can be fetched." if stops_names else "."
     severity = "broken" if stops_names else "warning"

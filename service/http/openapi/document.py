@@ -141,6 +141,18 @@ _RESPONSES: dict[str, tuple[int, str, str, str]] = {
         "An id belongs to the connection 17841400000000002 already.",
         "",
     ),
+    "PreconditionFailed": (
+        412,
+        "Precondition Failed",
+        "The account is connected already.",
+        "",
+    ),
+    "UnprocessableContent": (
+        422,
+        "Unprocessable Entity",
+        "Meta refuses this token: Session has expired. (code 190). Nothing was changed.",
+        "",
+    ),
     "ContentTooLarge": (413, "Content Too Large", "The body is over 1 MiB.", ""),
     "TooManyRequests": (
         429,

@@ -150,6 +150,24 @@ _STATUS: Json = {
     "postgres": "ok",
     "intake": {"kind": "postgres"},
     "forwards": None,
+    "tokens": {
+        "total": 1,
+        "warnings": [
+            {
+                "kind": "data_access_ends",
+                "igAccountId": "17841400000000001",
+                "locationId": "loc_1",
+                "username": "the.shop",
+                "sentence": "The app's access to the data of @the.shop (17841400000000001) ends on"
+                " 01 December 2026.",
+                "advice": "The owner of the account has to log in to the app again: that renews it"
+                " for 90 days.",
+                "command": None,
+                "endsAt": "2026-12-01T00:00:00Z",
+                "isUrgent": False,
+            }
+        ],
+    },
 }
 
 EXAMPLES: Mapping[str, Mapping[str, Json]] = {

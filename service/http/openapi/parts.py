@@ -29,7 +29,9 @@ _PROBLEMS = {
     "404": "NotFound",
     "408": "RequestTimeout",
     "409": "Conflict",
+    "412": "PreconditionFailed",
     "413": "ContentTooLarge",
+    "422": "UnprocessableContent",
     "429": "TooManyRequests",
     "503": "ServiceUnavailable",
 }

@@ -266,13 +266,21 @@ def _connections() -> Json:
         "putConnection",
         "Operations",
         "Create or replace a connection",
-        "A renewed token frees the account's users at once, on every replica.",
+        "The token is tried at Meta first, for at most 3 s: one that Meta calls dead is refused "
+        "with Meta's words, and nothing is changed. Where Meta is out of reach the token is "
+        "stored, and `tokenCheckedAt` is null. A new token frees the account's users at once, on "
+        "every replica.",
         OPERATOR,
         {
             "200": json("Connection"),
-            **problems("400", "408", "409", "413", *OPERATOR_REFUSALS, "503"),
+            **problems("400", "408", "409", "412", "413", "422", *OPERATOR_REFUSALS, "503"),
         },
-        parameters=[_ACCOUNT_ID],
+        parameters=[
+            _ACCOUNT_ID,
+            header(
+                "If-None-Match", {"const": "*"}, "Only create: 412 if the account is connected."
+            ),
+        ],
         body="ConnectionBody",
     )
     delete = operation(

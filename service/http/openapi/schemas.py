@@ -15,6 +15,7 @@ from service.http.participants import MOST_ANNOUNCED, Announcement
 from service.http.people import MOST_PEOPLE
 from service.http.users import MOST_IDS
 from service.identities.people import Person
+from service.judgement.token_rules import TokenWarning
 from service.judgement.verdict import Verdict
 from service.model import Identity, Login, PauseReason, UserReason
 from service.receiving.announced import AnnouncedParticipant
@@ -126,7 +127,7 @@ def schemas() -> Json:
     _, found = msgspec.json.schema_components(
         [
             *(Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant),
-            *(Verdict, History, AnnouncedParticipant, Announcement),
+            *(Verdict, History, TokenWarning, AnnouncedParticipant, Announcement),
         ],
         ref_template=f"{SCHEMAS_AT}{{name}}",
     )
@@ -250,6 +251,13 @@ _BY_HAND: Json = {
                 _WRITERS | {"accounts": array_of(object_of(_OF_ACCOUNT | _WRITERS), maxItems=20)},
                 description="Those who wrote within the last hour, the last 1,000 of them; "
                 "`accounts` has the worst first.",
+            ),
+            "tokens": object_of(
+                {
+                    "total": _COUNT,
+                    "warnings": array_of(schema_ref("TokenWarning"), maxItems=20),
+                },
+                description="What to do about tokens, the most urgent first.",
             ),
             "history": schema_ref("History"),
             "queue": object_of({"depth": _COUNT, "oldestSeconds": _NUMBER, "inFlight": _COUNT}),

@@ -66,17 +66,6 @@ LEFT JOIN instagram_connections k ON x.scope = 'account:' || k.ig_account_id
 WHERE $1::text IS NULL OR x.scope = 'app' OR k.location_id = $1
 ORDER BY x.scope <> 'app', x.reason IN ('throttled', 'outage'), x.scope LIMIT $2::bigint;
 
--- name: token_ends
--- $1 the location or null, $2 at most so many, $3 how soon counts
-SELECT k.ig_account_id, k.username, k.location_id, e.ends_at,
-    EXTRACT(epoch FROM e.ends_at - now())::float8 AS left_s
-FROM instagram_connections k CROSS JOIN LATERAL (
-    SELECT LEAST(k.token_expires_at, k.data_access_expires_at) AS ends_at
-) AS e
-WHERE ($1::text IS NULL OR k.location_id = $1)
-    AND isfinite(e.ends_at) AND e.ends_at < now() + $3::interval
-ORDER BY e.ends_at, k.ig_account_id LIMIT $2::bigint;
-
 -- name: connected
 -- $1 the location or null
 SELECT count(*) AS connected FROM instagram_connections k

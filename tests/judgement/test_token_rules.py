@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from service.accounts.token_rules import (
+from service.judgement.token_rules import (
     FACEBOOK_SCOPES,
     INSTAGRAM_SCOPES,
     TokenState,
@@ -64,7 +64,9 @@ def test_a_token_that_ends_within_14_days_is_warned_of(days: int, *, warned: boo
         assert found[0].kind == "ends"
         assert "@the.shop (17841400000000001)" in found[0].sentence
         assert found[0].ends_at == NOW + days * DAY
-        assert "--location 'loc 1'" in found[0].advice
+        assert found[0].command == (
+            "python -m service connections add 17841400000000001 --location 'loc 1'"
+        )
 
 
 def test_data_access_that_ends_is_warned_of_with_its_date() -> None:

@@ -6,12 +6,11 @@ Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
-
-from service.wording import shell_word
 
 CHECK_EVERY = timedelta(days=1)
 CHECK_AGAIN_AFTER = timedelta(hours=1)  # where Meta could not be asked
@@ -29,7 +28,15 @@ FACEBOOK_SCOPES = (
     "pages_show_list",
 )
 INSTAGRAM_SCOPES = ("instagram_business_basic", "instagram_business_manage_messages")
-_NAMES_NEED = 2
+NAMES_NEED = 2
+_REPLACE = "Log the account in to the app again and store the new token."
+_TICK = "Log the account in to the app again with these permissions ticked, and store the token."
+_LOG_IN = "The owner of the account has to log in to the app again: that renews it for 90 days."
+_AGAIN = "It is tried again every hour. To see what Meta says now, run the command."
+_OWNERS = (
+    "It is stored plain by another application, which has to renew it. To have it renewed here, set"
+    " SEAL_TOKENS=true."
+)
 
 WarningKind = Literal["dead", "ends", "data_access_ends", "scopes", "check_failed"]
 
@@ -56,14 +63,20 @@ class TokenState(msgspec.Struct, frozen=True):
 
 
 class TokenWarning(msgspec.Struct, frozen=True, rename="camel"):
-    """Something to do about a token: what and until when (null: now), and what to do."""
+    """Something to do about a token: what and until when (null: now), and what to do.
+
+    `is_urgent`: names stop already, or are about to. `command` is what to type, if that helps.
+    """
 
     kind: WarningKind
     ig_account_id: str
+    location_id: str
     username: str | None
     sentence: str
     advice: str
+    command: str | None = None
     ends_at: datetime | None = None
+    is_urgent: bool = False
 
 
 def is_renewable(state: TokenState, now: datetime, *, seals: bool) -> bool:
@@ -81,13 +94,17 @@ def is_renewable(state: TokenState, now: datetime, *, seals: bool) -> bool:
     return now < state.expires_at <= now + RENEW_WITHIN
 
 
+def needed_scopes(login: str) -> tuple[str, ...]:
+    """Name the permissions that a token of a login needs, those for names first."""
+    return INSTAGRAM_SCOPES if login == INSTAGRAM else FACEBOOK_SCOPES
+
+
 def missing_scopes(login: str, scopes: tuple[str, ...] | None) -> list[str]:
     """Name the permissions that a token lacks; none where Meta has not told them."""
     if scopes is None:
         return []
-    needed = INSTAGRAM_SCOPES if login == INSTAGRAM else FACEBOOK_SCOPES
     granted = set(scopes)
-    return [s for s in needed if not {s, s.replace("_business", "")} & granted]
+    return [s for s in needed_scopes(login) if not {s, s.replace("_business", "")} & granted]
 
 
 def warnings(state: TokenState, now: datetime, *, seals: bool) -> list[TokenWarning]:
@@ -109,72 +126,76 @@ def _warn(
     kind: WarningKind,
     sentence: str,
     advice: str,
+    *,
+    command: str | None = None,
     ends_at: datetime | None = None,
+    is_urgent: bool = False,
 ) -> TokenWarning:
-    return TokenWarning(kind, state.ig_account_id, state.username, sentence, advice, ends_at)
-
-
-def _replace(state: TokenState) -> str:
-    return (
-        f"Log the account in to the app again and store the new token: python -m service"
-        f" connections add {shell_word(state.ig_account_id)}"
-        f" --location {shell_word(state.location_id)}"
+    return TokenWarning(
+        kind,
+        state.ig_account_id,
+        state.location_id,
+        state.username,
+        sentence,
+        advice,
+        command,
+        ends_at,
+        is_urgent,
     )
+
+
+def _add(state: TokenState) -> str:
+    location_id = shlex.quote(state.location_id)
+    return f"python -m service connections add {state.ig_account_id} --location {location_id}"
 
 
 def _dead(state: TokenState) -> TokenWarning:
     sentence = f"The token of {name_account(state)} is dead: Meta refuses it."
-    return _warn(state, "dead", sentence, _replace(state))
+    return _warn(state, "dead", sentence, _REPLACE, command=_add(state), is_urgent=True)
 
 
 def _ending(state: TokenState, now: datetime, *, seals: bool) -> TokenWarning | None:
     ends_at = state.expires_at
     if ends_at is None or ends_at > now + WARN_WITHIN:
         return None
-    verb = "ended" if ends_at <= now else "ends"
-    sentence = f"The token of {name_account(state)} {verb} on {_date(ends_at)}."
+    is_over = ends_at <= now
+    sentence = f"The token of {name_account(state)} {_ends(ends_at, now)}."
     if state.login == INSTAGRAM and state.is_plain and not seals:
-        advice = (
-            "It is stored plain by another application, which has to renew it. To have it renewed"
-            " here, set SEAL_TOKENS=true."
-        )
-    else:
-        advice = _replace(state)
-    return _warn(state, "ends", sentence, advice, ends_at)
+        return _warn(state, "ends", sentence, _OWNERS, ends_at=ends_at, is_urgent=is_over)
+    command = _add(state)
+    return _warn(
+        state, "ends", sentence, _REPLACE, command=command, ends_at=ends_at, is_urgent=is_over
+    )
 
 
 def _data_access(state: TokenState, now: datetime) -> TokenWarning | None:
     ends_at = state.data_access_expires_at
     if ends_at is None or ends_at > now + WARN_WITHIN:
         return None
-    verb = "ended" if ends_at <= now else "ends"
-    sentence = f"The app's access to the data of {name_account(state)} {verb} on {_date(ends_at)}."
-    advice = "The owner of the account has to log in to the app again: that renews it for 90 days."
-    return _warn(state, "data_access_ends", sentence, advice, ends_at)
+    sentence = f"The app's access to the data of {name_account(state)} {_ends(ends_at, now)}."
+    return _warn(
+        state, "data_access_ends", sentence, _LOG_IN, ends_at=ends_at, is_urgent=ends_at <= now
+    )
 
 
 def _scopes(state: TokenState) -> TokenWarning | None:
     missing = missing_scopes(state.login, state.scopes)
     if not missing:
         return None
-    needed = INSTAGRAM_SCOPES if state.login == INSTAGRAM else FACEBOOK_SCOPES
-    stops_names = any(scope in needed[:_NAMES_NEED] for scope in missing)
+    needed = needed_scopes(state.login)[:NAMES_NEED]
+    stops_names = any(scope in needed for scope in missing)
     sentence = f"The token of {name_account(state)} lacks {', '.join(missing)}"
     sentence += ", without which no name can be fetched." if stops_names else "."
-    advice = f"Tick these permissions at the next login. {_replace(state)}"
-    return _warn(state, "scopes", sentence, advice)
+    return _warn(state, "scopes", sentence, _TICK, command=_add(state), is_urgent=stops_names)
 
 
 def _check_failed(state: TokenState) -> TokenWarning | None:
     if state.check_error is None:
         return None
     sentence = f"The token of {name_account(state)} could not be checked: {state.check_error}."
-    advice = (
-        "It is tried again every hour. To see what Meta says now: python -m service doctor"
-        f" --location {shell_word(state.location_id)}"
-    )
-    return _warn(state, "check_failed", sentence, advice)
+    command = f"python -m service doctor --location {shlex.quote(state.location_id)}"
+    return _warn(state, "check_failed", sentence, _AGAIN, command=command)
 
 
-def _date(moment: datetime) -> str:
-    return f"{moment:%d %B %Y}"
+def _ends(ends_at: datetime, now: datetime) -> str:
+    return f"{'ended' if ends_at <= now else 'ends'} on {ends_at:%d %B %Y}"

@@ -1,0 +1,68 @@
+"""`participants erase`: erase the users whose ids stand on stdin."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+from service.commands.api import OperatorApi
+from service.commands.signals import cancelled_by_signals
+from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, complain, say
+from service.model import ig_id
+from service.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.settings import ClientSettings
+
+BATCH = 1000
+MOST_NAMED = 10
+LONGEST_LINE = 16 * 1024
+_SEPARATORS = re.compile(r"[\s,;\"']+")
+
+
+async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: BinaryIO) -> int:
+    """Run the command; gives the exit code: 1 if something was no id, 130 after Ctrl-C.
+
+    The ids are separated by line ends, blanks, commas or semicolons. All replicas forget the users.
+    """
+    key = settings.operator_api_keys[0].get_secret_value()
+    erased, strange = 0, 0
+    with cancelled_by_signals() as signals:
+        async with OperatorApi.open(url or settings.url, key) as api:
+            try:
+                for batch, others in _batches(stream):
+                    for where in others[: max(0, MOST_NAMED - strange)]:
+                        complain(f"{where} holds something that is no id: passed over")
+                    strange += len(others)
+                    erased += await api.erase(batch) if batch else 0
+            finally:
+                say(f"{count(erased, 'user')} erased.")
+    if signals:
+        say("Interrupted. Run it again with the same list: erased users stay erased.")
+        return INTERRUPTED
+    return INCOMPLETE if strange else DONE
+
+
+def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
+    """Read ids, 1,000 at a time, and where something stood that is none; never its content."""
+    ids: list[str] = []
+    strange: list[str] = []
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
+        for word in _SEPARATORS.split(line.decode("ascii", "replace")):
+            if found := ig_id(word):
+                ids.append(found)
+            elif word:
+                strange.append(f"line {number}")
+            if len(ids) == BATCH:
+                yield ids, strange
+                ids, strange = [], []
+    yield ids, strange
+
+
+def prompt(stream: BinaryIO) -> None:
+    """Say what is read, where a person types it."""
+    if stream.isatty():
+        sys.stderr.write("Reading ids of users to erase from this terminal; Ctrl-D ends them.\n")
