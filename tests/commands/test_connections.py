@@ -41,6 +41,8 @@ async def test_a_connection_is_added_listed_and_removed(world: World) -> None:
 
 async def test_a_new_token_leaves_aliases_and_login_as_they_are(world: World) -> None:
     await world.connect(login="instagram", aliases=["555"])
+    world.graph.add_token("another-token", ig_account_id=ACCOUNT, login="instagram")
+    world.graph.add_token("t", ig_account_id=ACCOUNT)
     async with world.serving():
         assert (await world.run(*ADD, stdin=b"another-token")).code == 0
         [row] = await world.fetch("SELECT login, alias_ids FROM instagram_connections")
@@ -72,7 +74,7 @@ async def test_a_pause_is_shown_with_what_it_means(world: World) -> None:
     )
     async with world.serving():
         listed = await world.run("connections", "list")
-    assert "the account's access token is dead" in listed.out
+    assert "Meta refuses the account's access token" in listed.out
 
 
 async def test_what_is_no_token_or_no_id_is_refused_before_anything_is_sent(world: World) -> None:
@@ -88,6 +90,7 @@ async def test_what_is_no_token_or_no_id_is_refused_before_anything_is_sent(worl
 
 async def test_an_id_of_another_connection_is_refused(world: World) -> None:
     await world.connect()
+    world.graph.add_token("t", ig_account_id="777")
     async with world.serving():
         taken = await world.run(
             "connections", "add", "777", "--location", LOCATION, "--alias", ACCOUNT, stdin=b"t"

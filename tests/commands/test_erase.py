@@ -11,7 +11,8 @@ async def test_the_users_on_stdin_are_erased(world: World) -> None:
     db = await asyncpg.connect(world.dsn)
     for user in ("101", "102", "103"):
         await db.execute(WRITE, ACCOUNT, user)
-    ended = await world.run("participants", "erase", stdin=b'"101",102\n\n999\nnot-an-id\n')
+    async with world.serving():
+        ended = await world.run("participants", "erase", stdin=b'"101",102\n\n999\nnot-an-id\n')
     left = await db.fetch("SELECT ig_user_id FROM instagram_participants")
     await db.close()
     assert [row[0] for row in left] == ["103"]
