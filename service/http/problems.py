@@ -65,8 +65,8 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:
         if isinstance(error, ConnectionError) and _has_gone(request):
             log.info("a client went before its answer", path=request.path, request_id=request_id)
-            raise
-        log.exception("a handler failed", path=request.path, request_id=request_id)
+        else:
+            log.exception("a handler failed", path=request.path, request_id=request_id)
         response = _problem(
             ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; see the log."),
             request_id,

@@ -14,6 +14,7 @@ from service.errors import UnavailableError
 from service.http.bodies import read_body
 from service.http.doorway import listen
 from service.http.problems import REQUEST_ID, ProblemError, bad_request, envelope, json_response
+from service.http.server import serve
 from tests.answers import Answer
 
 SECRET = "hunter2"
@@ -190,3 +191,28 @@ async def test_what_is_hardly_http_is_the_clients_problem(port: int, request_byt
     assert re.match(rb"HTTP/1\.[01] 4\d\d ", head)
     assert b"content-type: application/problem+json" in head.lower()
     assert f"x-request-id: {json.loads(body)['requestId']}".encode() in head.lower()
+
+
+async def test_a_client_that_resets_while_it_is_served_leaves_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    served, gone = asyncio.Event(), asyncio.Event()
+
+    async def lose(request: web.Request) -> web.Response:
+        served.set()
+        while request.transport is not None:  # noqa: ASYNC110 - aiohttp tells nobody
+            await asyncio.sleep(0.01)
+        gone.set()
+        raise ConnectionResetError
+
+    application = web.Application(middlewares=[envelope])
+    application.router.add_get("/", lose)
+    with capture_logs() as told:
+        async with serve(application, "127.0.0.1", 0, 1.0) as port, asyncio.timeout(30):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await served.wait()
+            writer.transport.abort()
+            await gone.wait()
+    assert [line["event"] for line in told] == ["a client went before its answer"]
+    assert caplog.records == []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from service import VERSION
 from service.http.openapi.parts import headers
 from service.http.openapi.paths import paths
 from service.http.openapi.schemas import schema_ref, schemas
 from service.http.pages import Static, content_security_policy
+from service.http.problems import json_body
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -193,7 +192,7 @@ def document(prefix: str) -> Json:
 
 def document_route(prefix: str) -> Handler:
     """Make the handler of `GET /openapi.json`."""
-    return Static(msgspec.json.encode(document(prefix)), ".json", content_security_policy()).answer
+    return Static(json_body(document(prefix)), ".json", content_security_policy()).answer
 
 
 def _response(name: str) -> Json:
