@@ -71,7 +71,7 @@ async def test_usernames_are_stored_at_once_and_profiles_stay_wanted(world: Worl
     [
         ("token_expired", f"connections add {ACCOUNT} --location {LOCATION}"),
         ("permission", "instagram_manage_messages"),
-        ("policy_block", "limit of calls"),
+        ("policy_block", "has blocked the account's calls"),
         ("redirect", "error of its own"),
         ("http_503", "error of its own"),
         ("html_200", "error of its own"),
