@@ -238,7 +238,7 @@ async def test_where_nobody_else_may_probe_the_cause_does(
 
 
 async def ago(tables: Tables) -> object:
-    return await tables.value("SELECT now() - $1::interval", 6 * SECOND)
+    return await tables.value("SELECT now() - $1::interval", 16 * SECOND)
 
 
 async def test_an_operators_call_may_probe_for_any_account(

@@ -15,7 +15,7 @@ WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND (
             COALESCE(x.probing_until > now(), false)
-            OR (x.until > now() - interval '5 seconds' AND $6 <> '' AND (
+            OR (x.until > now() - interval '15 seconds' AND $6 <> '' AND (
                 (x.caused_by_user = $6 AND EXISTS (
                     SELECT FROM instagram_participants p
                     WHERE p.ig_account_id = substr($3, length('account:') + 1)
