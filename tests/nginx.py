@@ -45,7 +45,7 @@ async def nginx(folder: Path, http: str, port: int) -> AsyncIterator[None]:
 
 
 async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             assert process.returncode is None, log.read_text()
             try:

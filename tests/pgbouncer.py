@@ -88,7 +88,7 @@ def _program() -> str:
 
 
 async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             assert process.returncode is None, log.read_text()
             try:

@@ -13,7 +13,7 @@ from service.errors import UnavailableError, UnstorableError
 from service.pace import LONGEST_S
 from tests.strategies import in_jumping_time
 
-PATIENCE_S = 5
+PATIENCE_S = 60
 
 
 class Statement:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-WITHIN_S = 45.0  # a bound for a broken service on a busy machine, not a measure
+WITHIN_S = 90.0  # a bound for a broken service on a busy machine, not a measure
 _LOOK_AGAIN_S = 0.01
 
 Found = TypeVar("Found")

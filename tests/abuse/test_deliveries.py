@@ -140,7 +140,7 @@ async def test_a_flood_past_the_queue_is_acknowledged_and_named_later(machines: 
         assert json.loads(status.body)["queue"]["depth"] <= 20
         assert await made.metric("instagram_queue_turned_away_total") > 0
         await made.control_graph("settings", held=False)
-        await until(lambda: _all_named(made, users), within_s=90)
+        await until(lambda: _all_named(made, users))
 
 
 async def _all_named(made: Rig, users: list[str]) -> bool:

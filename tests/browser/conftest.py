@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
 from tests.programs import find_program
 
-PATIENCE_MS = 15_000
+PATIENCE_MS = 60_000
 LOCATION = "loc_1"
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -22,7 +22,7 @@ class LatePlaces:
 
 
 async def _wait(places: LatePlaces) -> Reservation | None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         budget = Budget(places, None, PauseBoard(), lambda *_: None)  # type: ignore[arg-type]
         return await budget.wait_for_place("1")
 

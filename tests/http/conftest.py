@@ -24,7 +24,7 @@ TOKEN, APP_SECRET = "EAAG-token-of-the-account", "an-app-secret-for-tests"
 INBOX_KEY, OPERATOR_KEY = "inbox-key-for-tests", "operator-key-for-tests"
 ENCRYPTION_KEY = base64.urlsafe_b64encode(b"an encryption key of 32 bytes...").decode()
 NOBODY_LISTENS = "http://127.0.0.1:9"
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class EventStream:

@@ -50,7 +50,7 @@ async def port() -> AsyncIterator[int]:
 
 async def _send(port: int, request: str) -> bytes:
     """Send bytes and read until the server closes the connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request.encode())
         received = await reader.read()
@@ -60,7 +60,7 @@ async def _send(port: int, request: str) -> bytes:
 
 async def _send_and_stay(port: int, request: str) -> bytes:
     """Send bytes and read one answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request.encode())
         received = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(len(BODY))

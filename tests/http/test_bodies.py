@@ -77,7 +77,7 @@ async def test_a_signed_body_that_comes_in_pieces_is_acknowledged(client: Client
     wire = await Wire.at(client.running.port)
     whole = post(body, *(f"{name}: {value}" for name, value in signed.items()))
     await wire.send(whole[:500], whole[500:100_000], whole[100_000:])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         assert (await wire.response())[0] == 200
     assert bodies.HELD.held == 0
     await wire.close()

@@ -135,7 +135,7 @@ async def _status(port: int, source: str) -> tuple[int, asyncio.StreamWriter]:
     """Ask from an address, and leave the connection open."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return int((await reader.readuntil(b"\r\n")).split()[1]), writer
 
 

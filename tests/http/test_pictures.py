@@ -177,7 +177,7 @@ class TestCopies:
     ) -> None:
         graph.album.set_answer("hang")
         await put(db, graph.album.url(USER, (datetime.now(UTC) + HOUR).timestamp()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             answer = await copying.get(PICTURE)
         assert text_of(answer.body) == "JD"
 

@@ -80,7 +80,7 @@ async def say(port: int, request: bytes) -> bytes:
     """Send bytes as they are, and read until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()

@@ -8,7 +8,7 @@ from service.errors import UnavailableError
 from service.identities.events import HEARTBEAT, MOST_CHANGED, RELOAD, ROOM, Changes, NoRoomError
 from service.model import CachedIdentity, Rules
 
-SOON_S = 10
+SOON_S = 60
 
 
 class Table:

@@ -61,4 +61,4 @@ class Stream:
         async def are_there() -> bool:
             return len(self.acked) >= wanted
 
-        await until(are_there, 20)
+        await until(are_there)

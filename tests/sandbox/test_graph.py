@@ -43,7 +43,7 @@ class Client:
         self.session = session
 
     async def get(
-        self, url: str, *, token: str | None = TOKEN, timeout_s: float = 5, **query: str
+        self, url: str, *, token: str | None = TOKEN, timeout_s: float = 60, **query: str
     ) -> Answer:
         async with self.session.get(
             url if url.startswith("http") else self.graph.url + url,
@@ -56,11 +56,11 @@ class Client:
 
     async def profile(self, user: str = USER, *, token: str | None = TOKEN, **query: str) -> Answer:
         return await self.get(
-            f"/v23.0/{user}", token=token, timeout_s=5, **({"fields": FIELDS} | query)
+            f"/v23.0/{user}", token=token, timeout_s=60, **({"fields": FIELDS} | query)
         )
 
     async def nothing_in_flight(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.graph.in_flight:  # noqa: ASYNC110 - ends by what the kernel reports
                 await asyncio.sleep(0)
 

@@ -272,7 +272,7 @@ class ServiceProcess:
             lines = [line for line in self.lines() if line["event"] == "serving"]
             return int(lines[0]["port"]) if lines else 0
 
-        self.client = Client(f"http://127.0.0.1:{await until(port, 30)}", self.session)
+        self.client = Client(f"http://127.0.0.1:{await until(port)}", self.session)
         return self
 
     def lines(self) -> list[dict[str, Any]]:
@@ -285,7 +285,7 @@ class ServiceProcess:
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and give the exit code."""
         self.process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.process.wait()
 
 

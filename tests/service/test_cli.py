@@ -52,7 +52,7 @@ async def run(command: str, environment: Mapping[str, str], folder: Path, *more:
     output = folder / f"{command}.out"
     process = await run_command(command, environment, output, *more)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             code = await process.wait()
     finally:
         if process.returncode is None:

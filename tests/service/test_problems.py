@@ -13,7 +13,7 @@ async def raw(client: Client, request: bytes) -> tuple[bytes, dict[str, str], by
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
     await writer.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()

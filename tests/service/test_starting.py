@@ -31,7 +31,7 @@ from tests.service.conftest import (
 )
 from tests.until import until
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60
 LOOKUP_HANGS = """
 import pathlib, socket, time, service.__main__
 def hang(*_, **__):

@@ -15,7 +15,7 @@ LOCATION = "loc_1"
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NOW = timedelta()
-PATIENCE_S = 20.0
+PATIENCE_S = 60
 
 
 def user_id(number: int) -> str:

@@ -22,7 +22,7 @@ while True:
 """
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--runs", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--busy", type=click.IntRange(0, 16), default=4, show_default=True)
 @click.option("--workers", default="3", show_default=True)

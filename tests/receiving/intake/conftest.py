@@ -94,10 +94,10 @@ async def stored_users(db: asyncpg.Connection) -> set[str]:
     return {row["ig_user_id"] for row in rows}
 
 
-async def until_stored(db: asyncpg.Connection, *users: str, within_s: float = 15) -> None:
+async def until_stored(db: asyncpg.Connection, *users: str) -> None:
     """Wait until all of these users are participants."""
 
     async def are_stored() -> bool:
         return set(users) <= await stored_users(db)
 
-    await until(are_stored, within_s)
+    await until(are_stored)

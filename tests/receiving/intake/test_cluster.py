@@ -68,7 +68,7 @@ class Sender:
         async def are_accepted() -> bool:
             return len(self.acked) >= wanted
 
-        await until(are_accepted, 30)
+        await until(are_accepted)
 
 
 async def victim(cluster: Cluster, which: str) -> Node:
@@ -101,4 +101,4 @@ async def test_nothing_acknowledged_is_lost_with_a_node(
         await sender.more()
         sending.cancel()
         await asyncio.wait([sending])
-        await until_stored(db, *sender.acked, within_s=30)
+        await until_stored(db, *sender.acked)

@@ -56,7 +56,7 @@ async def running(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake
             assert not task.done()
         finally:
             task.cancel()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await asyncio.wait([task])
 
 
@@ -70,7 +70,7 @@ async def accept_at_last(intake: Intake, *contacts: Contact) -> None:
             return False
         return True
 
-    await until(is_accepted, 20)
+    await until(is_accepted)
 
 
 async def test_what_was_acked_survives_a_killed_broker(
@@ -338,8 +338,9 @@ async def test_while_postgres_is_away_contacts_are_accepted_and_wait(
 
 
 async def test_what_a_stopping_replica_holds_goes_to_another_at_once(
-    broker: Node, arrivals: Arrivals, db: asyncpg.Connection
+    broker: Node, arrivals: Arrivals, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(stream._CONSUMER, "ack_wait", 3600.0)  # nobody waits for that
     async with running(broker.url, arrivals) as intake:
         journal = arrivals.journal
         holds = asyncio.Event()
@@ -354,8 +355,7 @@ async def test_what_a_stopping_replica_holds_goes_to_another_at_once(
         await holds.wait()
     arrivals.journal = journal  # type: ignore[method-assign]  # as before
     async with running(broker.url, arrivals):
-        async with asyncio.timeout(stream.ACK_WAIT_S / 2):
-            await until_stored(db, one.ig_user_id)
+        await until_stored(db, one.ig_user_id)
 
 
 async def test_a_lost_connection_does_not_swallow_a_cancellation(
@@ -372,7 +372,7 @@ async def test_a_lost_connection_does_not_swallow_a_cancellation(
         await until(is_reading)
         task.cancel()
         await intake._broker.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await asyncio.wait([task])
         assert task.cancelled()
 
