@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.coalescer import Coalescer
 from service.errors import UnavailableError, UnstorableError
 from service.pace import LONGEST_S
-from tests.strategies import in_jumping_time
+from tests.strategies import in_simulated_time
 
 PATIENCE_S = 60
 
@@ -238,7 +238,7 @@ def test_whoever_waits_too_long_is_told_in_the_running_batch_or_behind_it() -> N
         assert waited_s == {1: pytest.approx(3, abs=0.1), 2: pytest.approx(3, abs=0.1)}
         assert await coalescer.submit(3) == 6
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 def test_whoever_is_served_in_time_is_left_alone() -> None:
@@ -250,7 +250,7 @@ def test_whoever_is_served_in_time_is_left_alone() -> None:
         await asyncio.sleep(10)
         assert await coalescer.submit(3) == 6
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 class SlowStatement:
@@ -320,7 +320,7 @@ def test_under_overload_what_the_database_takes_is_served_and_the_rest_refused_a
         assert sum(waited_s > 0.1 for waited_s in refused) <= 0.02 * (len(served) + len(refused))
         assert load >= 1 or not refused
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 def test_statements_that_suddenly_take_longer_go_on_being_of_use() -> None:
@@ -339,7 +339,7 @@ def test_statements_that_suddenly_take_longer_go_on_being_of_use() -> None:
             len(clients.refused_after_s) - refused < 200 * 2 * TAKES_S
         )  # it takes no longer to heal
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 @pytest.mark.parametrize("load", [1.0, 2.0, 5.0])
@@ -355,7 +355,7 @@ def test_statements_are_kept_small_where_each_item_costs_time(
         served = len(clients.served_after_s)
         assert served >= 0.8 * min(load, 1) * in_a_second * for_s
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 def test_after_a_statement_beyond_all_patience_the_next_is_tried() -> None:
@@ -368,7 +368,7 @@ def test_after_a_statement_beyond_all_patience_the_next_is_tried() -> None:
         statement.takes_s = 0.01
         assert await coalescer.submit(2) == 2
 
-    in_jumping_time(main())
+    in_simulated_time(main())
 
 
 async def test_whoever_waits_when_the_loop_ends_is_told(statement: Statement) -> None:
