@@ -176,3 +176,19 @@ async def test_their_role_need_not_know_of_our_other_tables(
         await tables.execute("RESET ROLE")
         await tables.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     assert await tables.value("SELECT count(*) FROM instagram_pictures") == 0
+
+
+async def test_a_row_that_breaks_a_rule_from_before_stays_and_new_ones_are_checked(
+    tables: Tables, empty_database_url: str, vault: Vault
+) -> None:
+    await tables.execute(
+        "CREATE TABLE instagram_user_cache"
+        " (ig_user_id text PRIMARY KEY, fail_count integer NOT NULL DEFAULT 0);"
+        "INSERT INTO instagram_user_cache VALUES ('1', -1)"
+    )
+    for _ in range(2):
+        await migrate(empty_database_url, vault)
+    assert (await tables.cached("1"))["fail_count"] == -1
+    with pytest.raises(asyncpg.CheckViolationError):
+        await tables.cache("2", fail_count=-1)
+    await works(empty_database_url, vault)
