@@ -202,7 +202,7 @@ async def _start(
     running.keep("listener", build_listener(parts).run())
     running.keep("replica", parts.replica.run())
     running.keep("changes", parts.changes.run())
-    running.keep("counter", status.run())
+    running.keep("counter", parts.counted.run())
     running.keep("outlook", status.outlook.run())
     running.keep("minutes", status.minutes.run())
     running.keep("pictures", parts.pictures.run())

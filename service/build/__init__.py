@@ -15,6 +15,7 @@ from service.graph.budget import Budget, PauseBoard
 from service.http.auth import Keyring
 from service.http.connections import ConnectionRoutes
 from service.http.console import ConsoleRoutes
+from service.http.counted import COUNTS_CHANNEL, CountedUsers
 from service.http.events import EventRoutes
 from service.http.grant_signing import Grants
 from service.http.guesses import Guesses
@@ -44,6 +45,7 @@ from service.resolving.on_request import Fetching
 from service.resolving.sweeper import Sweeper
 from service.settings import secret_values
 from service.store.connections import Connections
+from service.store.counts import Counts
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.leaving import Leavings
@@ -84,6 +86,7 @@ class Parts:
     known: Known
     queue: TurnQueue
     identities: Identities
+    counted: CountedUsers
     changes: Changes
     picture_hosts: PictureHosts
     stored_pictures: StoredPictures
@@ -139,6 +142,7 @@ def build_parts(
         known=known,
         queue=queue,
         identities=identities,
+        counted=CountedUsers(Counts(database, rules), database.notify, metrics),
         changes=changes,
         picture_hosts=hosts,
         stored_pictures=stored_pictures,
@@ -172,7 +176,7 @@ def build_listener(parts: Parts) -> Listener:
     return Listener(
         parts.settings.notices_url.get_secret_value(),
         parts.database.notify,
-        replica.notices(),
+        replica.notices() | {COUNTS_CHANNEL: parts.counted.hear},
         replica.connected,
         replica.doubt,
         replica.trust,
@@ -188,12 +192,11 @@ def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) ->
     """Build what reads the figures of `/status`."""
     return Status(
         parts.database,
-        parts.identities,
+        parts.counted,
         parts.pauses,
         parts.board,
         parts.queue,
         intake,
-        parts.metrics,
         parts.settings.graph_calls_per_second,
         Outlook(
             Recent(parts.database),

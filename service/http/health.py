@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.graph.budget import PauseBoard
+    from service.http.counted import CountedUsers
     from service.http.history import Minutes
     from service.http.outlook import Outlook
     from service.judgement.figures import Figures
@@ -25,10 +24,8 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.receiving.intake import Intake
     from service.store.database import Database
-    from service.store.identities import Identities
     from service.store.pauses import Pause, Pauses
 
-COUNT_EVERY_S = (5.0, 45.0)
 _PING_S = 1.0
 
 log = structlog.get_logger()
@@ -40,29 +37,26 @@ class Status:
     def __init__(
         self,
         database: Database,
-        identities: Identities,
+        counted: CountedUsers,
         pauses: Pauses,
         board: PauseBoard,
         queue: TurnQueue,
         intake: Intake,
-        metrics: Metrics,
         calls_per_second: float,
         outlook: Outlook,
         minutes: Minutes,
         describe_forwards: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self._database = database
-        self._identities = identities
+        self._counted = counted
         self._pauses = pauses
         self._board = board
         self._queue = queue
         self._intake = intake
-        self._metrics = metrics
         self._calls_per_second = calls_per_second
         self.outlook = outlook
         self.minutes = minutes
         self._describe_forwards = describe_forwards
-        self._counts = {"resolved": 0, "pending": 0, "failed": 0}
         self._wait = (0.0, 1.0)
 
     async def read(self) -> dict[str, Any]:
@@ -89,7 +83,7 @@ class Status:
                 "pace": self._wait[1],
             },
             "pauses": _shown(pauses, figures),
-            "identities": self._counts,
+            "identities": self._counted.by_state,
             "postgres": postgres,
             "intake": describe_intake(self._intake, postgres),
             "forwards": self._describe_forwards() if self._describe_forwards else None,
@@ -104,19 +98,6 @@ class Status:
         except UnavailableError:
             return "unavailable"
         return "ok"
-
-    async def run(self) -> None:
-        """Count the identities, the more seldom the longer it takes, until cancelled."""
-        while True:
-            started_at = time.monotonic()
-            try:
-                self._counts = await self._identities.count()
-                for state, count in self._counts.items():
-                    self._metrics.identities.labels(state).set(count)
-            except UnavailableError as error:
-                log.warning("identities not counted", error=str(error))
-            took_s = time.monotonic() - started_at
-            await asyncio.sleep(min(COUNT_EVERY_S[1], max(COUNT_EVERY_S[0], 50 * took_s)))
 
 
 class HealthRoutes:

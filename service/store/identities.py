@@ -1,4 +1,4 @@
-"""Identities: looked up, refreshed, backfilled, erased and counted."""
+"""Identities: looked up, refreshed, backfilled and erased."""
 
 from __future__ import annotations
 
@@ -185,13 +185,6 @@ class Identities:
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
             for statement in ERASE:
                 await connection.execute(statement, ig_user_ids)
-
-    async def count(self) -> dict[str, int]:
-        """Count users by state; reads whole tables, so ask seldom."""
-        rows = await self._database.fetch(
-            _LOOKING_UP["count"], self._rules.max_failures, timeout_s=SLOW_STATEMENT_S
-        )
-        return dict(rows[0])
 
     async def _look_up(self, asked: Sequence[str]) -> list[CachedIdentity]:
         rows = await self._database.fetch(

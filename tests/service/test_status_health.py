@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-import service.http.health
+import service.http.counted
 import service.http.outlook
 from sandbox.graph.simulator import GraphSimulator
 from tests.service.conftest import ACCOUNT, SECRETS, Client, Database, Start, new_user
@@ -85,7 +85,7 @@ async def test_a_pause_without_end_is_shown_and_can_be_read(
 async def test_identities_are_counted_by_state(
     start: Start, graph: GraphSimulator, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.http.health, "COUNT_EVERY_S", (0.02, 0.02))
+    monkeypatch.setattr(service.http.counted, "COUNT_EVERY_S", (0.02, 0.02))
     client = await start()
     await client.connect()
     resolved, failing, pending = [new_user() for _ in range(3)], new_user(), new_user()

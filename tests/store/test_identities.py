@@ -233,20 +233,6 @@ async def test_clearing_failures_starts_a_stopped_user_again(
     assert await identities.schedule_stale([USER]) == [DueUser(ACCOUNT, USER)]
 
 
-# Counting
-
-
-async def test_users_are_counted_by_state(identities: Identities, tables: Tables) -> None:
-    await tables.cache(user_id(1), last_fetched_at=-DAY)
-    await tables.cache(user_id(2), last_fetched_at=-9 * DAY, fail_count=5)
-    await tables.cache_failed(user_id(3), fail_count=5)
-    await tables.cache_failed(user_id(4), fail_count=4)
-    for n in range(1, 7):
-        await tables.participate(user_id(n))
-        await tables.participate(user_id(n), OTHER_ACCOUNT)
-    assert await identities.count() == {"resolved": 2, "failed": 1, "pending": 3}
-
-
 async def test_a_location_is_known_by_its_connections(identities: Identities) -> None:
     assert await identities.has_location("loc_1")
     assert not await identities.has_location("loc_404")

@@ -52,17 +52,3 @@ FROM (
 ) AS n
 WHERE p.ig_account_id = n.ig_account_id AND p.ig_user_id = n.ig_user_id AND n.due_at IS NOT NULL
 RETURNING p.ig_account_id, p.ig_user_id, p.due_at <= now() AS is_due;
-
--- name: count
--- $1: the failures that end retries. Users by state; reads whole tables.
-SELECT c.resolved, c.failed, p.pending
-FROM (
-    SELECT count(*) FILTER (WHERE last_fetched_at IS NOT NULL) AS resolved,
-        count(*) FILTER (WHERE last_fetched_at IS NULL AND fail_count >= $1) AS failed
-    FROM instagram_user_cache
-) AS c
-CROSS JOIN (
-    SELECT count(DISTINCT p.ig_user_id) AS pending
-    FROM instagram_participants p LEFT JOIN instagram_user_cache c USING (ig_user_id)
-    WHERE c.last_fetched_at IS NULL AND COALESCE(c.fail_count, 0) < $1
-) AS p;

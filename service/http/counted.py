@@ -1,0 +1,83 @@
+"""The figures of users by state, counted by one replica and told to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from service.errors import UnavailableError
+from service.waiting import wait_at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.metrics import Metrics
+    from service.store.counts import Counts
+
+COUNT_EVERY_S = (5.0, 45.0)
+COUNTS_CHANNEL = "instagram_counts"
+_SHARE_OF_TIME = 50  # a count that takes a second is made every 50 seconds
+
+log = structlog.get_logger()
+
+
+class CountedUsers:
+    """What is known of how many users are in which state; at most about a minute old.
+
+    Whichever replica has waited longest counts, and its notice has the others wait again.
+    `announce` sends a notice on a channel to every replica.
+    """
+
+    def __init__(
+        self,
+        counts: Counts,
+        announce: Callable[[str, str], Awaitable[None]],
+        metrics: Metrics,
+    ) -> None:
+        self._counts = counts
+        self._announce = announce
+        self._metrics = metrics
+        self._heard = asyncio.Event()
+        self.by_state = {"resolved": 0, "pending": 0, "failed": 0}
+
+    def hear(self, payload: str) -> None:
+        """Take over what a replica has counted."""
+        try:
+            told = msgspec.json.decode(payload, type=dict[str, int])
+        except msgspec.MsgspecError:
+            return  # anybody may send a notice
+        if told.keys() == self.by_state.keys():
+            self._show(told)
+            self._heard.set()
+
+    async def run(self) -> None:
+        """Count, less often the longer it takes, unless another replica does; until cancelled."""
+        while True:
+            every_s = await self._count()
+            every_s *= random.uniform(1, 1.2)  # noqa: S311 - so that one replica is the first
+            self._heard.clear()
+            while await wait_at_most(self._heard, every_s):
+                self._heard.clear()
+
+    async def _count(self) -> float:
+        """Count and tell the others; gives in how many seconds to count again."""
+        started_at = time.monotonic()
+        try:
+            by_state = await self._counts.read()
+            self._show(by_state)
+            await self._announce(COUNTS_CHANNEL, msgspec.json.encode(by_state).decode())
+        except UnavailableError as error:
+            log.warning("identities not counted", error=str(error))
+        took_s = time.monotonic() - started_at
+        least_s, most_s = COUNT_EVERY_S
+        return min(most_s, max(least_s, _SHARE_OF_TIME * took_s))
+
+    def _show(self, by_state: dict[str, int]) -> None:
+        self.by_state = by_state
+        for state, count in by_state.items():
+            self._metrics.identities.labels(state).set(count)
