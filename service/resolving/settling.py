@@ -150,4 +150,6 @@ def _level(settled: Settled, problem: GraphProblem | None) -> str:
         return "error"
     if problem is None:
         return "info"
+    if problem.reason == "bad_request" and settled.next_attempt_at is not None:
+        return "warning"  # of one user alone: it is not certain yet whose fault that is
     return _LEVELS.get(problem.reason, "warning")

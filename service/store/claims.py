@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from service.coalescer import Coalescer
@@ -102,7 +103,13 @@ class Claims:
             ):
                 return await _release(connection, claim)
             wait = await suspect(connection, claim, problem, self._rules)
-            return await _release(connection, claim, wait)
+            released = await _release(connection, claim, wait)
+            if wait == NOW:
+                return released
+            due_at = await connection.fetchval(
+                _CLAIMING["read_due"], claim.ig_account_id, claim.ig_user_id
+            )
+            return msgspec.structs.replace(released, next_attempt_at=due_at)
 
     async def invalidate_token(self, claim: Claim) -> Settled:
         """Mark the token as dead and pause its account until it is replaced."""

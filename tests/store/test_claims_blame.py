@@ -35,7 +35,9 @@ pytestmark = pytest.mark.usefixtures("seven_users")
 async def test_the_first_user_without_permission_is_charged_nothing_and_waits(
     claims: Claims, tables: Tables
 ) -> None:
-    assert await deny(claims, USER) == PAUSED
+    settled = await deny(claims, USER)
+    assert (settled.outcome, settled.fail_count) == ("paused", None)
+    assert settled.next_attempt_at == (await tables.participant())["due_at"]
     assert await failures(tables) == []
     assert await tables.pauses() == {}
     assert await claims.take(ACCOUNT, USER) == Refusal("not_due")

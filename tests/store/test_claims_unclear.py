@@ -59,7 +59,7 @@ async def shown(identities: Identities, user: str) -> tuple[int, str | None]:
 async def test_a_bad_request_of_one_user_alone_waits_shows_and_charges_nobody(
     claims: Claims, identities: Identities, tables: Tables
 ) -> None:
-    assert await suspect(claims, USER) == PAUSED
+    assert (await suspect(claims, USER)).outcome == "paused"
     assert await claims.take(ACCOUNT, USER) == Refusal("not_due")
     assert await shown(identities, USER) == (0, "bad_request")
     assert await failures(tables) == []

@@ -54,6 +54,10 @@ SELECT j.ig_account_id, j.ig_user_id, j.access_token, j.login, j.is_recent, j.fr
     AS verdict
 FROM judged j LEFT JOIN taken t USING (ig_account_id, ig_user_id);
 
+-- name: read_due
+-- $1: the account; $2: the user.
+SELECT due_at FROM instagram_participants WHERE ig_account_id = $1 AND ig_user_id = $2;
+
 -- name: release
 -- $1: the user; $2: the lease; $3: how long the account $4 of the claim waits. The user's other
 -- accounts need not wait.
