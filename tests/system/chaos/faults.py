@@ -32,8 +32,10 @@ BEGIN
     FOR stored IN
         SELECT table_name,
             string_agg(format('%1$I = %1$I - interval ''1 hour''', column_name), ', ') AS changes
-        FROM information_schema.columns
-        WHERE table_name LIKE 'instagram\\_%' AND data_type = 'timestamp with time zone'
+        FROM information_schema.columns JOIN information_schema.tables
+            USING (table_schema, table_name)
+        WHERE table_type = 'BASE TABLE' AND table_name LIKE 'instagram\\_%'
+            AND data_type = 'timestamp with time zone'
         GROUP BY table_name ORDER BY table_name
     LOOP
         EXECUTE format('UPDATE %I SET %s', stored.table_name, stored.changes);
