@@ -301,6 +301,15 @@ def retry_wait(fail_count: int, rules: Rules) -> timedelta:
     return rules.retry_waits[min(fail_count, len(rules.retry_waits)) - 1]
 
 
+def may_be_tried(cached: CachedIdentity, now: datetime, rules: Rules) -> bool:
+    """Tell whether failures leave room for another try now: retries go on, and none waits."""
+    if is_stopped(cached, rules):
+        return False
+    if cached.fail_count == 0 or cached.last_failed_at is None:
+        return True
+    return now >= cached.last_failed_at + retry_wait(cached.fail_count, rules)
+
+
 def next_fetch(
     cached: CachedIdentity, now: datetime, rules: Rules, *, wrote: bool
 ) -> datetime | None:

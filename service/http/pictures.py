@@ -14,7 +14,7 @@ from aiohttp import web
 
 from service.errors import UnavailableError
 from service.http.users import user_id
-from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, is_fresh, picture_expiry
+from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, is_fresh, may_be_tried, picture_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +83,13 @@ class PictureRoutes:
         """Queue a refresh where the lookup has not, since the identity outlives its picture.
 
         So it does in rows of an older database, which knew nothing of a picture's expiry; the
-        fetch sets that right, hence once. Answered even where this fails.
+        fetch sets that right, hence once. A user whose retries wait or have stopped is left
+        alone, however often the picture is looked at. Answered even where this fails.
         """
         fetched_at = cached.last_fetched_at
         if not is_fresh(cached, cached.read_at, self._rules) or fetched_at is None:
+            return
+        if not may_be_tried(cached, cached.read_at, self._rules):
             return
         if expired_at < fetched_at + EARLIEST_PICTURE_EXPIRY:
             return

@@ -389,6 +389,22 @@ async def test_a_picture_that_never_lasts_is_not_fetched_again_and_again(
     assert len(graph.calls_for(USER)) == 1
 
 
+@pytest.mark.parametrize("fail_count", [1, 5])
+async def test_a_user_whose_retries_wait_or_stopped_is_not_fetched_for_a_picture(
+    start: Start, db: asyncpg.Connection, graph: GraphSimulator, fail_count: int
+) -> None:
+    client = await _with_participant(start, graph)
+    await db.execute(AGE, url_for(-HOUR), None)
+    await db.execute(
+        "UPDATE instagram_user_cache SET fail_count = $1, last_failed_at = now()", fail_count
+    )
+    for _ in range(10):
+        assert (await client.get(PICTURE)).status == 200
+    due = "SELECT count(*) FROM instagram_participants WHERE due_at IS NOT NULL OR forced"
+    assert await db.fetchval(due) == 0
+    assert len(graph.calls_for(USER)) == 1
+
+
 async def _with_participant(start: Start, graph: GraphSimulator) -> Client:
     """Start a replica that has resolved the user."""
     hosts = f"{META_HOSTS},{graph.album.origin}"
