@@ -122,7 +122,7 @@ def test_the_child_gets_settings_and_nothing_else_of_the_shell(
 def test_lines_survive_a_shell_and_withheld_ones_are_only_named() -> None:
     settings = dict.fromkeys(environment._SHOWN, "a b'c$d")
     lines = pasteable(settings)
-    assert [shlex.split(line)[0].split("=", 1)[1] for line in lines] == ["a b'c$d"] * 10
+    assert [shlex.split(line)[0].split("=", 1)[1] for line in lines] == ["a b'c$d"] * len(settings)
     withheld = pasteable(settings, {"DATABASE_URL"})
     assert withheld[0].startswith("# DATABASE_URL")
     assert withheld[1:] == lines[1:]

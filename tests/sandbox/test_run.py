@@ -28,7 +28,7 @@ runpy.run_module("sandbox", run_name="__main__", alter_sys=True)
 SHOWN = {
     *("DATABASE_URL", "META_APP_SECRETS", "META_VERIFY_TOKEN", "INBOX_API_KEYS"),
     *("OPERATOR_API_KEYS", "TOKEN_ENCRYPTION_KEYS", "GRAPH_BASE_URL"),
-    *("INSTAGRAM_GRAPH_BASE_URL", "HOST", "PORT"),
+    *("INSTAGRAM_GRAPH_BASE_URL", "PICTURE_HOSTS", "HOST", "PORT"),
 }
 PATIENCE_S = 60
 
