@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import random
 import sys
 import tempfile
 import time
@@ -149,6 +150,7 @@ _CONNECTION = {"locationId": LOCATION, "accessToken": TOKEN}
 def populate(graph: GraphSimulator, count: int) -> list[str]:
     """Make up the shop's people; whoever is refused is listed in a conversation."""
     users = new_users(count)
+    random.Random(count).shuffle(users)  # noqa: S311 - the refused come between the others
     refused = round(REFUSED * count)
     nameless = round(NAMELESS * (count - refused))
     graph.add_account(ACCOUNT, TOKEN)

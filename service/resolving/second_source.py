@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from service.store.outcomes import Claim
 
 REFUSALS = frozenset({"consent_required", "not_found", "refused"})
-MANY = 4  # users of one account that wait; from here on its others are left in the queue
+MANY = 40  # users of one account that wait; from here on its others are left in the queue
+FOR_A_PLACE_S = 0.2  # before its slot a call begins to wait for the budget
 NEAR_FULL_PERCENT = 95.0
 
 log = structlog.get_logger()
@@ -92,19 +93,18 @@ class SecondSource:
         `take_place` waits for the budget.
         """
         turn = self._turns.setdefault(claim.ig_account_id, asyncio.Lock())
-        async with turn:  # one after another, so that a late call does not crowd the next one
+        async with turn:  # one after another: a slot is taken only when the one before is used
             slot = await self._slot(claim)
             if slot is None:
                 return None
             await take_place()
-            call = asyncio.create_task(self._call(claim, token, slot))
-            await wait_at_most(self._stopping, INTERVAL.total_seconds())
-        return await call
+        return await self._call(claim, token, slot)
 
     async def _slot(self, claim: Claim) -> Slot | None:
         slot = await self._limits.take_slot(claim.ig_account_id)
         if isinstance(slot, Slot):
-            is_stopping = await wait_at_most(self._stopping, max(0.0, slot.wait_s))
+            wait_s = max(0.0, slot.wait_s - FOR_A_PLACE_S)
+            is_stopping = await wait_at_most(self._stopping, wait_s)
             return None if is_stopping else slot
         log.info(
             f"{TAG} conversation not asked",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
-SECOND_LEASE = timedelta(seconds=60)  # the wait for a slot, for the budget, and the call
+SECOND_LEASE = timedelta(seconds=120)  # the wait for a slot behind others, and the call
 CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
 
 Result = TypeVar("Result")

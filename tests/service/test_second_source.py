@@ -133,6 +133,21 @@ async def test_what_stops_these_calls_stops_them_alone(
     await until(is_forgotten)
 
 
+async def test_a_new_token_lifts_the_pause(
+    client: Client, graph: GraphSimulator, db: Database
+) -> None:
+    user = new_user()
+    refuse(graph, user)
+    graph.set_answer("permission", conversations=ACCOUNT)
+    await client.write(user)
+    await client.until_failed(user)
+    graph.set_answer(None, conversations=ACCOUNT)
+    await client.connect()
+    assert await db.fetchval("SELECT paused_until FROM instagram_conversation_limits") is None
+    identity = (await client.operator("POST", f"/users/{user}/refresh")).json
+    assert identity["source"] == "conversation"
+
+
 async def test_a_failure_at_meta_is_the_profiles_failure_and_pauses_nothing(
     client: Client, graph: GraphSimulator, db: Database
 ) -> None:

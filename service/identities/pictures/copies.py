@@ -62,7 +62,7 @@ class Pictures:
         self._urgent: OrderedDict[str, _Copy] = OrderedDict()
         self._later: OrderedDict[str, _Copy] = OrderedDict()
         self._under_way: dict[str, _Copy] = {}
-        self._failed: OrderedDict[str, str] = OrderedDict()
+        self._tried: OrderedDict[str, str] = OrderedDict()
         self._wake = asyncio.Event()
         self._sparing = SparingLog()
 
@@ -94,9 +94,9 @@ class Pictures:
             self._wake.set()
 
     def offer_seen(self, cached: CachedIdentity) -> None:
-        """Copy the picture of an identity that was looked up, unless its address failed before."""
+        """Copy the picture of an identity that was looked up, unless that was tried already."""
         url = cached.profile_pic_url if self._is_copying else None
-        if url is not None and self._failed.get(cached.ig_user_id) != url and self.lacks(cached):
+        if url is not None and self._tried.get(cached.ig_user_id) != url and self.lacks(cached):
             self.offer(cached.ig_user_id, url)
 
     async def copy(self, ig_user_id: str, url: str, within_s: float) -> None:
@@ -122,7 +122,7 @@ class Pictures:
         for queue in (self._urgent, self._later):
             if copy := queue.pop(ig_user_id, None):
                 copy.done.set()
-        self._failed.pop(ig_user_id, None)
+        self._tried.pop(ig_user_id, None)
 
     async def run(self) -> None:
         """Copy until cancelled."""
@@ -155,11 +155,10 @@ class Pictures:
             copy.done.set()
             self._wake.set()  # another address of this user's may wait
         self._count(outcome)
-        self._failed.pop(ig_user_id, None)
-        if outcome in ("failed", "error"):
-            self._failed[ig_user_id] = copy.url
-            if len(self._failed) > _MOST_REMEMBERED:
-                self._failed.popitem(last=False)
+        self._tried.pop(ig_user_id, None)
+        self._tried[ig_user_id] = copy.url
+        if len(self._tried) > _MOST_REMEMBERED:
+            self._tried.popitem(last=False)
 
     async def _outcome(self, ig_user_id: str, url: str) -> str:
         try:

@@ -82,6 +82,10 @@ SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token
 
 -- name: lift_pauses
 -- $1: scopes. The pauses that a new token ends.
+WITH conversations AS (
+    UPDATE instagram_conversation_limits SET paused_until = NULL, reason = NULL, strikes = 0
+    WHERE 'account:' || ig_account_id = ANY ($1::text[]) AND reason <> 'throttled'
+)
 DELETE FROM instagram_pauses
 WHERE scope = ANY ($1::text[])
     AND reason IN ('token_invalid', 'permission', 'no_connection', 'bad_request', 'outage');
