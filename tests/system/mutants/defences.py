@@ -197,9 +197,10 @@ MUTATIONS = (
     ),
     Mutation(
         "a token stands in no log",
-        "service/resolving/workers.py",
-        '        outcome = "ok"\n',
-        '        outcome = "ok"\n        log.info("calling", token=token)\n',
+        "service/resolving/calling.py",
+        "        token = self.open_token(claim)\n",
+        "        token = self.open_token(claim)\n"
+        '        __import__("structlog").get_logger().info("calling", token=token)\n',
         f"{SECRETS}::test_a_whole_run_leaves_no_secret_anywhere",
     ),
     Mutation(
@@ -211,14 +212,14 @@ MUTATIONS = (
     ),
     Mutation(
         "settings hide their values in `repr`",
-        "service/settings.py",
+        "service/settings/__init__.py",
         "    meta_verify_token: Secret\n",
         "    meta_verify_token: str\n",
         f"{SECRETS}::test_settings_and_vault_show_no_secret",
     ),
     Mutation(
         "settings hide their values in errors",
-        "service/settings.py",
+        "service/settings/__init__.py",
         "{message.removeprefix('Value error, ')}\"",
         '{message}" + str(__import__("os").environ)',
         f"{SECRETS}::test_settings_that_are_wrong_are_named_and_not_shown",
