@@ -22,7 +22,8 @@ from service.pace import LONGEST_S, Pace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-_FORESEEN = 0.8  # of the patience: what is foreseen may take a little longer
+_FORESEEN = 0.6  # of the patience: what is foreseen may take longer on a busy machine
+_MARGIN = 1.25  # for what waits already
 _OVERLOADED = "overloaded: it could not be done in time"
 
 Item = TypeVar("Item")
@@ -155,11 +156,12 @@ class Coalescer(Generic[Item, Result]):
     def _refuse_hopeless(self) -> None:
         """Refuse those who would get their answer too late, as statements are now."""
         now, items = asyncio.get_running_loop().time(), 0
-        if not self._waiting or now + self._wait_s(self._items_waiting) < self._waiting[0].until_s:
+        all_by = now + _MARGIN * self._wait_s(self._items_waiting)
+        if not self._waiting or all_by < self._waiting[0].until_s:
             return
         hopeful: deque[_Call[Item, Result]] = deque()
         for call in self._waiting:
-            if now + self._wait_s(items + len(call.items)) <= call.until_s:
+            if now + _MARGIN * self._wait_s(items + len(call.items)) <= call.until_s:
                 hopeful.append(call)
                 items += len(call.items)
             else:

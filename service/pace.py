@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SHORTEST_S, LONGEST_S = 0.6, 1.0  # what a statement should take while there is more to do
+SHORTEST_S, LONGEST_S = 0.5, 0.7  # what a statement should take while there is more to do
 _KEEPS, _KEEPS_WHEN_FASTER = 0.8, 0.5  # of what was learnt before, with each statement
 _FIXED_PART_MATTERS = 0.7  # of the longest: then fewer items would not make it shorter
 _FEW = 50.0  # items that a statement may hold although none of late held so many

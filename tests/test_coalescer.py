@@ -229,7 +229,7 @@ def test_whoever_waits_too_long_is_told_in_the_running_batch_or_behind_it() -> N
 
         async with statement.held(coalescer) as first:
             early = asyncio.create_task(ask(1))
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
             late = asyncio.create_task(ask(2))
             await asyncio.gather(early, late)
             with pytest.raises(UnavailableError):
