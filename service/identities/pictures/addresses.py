@@ -25,7 +25,6 @@ _URL = re.compile(
 _DOMAIN = re.compile(
     r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII
 )
-_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 class PictureHosts:
@@ -53,13 +52,9 @@ class PictureHosts:
         found = _matched(url)
         if found is None or found["scheme"].lower() != "https" or found["port"] is not None:
             return False
-        return f".{found['host'].lower()}".endswith(self._domains) if self._domains else False
-
-
-def is_picture_host(entry: str) -> bool:
-    """Tell whether an entry of PICTURE_HOSTS is a domain or a whole origin."""
-    lowered = entry.lower().rstrip("/")
-    return bool(_DOMAIN.fullmatch(lowered) or _ORIGIN.fullmatch(lowered))
+        host = found["host"].lower()
+        is_name = _DOMAIN.fullmatch(host) is not None  # an IP address would pass by the resolver
+        return is_name and bool(self._domains) and f".{host}".endswith(self._domains)
 
 
 def redirected(url: str, location: str) -> str:

@@ -69,6 +69,11 @@ def test_an_allowed_address_leads_to_meta(before: str, host: str, after: str) ->
         assert url.isprintable()
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "127.0.0.1"])
+def test_an_ip_address_is_no_domain_even_if_it_is_listed(address: str) -> None:
+    assert not PictureHosts([address, "fbcdn.net"]).allows(f"https://{address}/p.jpg")
+
+
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:9000", "http://[::1]:9000", "https://p.test"])
 def test_a_whole_origin_allows_exactly_that_one(origin: str) -> None:
     hosts = PictureHosts([origin])
