@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,8 +9,9 @@ import structlog
 from service.logs import TAG
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from service.identities.memory import LookupMemory
     from service.queue import TurnQueue
     from service.receiving.intake import Intake
     from service.receiving.intake.known import Known
@@ -24,11 +24,14 @@ class Erasure:
     """Erases users here; other replicas hear of it from the tables' own notices."""
 
     def __init__(
-        self, identities: Identities, intake: Intake, known: Known, queue: TurnQueue
+        self,
+        identities: Identities,
+        intake: Intake,
+        forget: Callable[[Sequence[str]], None],
     ) -> None:
         self._identities = identities
         self._intake = intake
-        self.forget = partial(forget, known, queue)
+        self.forget = forget
 
     async def erase(self, ig_user_ids: Sequence[str]) -> None:
         """Erase everything held about users.
@@ -46,8 +49,11 @@ class Erasure:
             log.info(f"{TAG} erased", ig_user_id=ig_user_id, outcome="erased")
 
 
-def forget(known: Known, queue: TurnQueue, ig_user_ids: Sequence[str]) -> None:
+def forget(
+    known: Known, memory: LookupMemory, queue: TurnQueue, ig_user_ids: Sequence[str]
+) -> None:
     """Clear this process's memory of users."""
     for ig_user_id in ig_user_ids:
         known.evict(ig_user_id)
+        memory.evict(ig_user_id)
         queue.forget(ig_user_id)

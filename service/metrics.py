@@ -74,6 +74,9 @@ class Metrics:
         self.recent = gauge(
             "instagram_recent_users", "Users who wrote within the last hour, by state", ["state"]
         )
+        self.lookups_from_memory = counter(
+            "instagram_lookups_from_memory", "Identities that were answered without a statement"
+        )
         self.identities = gauge("instagram_identities", "Users by state", ["state"])
         self.forwarded = counter(
             "instagram_forwards", "Posts to forward addresses by outcome", ["outcome"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from service.graph.budget import PauseBoard
     from service.identities.events import Changes
+    from service.identities.memory import LookupMemory
     from service.identities.pictures.copies import Pictures
     from service.queue import TurnQueue
     from service.receiving.intake.known import Known
@@ -43,6 +44,7 @@ class Replica:
         pauses: Pauses,
         board: PauseBoard,
         known: Known,
+        memory: LookupMemory,
         queue: TurnQueue,
         changes: Changes,
         pictures: Pictures,
@@ -53,6 +55,7 @@ class Replica:
         self._pauses = pauses
         self._board = board
         self._known = known
+        self._memory = memory
         self._queue = queue
         self._changes = changes
         self._pictures = pictures
@@ -76,6 +79,7 @@ class Replica:
     async def connected(self) -> None:
         """Start again from the tables: notices may have been missed."""
         self._known.clear()
+        self._memory.clear()
         await self._connections.take_over()
         await self.read()
         self.trust()
@@ -84,13 +88,13 @@ class Replica:
     def doubt(self) -> None:
         """Stop trusting memory: notices may be missed from now on."""
         if self._known.is_trusted:
-            self._known.is_trusted = False
+            self._known.is_trusted = self._memory.is_trusted = False
             self._is_directory_stale = True
             self._reread.set()
 
     def trust(self) -> None:
         """Trust memory: every notice up to now was heard."""
-        self._known.is_trusted = True
+        self._known.is_trusted = self._memory.is_trusted = True
 
     async def read(self) -> None:
         """Read the directory and the pauses; queued users of paused accounts are left to later."""
@@ -167,30 +171,38 @@ class Replica:
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.forget_freshness()
+            self._memory.clear()
             self._changes.note_gap()
             self._on_change(None)
         else:
             changed = [line.partition(" ") for line in payload.splitlines()]
             for ig_user_id, _, until in changed:
                 self._known.update(ig_user_id, _moment(until))
+                self._memory.evict(ig_user_id)
             users = [ig_user_id for ig_user_id, _, _ in changed]
             self._changes.note(users)
             self._on_change(users)
 
     def _pictures_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:
+            self._memory.clear()
             self._changes.note_gap()
-        else:
-            self._changes.note(payload.splitlines())
+            return
+        users = payload.splitlines()
+        for ig_user_id in users:
+            self._memory.evict(ig_user_id)
+        self._changes.note(users)
 
     def _participants_gone(self, payload: str) -> None:
         if payload == _EVERYTHING:
             self._known.clear()
+            self._memory.clear()
             self._changes.note_gap()
             return
         gone = payload.splitlines()
         for ig_user_id in gone:
             self._known.evict(ig_user_id)
+            self._memory.evict(ig_user_id)
             self._queue.forget(ig_user_id)
             self._pictures.forget(ig_user_id)
         self._changes.note(gone)

@@ -5,6 +5,7 @@ from typing import Any, cast
 from unittest.mock import MagicMock
 
 from service.graph.budget import PauseBoard
+from service.identities.memory import LookupMemory
 from service.queue import TurnQueue
 from service.receiving.intake.known import Known
 from service.replica import Replica
@@ -39,6 +40,7 @@ def replica_of(tables: Tables) -> Replica:
         cast("Any", tables),
         PauseBoard(),
         known,
+        LookupMemory(),
         TurnQueue(10),
         MagicMock(),
         MagicMock(),

@@ -31,6 +31,8 @@ from service.http.server import build_application
 from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
 from service.identities.events import Changes
+from service.identities.lookups import Lookups
+from service.identities.memory import LookupMemory
 from service.identities.people import People
 from service.identities.pictures.addresses import PictureHosts
 from service.identities.pictures.copies import Pictures
@@ -84,6 +86,8 @@ class Parts:
     metrics: Metrics
     board: PauseBoard
     known: Known
+    memory: LookupMemory
+    forget: Callable[[Sequence[str]], None]
     queue: TurnQueue
     identities: Identities
     counted: CountedUsers
@@ -114,7 +118,7 @@ def build_parts(
         pictures=settings.pictures,
         picture_origins=tuple(host for host in settings.picture_hosts if "://" in host),
     )
-    metrics, board, known = Metrics(), PauseBoard(), Known()
+    metrics, board, known, memory = Metrics(), PauseBoard(), Known(), LookupMemory()
     queue = TurnQueue(settings.queue_capacity, board.holds)
     identities = Identities(database, rules)
     changes = Changes(identities.look_up, rules)
@@ -128,10 +132,10 @@ def build_parts(
     )
     pauses = Pauses(database)
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
-    fetching = Fetching(identities, queue, rules)
+    fetching = Fetching(identities, queue, rules, memory.evict)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
     places, tokens = Places(database, 1 / settings.graph_calls_per_second), Tokens(database)
-    leavings, forgets = Leavings(database), partial(forget, known, queue)
+    leavings, forgets = Leavings(database), partial(forget, known, memory, queue)
     return Parts(
         settings=settings,
         vault=vault,
@@ -140,6 +144,8 @@ def build_parts(
         metrics=metrics,
         board=board,
         known=known,
+        memory=memory,
+        forget=forgets,
         queue=queue,
         identities=identities,
         counted=CountedUsers(Counts(database, rules), database.notify, metrics),
@@ -156,6 +162,7 @@ def build_parts(
             pauses,
             board,
             known,
+            memory,
             queue,
             changes,
             pictures,
@@ -228,12 +235,14 @@ def build_receiver(
         Guesses("keys", parts.metrics.wrong_keys.inc),
     )
     on_seen = parts.pictures.offer_seen
-    users = UserRoutes(parts.identities, parts.queue, parts.rules, parts.metrics, on_seen)
+    lookups = Lookups(
+        parts.identities, parts.memory, parts.queue, parts.rules, parts.metrics, on_seen
+    )
     pages = Pages()
     application = build_application(
         keyring,
         _webhook_routes(parts, intake, forwarding),
-        users,
+        UserRoutes(lookups),
         _operator_routes(parts, intake, status),
         ConnectionRoutes(
             parts.connections,
@@ -245,7 +254,7 @@ def build_receiver(
         ParticipantRoutes(intake, lambda: parts.replica.account_of, parts.metrics),
         health,
         EventRoutes(parts.changes),
-        _picture_routes(parts, users),
+        _picture_routes(parts, lookups),
         Grants(secret_values(settings.token_encryption_keys)),
         pages,
         ConsoleRoutes(
@@ -275,9 +284,9 @@ def build_forwarding(parts: Parts, session: aiohttp.ClientSession) -> Forwarding
     )
 
 
-def _picture_routes(parts: Parts, users: UserRoutes) -> PictureRoutes:
+def _picture_routes(parts: Parts, lookups: Lookups) -> PictureRoutes:
     return PictureRoutes(
-        users,
+        lookups,
         parts.identities,
         parts.queue,
         parts.rules,
@@ -307,7 +316,7 @@ def _operator_routes(parts: Parts, intake: Intake, status: Status) -> OperatorRo
     return OperatorRoutes(
         parts.fetching,
         parts.identities,
-        Erasure(parts.identities, intake, parts.known, parts.queue),
+        Erasure(parts.identities, intake, parts.forget),
         status,
         parts.rules,
     )

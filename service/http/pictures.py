@@ -19,7 +19,7 @@ from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, is_fresh, may_be_tr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.http.users import UserRoutes
+    from service.identities.lookups import Lookups
     from service.identities.pictures.addresses import PictureHosts
     from service.identities.pictures.copies import Pictures
     from service.model import CachedIdentity, PictureMode, Rules
@@ -54,14 +54,14 @@ class PictureRoutes:
 
     def __init__(
         self,
-        users: UserRoutes,
+        lookups: Lookups,
         identities: Identities,
         queue: TurnQueue,
         rules: Rules,
         source: PictureSource | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._users = users
+        self._lookups = lookups
         self._identities = identities
         self._queue = queue
         self._rules = rules
@@ -70,7 +70,7 @@ class PictureRoutes:
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with the picture; where there is none, with initials."""
-        [cached] = await self._users.look_up_cached([user_id(request)])
+        [cached] = await self._lookups.read_cached([user_id(request)])
         shown = None if self._source is None else await self._source.answer(request, cached)
         if shown is not None:
             return shown

@@ -63,7 +63,14 @@ class Backfill(msgspec.Struct, frozen=True, rename="camel"):
 class Fetching:
     """Makes users due, queues them behind live messages and waits for their outcome."""
 
-    def __init__(self, identities: Identities, queue: TurnQueue, rules: Rules) -> None:
+    def __init__(
+        self,
+        identities: Identities,
+        queue: TurnQueue,
+        rules: Rules,
+        evict: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._evict = evict
         self._identities = identities
         self._queue = queue
         self._rules = rules
@@ -86,7 +93,9 @@ class Fetching:
         def outcome(cached: CachedIdentity) -> Outcome | None:
             return _outcome(cached, forced.forced_at)
 
-        return (await self._settled([ig_user_id], forced, outcome, REFRESH_WAIT_S))[0]
+        found = (await self._settled([ig_user_id], forced, outcome, REFRESH_WAIT_S))[0]
+        self._evict(ig_user_id)  # the next lookup reads what this refresh has brought
+        return found
 
     async def backfill(
         self,

@@ -280,3 +280,38 @@ async def test_looking_up_a_failed_user_makes_no_call(
     await client.write(marker)
     await client.until_state(marker, "resolved")
     assert len(graph.calls_for(user)) == 1
+
+
+async def test_a_fresh_identity_is_looked_up_without_a_statement(
+    client: Client, db: Database
+) -> None:
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+
+    async def from_memory() -> float:
+        text = (await client.call("GET", "/metrics")).body.decode()
+        (line,) = [
+            x for x in text.splitlines() if x.startswith("instagram_lookups_from_memory_total ")
+        ]
+        return float(line.split()[1])
+
+    async def is_remembered() -> bool:
+        before = await from_memory()
+        await client.identity(user)
+        return await from_memory() > before
+
+    await until(is_remembered)
+    one = await client.identity(user)
+    many = await client.inbox(f"/users?ids={user},{user}")
+    assert many.json == {"users": [one, one]}
+    await db.execute(
+        "UPDATE instagram_user_cache SET username = 'by.hand' WHERE ig_user_id = $1", user
+    )
+
+    async def is_changed() -> bool:
+        return bool((await client.identity(user))["username"] == "by.hand")
+
+    await until(is_changed)
+    assert (await client.operator("DELETE", f"/users/{user}")).status == 204
+    assert (await client.identity(user))["state"] == "unknown"

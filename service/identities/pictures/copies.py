@@ -93,11 +93,16 @@ class Pictures:
             self._later[ig_user_id] = _Copy(url)
             self._wake.set()
 
-    def offer_seen(self, cached: CachedIdentity) -> None:
-        """Copy the picture of an identity that was looked up, unless that was tried already."""
+    def offer_seen(self, cached: CachedIdentity) -> bool:
+        """Copy the picture of an identity that was looked up, unless that was tried already.
+
+        Tells whether there is one to copy.
+        """
         url = cached.profile_pic_url if self._is_copying else None
-        if url is not None and self._tried.get(cached.ig_user_id) != url and self.lacks(cached):
-            self.offer(cached.ig_user_id, url)
+        if url is None or self._tried.get(cached.ig_user_id) == url or not self.lacks(cached):
+            return False
+        self.offer(cached.ig_user_id, url)
+        return True
 
     async def copy(self, ig_user_id: str, url: str, within_s: float) -> None:
         """Copy a picture before those that nobody waits for; returns when done, or in time."""

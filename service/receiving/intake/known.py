@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import msgspec
+
+from service.revisions import Revisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 CAPACITY = 100_000
 _STORED_WITHIN_S = 3600.0
-_MOST_CHANGES = 10_000  # that a write may miss before nothing it wrote is remembered
 
 
 class _Entry(msgspec.Struct, gc=False):
@@ -79,33 +79,6 @@ def _chain(head: _Entry | None) -> Iterator[_Entry]:
         head = head.next
 
 
-class _Revisions:
-    """Which users have changed since a mark, as far back as the last 10,000 changes."""
-
-    def __init__(self) -> None:
-        self._now = 0
-        self._complete_since = 0
-        self._by_user: OrderedDict[str, int] = OrderedDict()
-
-    def mark(self) -> int:
-        return self._now
-
-    def note(self, ig_user_id: str) -> None:
-        self._now += 1
-        self._by_user[ig_user_id] = self._now
-        self._by_user.move_to_end(ig_user_id)
-        if len(self._by_user) > _MOST_CHANGES:
-            _, self._complete_since = self._by_user.popitem(last=False)
-
-    def note_all(self) -> None:
-        self._now += 1
-        self._complete_since = self._now
-        self._by_user.clear()
-
-    def may_have_changed(self, ig_user_id: str, mark: int) -> bool:
-        return mark < self._complete_since or mark < self._by_user.get(ig_user_id, 0)
-
-
 class Known:
     """The participants lately seen of whom it is known that they are committed.
 
@@ -114,7 +87,7 @@ class Known:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._by_user = _Recent(capacity)
-        self._revisions = _Revisions()
+        self._revisions = Revisions()
         self.is_trusted = False
 
     def __len__(self) -> int:
