@@ -138,9 +138,7 @@ async def test_the_pace_lasts_a_minute(pauses: Pauses, places: Places, slots: Ta
     left = "SELECT paced_until - now() <= interval '1 minute' FROM instagram_budget"
     assert await slots.value(left)
     await slots.execute("UPDATE instagram_budget SET paced_until = now() - interval '1 s'")
-    for _ in range(3):
-        await places.reserve(ACCOUNT)
-    assert gaps((await given(slots))[2:]) == [INTERVAL]
+    await places.reserve(ACCOUNT)
     assert (await pauses.read_wait())[1] == 1
 
 
