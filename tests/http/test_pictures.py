@@ -282,7 +282,11 @@ class TestLinks:
         await put(db, url_for(HOUR))
         assert (await linking.get(f"/users/{USER}")).json["pictureUrl"] == f"{API}{PICTURE}"
         await db.execute(AGE, url_for(-HOUR), None)
-        assert (await linking.get(f"/users/{USER}")).json["pictureUrl"] is None
+
+        async def is_unnamed() -> bool:
+            return (await linking.get(f"/users/{USER}")).json["pictureUrl"] is None
+
+        await until(is_unnamed)
 
 
 async def test_pictures_may_be_off(start: Start, db: asyncpg.Connection) -> None:
