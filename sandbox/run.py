@@ -154,8 +154,9 @@ class _Sandbox:
     ) -> dict[str, str]:
         if "GRAPH_BASE_URL" in given.values:
             self._report.line("GRAPH_BASE_URL is left aside: the sandbox has a Graph of its own.")
-        graph = await stack.enter_async_context(GraphSimulator(app_secret=app_secret))
-        sample_traffic.introduce(graph.world)
+        graph = await stack.enter_async_context(
+            GraphSimulator(app_secret=app_secret, introduce=sample_traffic.introduce)
+        )
         self._report.line(f"The Graph simulator is up at {graph.url}.")
         return {
             "GRAPH_BASE_URL": graph.url,

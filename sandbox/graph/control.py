@@ -18,8 +18,9 @@
                                              ?kind=conversations: of those calls
     DELETE /_simulator/calls
     GET    /_simulator/budget?rate=10        {"overBudget", "calls", "forgotten"}
-    GET    /_simulator                       the answers' names and a few counts
-    DELETE /_simulator                       everything back to the start
+    DELETE /_simulator/answers               every call is answered normally again
+    GET    /_simulator                       the answers' names, what is answered now, counts
+    DELETE /_simulator                       everything back to the start, its people too
 
 An answer is a name, null (normal again), or an error of your own: {"status", "code", "message"…}.
 """
@@ -60,8 +61,11 @@ class Simulator(Protocol):
     def release(self) -> None:
         """Answer again."""
 
+    def mend(self) -> None:
+        """Answer normally again."""
+
     def reset(self) -> None:
-        """Forget everything."""
+        """Set everything back to the start."""
 
 
 class _Scripted(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -139,6 +143,7 @@ def routes(simulator: Simulator) -> list[web.RouteDef]:
         web.delete("/_simulator/calls", switches.forget),
         web.get("/_simulator/budget", switches.budget),
         web.get("/_simulator/landed", switches.landed),
+        web.delete("/_simulator/answers", switches.mend),
         web.get("/_simulator", switches.overview),
         web.delete("/_simulator", switches.reset),
     ]
@@ -259,7 +264,12 @@ class _Switches:
         simulator = self._simulator
         counts = {"calls": simulator.log.total, "mostInFlight": simulator.most_in_flight}
         followed = {"redirectsFollowed": self._world.redirects_followed}
-        return _json({"answers": list(ANSWERS), **counts, **followed})
+        scripts = self._world.scripts()
+        return _json({"answers": list(ANSWERS), "scripts": scripts, **counts, **followed})
+
+    async def mend(self, _request: web.Request) -> web.Response:
+        self._simulator.mend()
+        return _json({"ok": True})
 
     async def reset(self, _request: web.Request) -> web.Response:
         self._simulator.reset()

@@ -37,7 +37,8 @@ class GraphSimulator:
     """A world of made-up people behind two loopback ports: enter it to start, leave it to stop.
 
     `app_secret` turns the check of appsecret_proof on. Port 0 means any free one. `now` gives
-    unix seconds; the budget and the throttle go by the monotonic clock.
+    unix seconds; the budget and the throttle go by the monotonic clock. `introduce` makes people
+    known, also after a reset.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class GraphSimulator:
         instagram_port: int = 0,
         host: str = "127.0.0.1",
         now: Callable[[], float] = time.time,
+        introduce: Callable[[GraphWorld], None] | None = None,
     ) -> None:
-        self.world = GraphWorld(app_secret=app_secret, now=now)
+        self.world = GraphWorld(app_secret=app_secret, now=now, introduce=introduce)
         self.log = CallLog()
         self.conversations = CallLog()
         self.token_calls: list[str] = []  # the names of the calls about tokens
@@ -108,12 +110,17 @@ class GraphSimulator:
         self._released.set()
 
     def reset(self) -> None:
-        """Set every switch back, forget accounts, tokens and calls; the app secret stays."""
+        """Set everything back to the start and forget the calls; the app secret stays."""
         self.world.reset()
         self.log.clear()
         self.conversations.clear()
         self.token_calls.clear()
         self.most_in_flight = self.in_flight
+        self.release()
+
+    def mend(self) -> None:
+        """Answer every call normally again; accounts, tokens, profiles and calls stay."""
+        self.world.mend()
         self.release()
 
     def _listen(self, port: int) -> socket.socket:

@@ -84,33 +84,55 @@ _LISTED = Thread()
 
 
 class GraphWorld:
-    """Every switch of the simulator; all of them may be changed while it runs."""
+    """Every switch of the simulator; all of them may be changed while it runs.
+
+    `introduce` makes people and accounts known at the start and after each reset.
+    """
 
     def __init__(
-        self, *, app_secret: str | None = None, now: Callable[[], float] = time.time
+        self,
+        *,
+        app_secret: str | None = None,
+        now: Callable[[], float] = time.time,
+        introduce: Callable[["GraphWorld"], None] | None = None,
     ) -> None:
         self.app_secret = app_secret
         self._now = now
+        self._introduce = introduce
         self.album = Album(now)
         self.reset()
 
     def reset(self) -> None:
-        """Set every switch back and forget tokens, accounts and profiles; the secret stays."""
+        """Set everything back to the start; the app secret stays."""
         self.restrict_tokens = False
         self.album.reset()
         self.accounts: dict[str, Account] = {}
-        self.usage: Usage = None
-        self.business_usage: Usage = None
-        self.throttle: Throttle | None = None
         self.redirects_followed = 0
-        self._latency_ms = (0.0, 0.0)
         self._random = random.Random(0)  # noqa: S311 - spreads waits, guards nothing
         self._tokens: dict[str, Token] = {}
         self.renewals: list[str] = []
         self.renewal_ends_old_token = False
         self._profiles: dict[str, JsonObject] = {}
         self._threads: dict[str, Thread] = {}
+        self.mend()
+
+    def mend(self) -> None:
+        """Answer every call normally, as at the start; accounts, tokens and profiles stay."""
+        self.usage: Usage = None
+        self.business_usage: Usage = None
+        self.throttle: Throttle | None = None
+        self._latency_ms = (0.0, 0.0)
         self._scripts: dict[tuple[Scope, str], Script] = {}
+        if self._introduce is not None:
+            self._introduce(self)
+
+    def scripts(self) -> list[JsonObject]:
+        """List what is answered instead of the normal: the scope, its key, the answer's name."""
+        return [
+            {"scope": scope, "key": key, "answer": script.name, "remaining": script.remaining}
+            for (scope, key), script in self._scripts.items()
+            if script.remaining != 0
+        ]
 
     def add_account(self, ig_account_id: str, *tokens: str, login: Host = "facebook") -> Account:
         """Make an account and its tokens known, which also restricts tokens to known ones."""

@@ -19,6 +19,7 @@ from sandbox.graph.answers import ANSWERS, ErrorAnswer, RawAnswer
 from sandbox.graph.calls import CallLog, most_over_budget, token_sha
 from sandbox.graph.simulator import GraphSimulator
 from sandbox.graph.world import Thread
+from sandbox.sample_traffic import GONE, RESOLVED, SAMPLE_TOKEN, SENDERS, introduce
 from tests import answers
 
 ACCOUNT, TOKEN = "17841400000000007", "EAATESTTOKEN"
@@ -586,6 +587,39 @@ class TestSwitchesOverHttp:
 
     async def test_the_overview_names_every_answer(self, client: Client) -> None:
         assert (await client.switch("GET", "")).json["answers"] == list(ANSWERS)
+
+    async def test_mending_answers_normally_and_keeps_accounts_profiles_and_calls(
+        self, client: Client
+    ) -> None:
+        await client.switch("PUT", f"/users/{USER}", {"profile": {"username": "kept"}})
+        await client.switch("PUT", "/answer", {"answer": "http_500"})
+        await client.switch("PUT", "/usage", {"app": 90})
+        assert (await client.switch("GET", "")).json["scripts"] == [
+            {"scope": "all", "key": "", "answer": "http_500", "remaining": None}
+        ]
+        assert (await client.profile()).status == 500
+        await client.switch("DELETE", "/answers")
+        mended = await client.profile()
+        assert (mended.status, mended.json["username"]) == (200, "kept")
+        assert "X-App-Usage" not in mended.headers
+        assert (await client.switch("GET", "")).json["scripts"] == []
+        assert len(client.graph.calls) == 2
+
+
+@pytest.mark.parametrize("path", ["", "/answers"])
+async def test_after_a_reset_the_sample_people_are_as_at_the_start(path: str) -> None:
+    async with GraphSimulator(introduce=introduce) as graph, aiohttp.ClientSession() as session:
+        client = Client(graph, session)
+        at_start = graph.world.scripts()
+        for sender in SENDERS:
+            graph.set_answer("http_500", user=sender.ig_user_id)
+        graph.set_answer("app_throttle")
+        await client.switch("DELETE", path)
+        assert graph.world.scripts() == at_start
+        named = await client.profile(RESOLVED.ig_user_id, token=SAMPLE_TOKEN)
+        assert named.json["username"] == "sample.sender"
+        gone = await client.profile(GONE.ig_user_id, token=SAMPLE_TOKEN)
+        assert gone.json["error"]["error_subcode"] == 33
 
 
 async def test_it_runs_as_a_process_and_ends_when_told() -> None:
