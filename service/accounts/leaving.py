@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Forget = Callable[[Sequence[str]], None]
 
-BATCH = 200
+BATCH = 500
 BREATHER_S = 0.05  # between batches, for everybody else
 LOOK_EVERY_S = 30.0
 WAITED_FOR_S = 5.0
