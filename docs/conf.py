@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 project = "Instagram identity service"
 html_title = project
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md", "docs/**.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**.md"]
 exclude_patterns = [".*", "benchmarks", "service", "tests"]
 
 extensions = ["myst_parser"]
@@ -35,7 +35,7 @@ html_show_copyright = False
 _PROJECT = Path(__file__).parents[1]
 _NAMED = re.compile(
     r"`((?:service|tests|deploy|benchmarks|docs|requirements|sandbox|receiving|resolving|graph"
-    r"|identities|http|store|commands)/[\w./-]*|\w+\.py)`"
+    r"|identities|accounts|judgement|settings|http|store|commands|build)/[\w./-]*|\w+\.py)`"
 )
 _FOREIGN = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//|"""
