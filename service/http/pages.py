@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 STATIC = Path(__file__).with_name("static")
+OPENAPI = Path(__file__).with_name("openapi.json")
 _WORTH_PACKING_BYTES = 1024
 _MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -104,6 +105,7 @@ class Pages:
             if file.suffix in _MEDIA_TYPES
         }
         self.docs = self.page("docs/index.html", **_DOCS_POLICY)
+        self.openapi = Static(OPENAPI.read_bytes(), ".json", content_security_policy()).answer
 
     @property
     def names(self) -> list[str]:

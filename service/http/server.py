@@ -15,7 +15,6 @@ from service.http.cross_origin import let_other_origins_read, readable_routes
 from service.http.doorway import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
-from service.http.openapi.document import document_route
 from service.http.problems import envelope
 from service.model import API_PREFIX
 
@@ -136,7 +135,7 @@ def _probe_routes(health: HealthRoutes) -> list[web.RouteDef]:
 
 def _page_routes(keyring: Keyring, pages: Pages, console: ConsoleRoutes) -> list[web.RouteDef]:
     return [
-        web.get("/openapi.json", document_route(PREFIX)),
+        web.get("/openapi.json", pages.openapi),
         web.get("/docs", pages.docs),
         web.get("/", _to_console),
         web.get("/console", console.page),

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.http.conftest import (
     Client,
     Start,
 )
-from tests.http.test_openapi import DOCUMENT, operations, resolved, validator
+from tests.http.test_openapi import DOCUMENT, flat, operations, resolved, validator
 
 LIVE_PICTURE = "https://scontent.cdninstagram.com/v/p.jpg?oe=7FFFFFFF"
 TOO_MUCH = b" " * (1024 * 1024 + 1)
@@ -75,9 +75,23 @@ class Witness:
         self.seen.add((operation["operationId"], status))
 
     def check_body(self, content: dict[str, Any], media_type: str, body: bytes) -> None:
-        media = content.get(media_type) or content["*/*"]
+        media = content[media_type]
         value = json.loads(body) if media_type.endswith("json") else body.decode()
         validator(media["schema"]).validate(value)
+        assert not list(undocumented(value, media["schema"]))
+
+
+def undocumented(value: object, schema: dict[str, Any]) -> Iterator[str]:
+    """Name the members of an answer that the document does not."""
+    choices = [flat(resolved(each)) for each in schema.get("anyOf", [schema])]
+    known = {name: each for one in choices for name, each in one.get("properties", {}).items()}
+    if isinstance(value, dict) and known:
+        yield from value.keys() - known.keys()
+        for name in value.keys() & known.keys():
+            yield from undocumented(value[name], known[name])
+    elif isinstance(value, list):
+        for each in value:
+            yield from undocumented(each, choices[0].get("items", {}))
 
 
 @pytest.fixture
