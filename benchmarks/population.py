@@ -150,7 +150,6 @@ _CONNECTION = {"locationId": LOCATION, "accessToken": TOKEN}
 def populate(graph: GraphSimulator, count: int) -> list[str]:
     """Make up the shop's people; whoever is refused is listed in a conversation."""
     users = new_users(count)
-    random.Random(count).shuffle(users)  # noqa: S311 - the refused come between the others
     refused = round(REFUSED * count)
     nameless = round(NAMELESS * (count - refused))
     graph.add_account(ACCOUNT, TOKEN)
@@ -160,6 +159,7 @@ def populate(graph: GraphSimulator, count: int) -> list[str]:
             graph.set_answer(REFUSAL, user=user)
         elif number < refused + nameless:
             graph.set_profile(user, name=None)
+    random.Random(count).shuffle(users)  # noqa: S311 - the refused write between the others
     return users
 
 

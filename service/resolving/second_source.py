@@ -75,7 +75,7 @@ class SecondSource:
         users = self._asked.setdefault(claim.ig_account_id, set())
         users.add(claim.ig_user_id)
         if len(users) >= MANY:
-            self._hold(claim.ig_account_id, INTERVAL.total_seconds() * len(users))
+            self._hold(claim.ig_account_id, INTERVAL.total_seconds())  # one call's time
         task = asyncio.create_task(work, name="second source")
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._end(claim, task))
