@@ -209,7 +209,9 @@ async def _start(
     running.keep("resolver", resolver.run())
     stack.push_async_callback(resolver.drain, half_s)
     running.keep("sweeper", parts.sweeper.run())
-    running.keep("token checks", build_token_checker(parts, token_calls).run())
+    checker = build_token_checker(parts, token_calls)
+    parts.replica.on_connections = checker.wake
+    running.keep("token checks", checker.run())
     running.keep("token watch", parts.token_watch.run())
     running.keep("leaver", parts.leaver.run())
     if settings.retention_days:

@@ -50,6 +50,7 @@ class Replica:
         pictures: Pictures,
         on_change: Callable[[Iterable[str] | None], None],
         on_due: Callable[[], None],
+        on_connections: Callable[[], None] = lambda: None,
     ) -> None:
         self._connections = connections
         self._pauses = pauses
@@ -61,6 +62,7 @@ class Replica:
         self._pictures = pictures
         self._on_change = on_change
         self._on_due = on_due
+        self.on_connections = on_connections
         self._reread = asyncio.Event()
         self._are_connections_changed = False
         self._is_directory_stale = False
@@ -167,6 +169,7 @@ class Replica:
         self._are_connections_changed = True
         self._is_directory_stale = True
         self._reread.set()
+        self.on_connections()
 
     def _identities_changed(self, payload: str) -> None:
         if payload == _EVERYTHING:

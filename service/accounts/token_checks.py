@@ -19,6 +19,7 @@ from service.judgement.token_rules import (
     is_renewable,
 )
 from service.store.tokens import CheckedFacts
+from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,17 +64,23 @@ class TokenChecker:
         self._vault = vault
         self._seals = seals
         self._clock = clock
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for tokens to check at once: a connection has changed."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Check what is due until cancelled."""
         while True:
+            self._wake.clear()
             try:
                 while await self.check_next():
                     pass
                 await self._tokens.forget_removed()
             except UnavailableError as error:
                 log.warning("tokens not checked", error=str(error))
-            await asyncio.sleep(LOOK_EVERY_S)
+            await wait_at_most(self._wake, LOOK_EVERY_S)
 
     async def check_next(self) -> bool:
         """Check the token that is due first; false if none is."""
