@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.model import PauseReason, UserReason
+from service.tallies import LabelledTallies, PublishedTally, TimeTallies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,18 +34,17 @@ class Metrics:
         counter = partial(Counter, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
+        tally = partial(PublishedTally, registry=self.registry)
 
-        self.deliveries = counter(
-            "instagram_deliveries", "Webhook deliveries by answer", ["status"]
+        self.deliveries = LabelledTallies(
+            "instagram_deliveries", "Webhook deliveries by answer", "status", self.registry
         )
-        self.contacts = counter("instagram_contacts", "Participants received in deliveries")
-        self.skipped = counter("instagram_skipped_items", "Webhook items that make no participant")
-        self.journalled = counter("instagram_journalled", "Participants committed")
-        self.remembered = counter(
-            "instagram_remembered", "Participants known to be durable already"
-        )
-        self.ack_seconds = histogram(
-            "instagram_ack_seconds", "Time to acknowledge", buckets=_FAST_S
+        self.contacts = tally("instagram_contacts", "Participants received in deliveries")
+        self.skipped = tally("instagram_skipped_items", "Webhook items that make no participant")
+        self.journalled = tally("instagram_journalled", "Participants committed")
+        self.remembered = tally("instagram_remembered", "Participants known to be durable already")
+        self.ack_seconds = TimeTallies(
+            "instagram_ack_seconds", "Time to acknowledge", _FAST_S, self.registry
         )
         self.turned_away = counter(
             "instagram_queue_turned_away", "Hints left to the sweeper because the queue was full"
@@ -67,14 +67,16 @@ class Metrics:
         self.name_seconds = histogram(
             "instagram_name_seconds", "Time from the queue to a settled user", buckets=_SLOW_S
         )
-        self.lookups = counter("instagram_lookups", "Identities looked up by state", ["state"])
+        self.lookups = LabelledTallies(
+            "instagram_lookups", "Identities looked up by state", "state", self.registry
+        )
         self.verdict = gauge(
             "instagram_verdict", "How well people get their names: 0 ok, 1 attention, 2 broken"
         )
         self.recent = gauge(
             "instagram_recent_users", "Users who wrote within the last hour, by state", ["state"]
         )
-        self.lookups_from_memory = counter(
+        self.lookups_from_memory = tally(
             "instagram_lookups_from_memory", "Identities that were answered without a statement"
         )
         self.identities = gauge("instagram_identities", "Users by state", ["state"])
@@ -87,7 +89,7 @@ class Metrics:
         """Read what was received, named and called so far; calls by outcome as `calls:outcome`."""
         calls = _totals(self._all_calls)
         return {
-            "received": _totals(self.contacts).get("", 0.0),
+            "received": float(self.contacts.value),
             "named": _totals(self.settled).get("resolved", 0.0),
         } | {f"calls:{outcome}": total for outcome, total in calls.items()}
 
@@ -113,9 +115,9 @@ class Metrics:
 
 
 def _totals(counter: Counter) -> dict[str, float]:
-    """Read a counter by outcome; one without that label has the outcome ''."""
+    """Read a counter by outcome."""
     return {
-        sample.labels.get("outcome", ""): sample.value
+        sample.labels["outcome"]: sample.value
         for family in counter.collect()
         for sample in family.samples
         if sample.name.endswith("_total")
