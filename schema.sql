@@ -295,16 +295,16 @@ CREATE OR REPLACE FUNCTION instagram_blocked_by(
         account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
 $$;
 
--- The rules of the budget, a GCRA row: every place is a time, and the next one follows a step later.
+-- The rules of the budget, a GCRA row: every slot is a time, and the next one follows a step later.
 
--- How long a place lasts: longer while Meta's usage headers leave us a share of the rate.
+-- How long a slot lasts: longer while Meta's usage headers leave us a share of the rate.
 CREATE OR REPLACE FUNCTION instagram_step(
     interval_at_full_rate interval, pace double precision, paced_until timestamptz
 ) RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT interval_at_full_rate / CASE WHEN paced_until > now() THEN pace ELSE 1 END
 $$;
 
--- Whether one more place begins within `ahead`; a next place too far ahead is from before the
+-- Whether one more slot begins within `ahead`; a next slot too far ahead is from before the
 -- server's clock was set back.
 CREATE OR REPLACE FUNCTION instagram_has_room(
     next_at timestamptz, interval_at_full_rate interval, ahead interval
@@ -312,7 +312,7 @@ CREATE OR REPLACE FUNCTION instagram_has_room(
     SELECT next_at <= now() + ahead OR next_at > now() + 2 * ahead + interval_at_full_rate * 1000
 $$;
 
-CREATE OR REPLACE FUNCTION instagram_next_place(next_at timestamptz, ahead interval)
+CREATE OR REPLACE FUNCTION instagram_next_slot(next_at timestamptz, ahead interval)
 RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT LEAST(GREATEST(next_at, now()), now() + ahead)
 $$;
@@ -370,7 +370,7 @@ BEGIN
         PERFORM pg_notify(TG_TABLE_NAME, '');
         RETURN NULL;
     END IF;
-    -- a statement that touched no row, such as every place in the budget, is no news
+    -- a statement that touched no row, such as every slot in the budget, is no news
     PERFORM pg_notify(TG_TABLE_NAME, '') WHERE EXISTS (SELECT FROM changed);
     RETURN NULL;
 END

@@ -23,7 +23,7 @@ from service.graph.budget import Budget, PauseBoard
 from service.receiving.intake.broker import Broker
 from service.store.database import Database
 from service.store.pauses import Pauses
-from service.store.places import Places
+from service.store.slots import Slots
 from tests.system.chaos.nodes import Node
 from tests.system.chaos.processes import spawn
 from tests.system.chaos.rig import machinery, rig, scratch_folder
@@ -60,7 +60,7 @@ def main(context: click.Context, seconds: int, only: str | None) -> None:
 @click.argument("rate", type=float)
 @click.argument("seconds", type=float)
 def callers(dsn: str, rate: float, seconds: float) -> None:
-    """Take places in the budget for some seconds and print when each came."""
+    """Take slots in the budget for some seconds and print when each came."""
     print(json.dumps(asyncio.run(_call(dsn, rate, seconds))))
 
 
@@ -121,12 +121,12 @@ async def _call(dsn: str, rate: float, seconds: float) -> list[float]:
 
     async def work(budget: Budget) -> None:
         while time.monotonic() < end_s:
-            if await budget.wait_for_place(ACCOUNT) is not None:
+            if await budget.wait_for_slot(ACCOUNT) is not None:
                 times.append(time.monotonic())
 
     async with Database.connect(dsn) as database:
-        places = Places(database, 1 / rate)
-        budget = Budget(places, Pauses(database), PauseBoard(), lambda *_: None)
+        slots = Slots(database, 1 / rate)
+        budget = Budget(slots, Pauses(database), PauseBoard(), lambda *_: None)
         await asyncio.gather(*(work(budget) for _ in range(WORKERS)))
     return times
 

@@ -29,7 +29,7 @@ _MOST_PER_S = 8000
 # The first that fits a stack counts; a name with a colon is of the innermost frame alone.
 _ROOMS = (
     ("waiting for work", (":selectors.py",)),
-    ("resolving, beside it", ("resolver.py", "sweeper.py", "claims.py", "places.py")),
+    ("resolving, beside it", ("resolver.py", "sweeper.py", "claims.py", "slots.py")),
     ("system calls: read and write", (":selector_events.py",)),
     ("PostgreSQL: coalescer, asyncpg", ("coalescer.py", "database.py", "asyncpg/")),
     ("signature", ("(service/receiving/webhook.py:7", "hmac.py")),

@@ -51,7 +51,7 @@ class Metrics:
         )
         self.budget_wait_seconds = histogram(
             "instagram_budget_wait_seconds",
-            "Time that workers wait for a place in the budget",
+            "Time that workers wait for a slot in the budget",
             buckets=_FAST_S,
         )
         calls = counter("instagram_graph_calls", "Graph calls by outcome", ["outcome"])

@@ -86,15 +86,15 @@ def hurt_items(draw: st.DrawFn) -> object:
 
 @st.composite
 def mutated_items(draw: st.DrawFn) -> object:
-    """An item with anything at all in one of its places; it may still be read."""
+    """An item with anything at all in one of its slots; it may still be read."""
     item = json.loads(json.dumps(draw(items() | hurt_items())))
-    place = item
-    while isinstance(place, dict) and place:
-        key = draw(st.sampled_from(sorted(place)))
-        if not isinstance(place[key], dict) or draw(st.booleans()):
-            place[key] = draw(JSON_VALUES)
+    slot = item
+    while isinstance(slot, dict) and slot:
+        key = draw(st.sampled_from(sorted(slot)))
+        if not isinstance(slot[key], dict) or draw(st.booleans()):
+            slot[key] = draw(JSON_VALUES)
             break
-        place = place[key]
+        slot = slot[key]
     return item
 
 

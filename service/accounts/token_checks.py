@@ -158,7 +158,7 @@ class TokenChecker:
             log.error("token is dead", ig_account_id=token.ig_account_id, error=error)
 
     async def _take_slot(self, ig_account_id: str) -> None:
-        slot = await self._budget.wait_for_place(ig_account_id)
+        slot = await self._budget.wait_for_slot(ig_account_id)
         if slot is None or slot.paused_by is not None:
             raise NoSlotError
 

@@ -57,7 +57,7 @@ class TokenTrial:
             async with asyncio.timeout(self._within_s):
                 if self._paused_by(ig_account_id) == "throttled":
                     return Trial(is_accepted=False)
-                slot = await self._budget.wait_for_place(NO_ACCOUNT)
+                slot = await self._budget.wait_for_slot(NO_ACCOUNT)
                 if slot is None or slot.paused_by is not None:
                     return Trial(is_accepted=False)
                 username = await self._calls.try_token(login, token)

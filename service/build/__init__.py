@@ -55,8 +55,8 @@ from service.store.listener import Listener
 from service.store.pauses import Pauses
 from service.store.people import PeopleStore
 from service.store.pictures import StoredPictures
-from service.store.places import Places
 from service.store.recent import Recent
+from service.store.slots import Slots
 from service.store.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def build_parts(
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
     fetching = Fetching(identities, queue, rules, memory.evict)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
-    places, tokens = Places(database, 1 / settings.graph_calls_per_second), Tokens(database)
+    slots, tokens = Slots(database, 1 / settings.graph_calls_per_second), Tokens(database)
     leavings, forgets = Leavings(database), partial(forget, known, memory, queue)
     return Parts(
         settings=settings,
@@ -169,7 +169,7 @@ def build_parts(
             on_change=fetching.note_change,
             on_due=sweeper.wake,
         ),
-        budget=Budget(places, pauses, board, queue.hold),
+        budget=Budget(slots, pauses, board, queue.hold),
         tokens=tokens,
         token_watch=TokenWatch(tokens, vault, seals=settings.seal_tokens),
         leaver=AccountLeaver(leavings, forgets),

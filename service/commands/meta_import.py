@@ -24,7 +24,7 @@ from service.store.conversations import BUSY, ConversationLimits, ConversationNa
 from service.store.database import Database
 from service.store.journal import Journal
 from service.store.pauses import Pauses
-from service.store.places import Places
+from service.store.slots import Slots
 from service.vault import Vault
 from service.wording import count, duration, printable, shell_word
 
@@ -54,7 +54,7 @@ class Gate:
     def __init__(
         self,
         ig_account_id: str,
-        places: Places,
+        slots: Slots,
         limits: ConversationLimits,
         pauses: Pauses,
         checkup: Checkup,
@@ -68,7 +68,7 @@ class Gate:
         self._board = PauseBoard()
         self._next_at = 0.0
         self._is_probe = False
-        self._budget = Budget(places, pauses, self._board, self._slow_down)
+        self._budget = Budget(slots, pauses, self._board, self._slow_down)
 
     async def allow(self) -> None:
         """Return when a call may be made; raises PausedError if that is not soon."""
@@ -76,10 +76,10 @@ class Gate:
         while True:
             await asyncio.sleep(max(0.0, self._next_at - loop.time()))
             await self._wait_for_slot()
-            place = await self._budget.wait_for_place(self._ig_account_id)
+            slot = await self._budget.wait_for_slot(self._ig_account_id)
             self._board.replace(await self._pauses.read())
-            if place is not None and place.paused_by is None:
-                self._is_probe = place.is_probe
+            if slot is not None and slot.paused_by is None:
+                self._is_probe = slot.is_probe
                 if self._is_probe or not self._board.is_paused(self._ig_account_id):
                     self._next_at = loop.time() + CALL_EVERY_S
                     return
@@ -137,7 +137,7 @@ class MetaImport:
         rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
         self.recorder = Recorder(Journal(database, rules), {})
         self._vault = Vault(secret_values(settings.token_encryption_keys))
-        self._places = Places(database, 1 / settings.graph_calls_per_second)
+        self._slots = Slots(database, 1 / settings.graph_calls_per_second)
         self._database = database
         self._checkup = Checkup(database, rules)
         self._pauses = Pauses(database)
@@ -184,7 +184,7 @@ class MetaImport:
     async def _read(self, connection: CheckedConnection, account: Account) -> None:
         gate = Gate(
             account.ig_account_id,
-            self._places,
+            self._slots,
             self._limits,
             self._pauses,
             self._checkup,

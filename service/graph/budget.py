@@ -1,4 +1,4 @@
-"""The one place that every Graph call passes: the budget over all replicas, and the pauses."""
+"""The budget over all replicas, and the pauses: every Graph call passes here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.graph.usage import Usage
     from service.store.pauses import Pauses
-    from service.store.places import Places, Reservation
+    from service.store.slots import Reservation, Slots
 
 MOST_UNCONNECTED = 10_000
 MOST_UNCONNECTED_LISTED = 20
@@ -29,7 +29,7 @@ _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02
 _LEAST_BURST = 1.25  # with 1 every timer that is late would put off all that follow
 _RETELL_PACE_S = 20.0
-_GOOD_FOR_S = 0.0025  # a place is good for half an interval, or for what a busy loop may take
+_GOOD_FOR_S = 0.0025  # a slot is good for half an interval, or for what a busy loop may take
 _MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
 _LEAST_WAIT_S = 0.005
 
@@ -37,7 +37,7 @@ _LEAST_WAIT_S = 0.005
 class PauseBoard:
     """The pauses as this replica sees them: a hint, kept up to date by notices.
 
-    The statement that takes a place in the budget is what decides.
+    The statement that takes a slot in the budget is what decides.
     """
 
     def __init__(self) -> None:
@@ -129,22 +129,22 @@ class PauseBoard:
 
 
 class Budget:
-    """Places for Graph calls: never more than rate × T + 2 in any T seconds, over all replicas.
+    """Slots for Graph calls: never more than rate × T + 2 in any T seconds, over all replicas.
 
     `on_slow` is told for how many seconds an account that nears its own limit is to be left.
     """
 
     def __init__(
         self,
-        places: Places,
+        slots: Slots,
         pauses: Pauses,
         board: PauseBoard,
         on_slow: Callable[[str, float], None],
     ) -> None:
-        self._places = places
+        self._slots = slots
         self._pauses = pauses
         self._board = board
-        self._interval_s = places.interval_s
+        self._interval_s = slots.interval_s
         self._on_slow = on_slow
         burst = max(_LEAST_BURST, _BURST_S / self._interval_s)
         self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
@@ -155,46 +155,46 @@ class Budget:
 
     @property
     def patience_s(self) -> float:
-        """How long a worker waits for a place before it lets others have its claim."""
+        """How long a worker waits for a slot before it lets others have its claim."""
         return 5 + 2 * self._interval_s
 
-    async def wait_for_place(
+    async def wait_for_slot(
         self, ig_account_id: str, ig_user_id: str = "", *, is_probe: bool = False
     ) -> Reservation | None:
-        """Wait for a place and take it; the reservation if paused, None if there was none in time.
+        """Wait for a slot and take it; the reservation if paused, None if there was none in time.
 
-        A place that comes late, as after a stall of Postgres or of this process, is forfeited:
+        A slot that comes late, as after a stall of Postgres or of this process, is forfeited:
         used now it would crowd the next window. None is asked for that might come too late to be
         used: nobody else would get it. Only workers may wait here: many waiters would starve one
         another.
         """
         now = asyncio.get_running_loop().time
-        asks_until_s, forfeits = now() + self.patience_s - self._places.most_ahead_s, 0
+        asks_until_s, forfeits = now() + self.patience_s - self._slots.most_ahead_s, 0
         while now() <= asks_until_s:
-            place = await self._places.reserve(ig_account_id, ig_user_id, is_probe=is_probe)
-            if place.paused_by is not None:
-                return place
-            until_s = place.at_s
+            slot = await self._slots.reserve(ig_account_id, ig_user_id, is_probe=is_probe)
+            if slot.paused_by is not None:
+                return slot
+            until_s = slot.at_s
             if until_s is None:
-                until_s = now() + max(place.full_for_s or 0.0, _LEAST_WAIT_S)
+                until_s = now() + max(slot.full_for_s or 0.0, _LEAST_WAIT_S)
                 if until_s > asks_until_s:
                     return None
             await asyncio.sleep(max(0.0, until_s - now()))
-            is_probe = is_probe or place.is_probe  # also where this place is not to be used
-            if place.at_s is None:
+            is_probe = is_probe or slot.is_probe  # also where this slot is not to be used
+            if slot.at_s is None:
                 continue
-            is_late = now() > place.at_s + self._good_for_s
+            is_late = now() > slot.at_s + self._good_for_s
             if not is_late or forfeits == _MOST_FORFEITS:
-                return await self._take(place, ig_account_id, is_probe=is_probe)
+                return await self._take(slot, ig_account_id, is_probe=is_probe)
             forfeits += 1
         return None
 
-    async def _take(self, place: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
-        """Take a place that has come; a pause that was made meanwhile forfeits it."""
+    async def _take(self, slot: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
+        """Take a slot that has come; a pause that was made meanwhile forfeits it."""
         await self._limiter.acquire()
         if is_probe:
-            return place
-        return msgspec.structs.replace(place, paused_by=self._board.reason(ig_account_id))
+            return slot
+        return msgspec.structs.replace(slot, paused_by=self._board.reason(ig_account_id))
 
     def note_usage(self, ig_account_id: str, usage: Usage) -> None:
         """Keep what an answer's headers say until `act_on_usage`."""

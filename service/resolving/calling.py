@@ -45,17 +45,17 @@ class Calling:
             )
             raise AccountFault(GraphProblem("token_unreadable")) from None
 
-    async def fetch(self, claim: Claim, take_place: Callable[[], Awaitable[object]]) -> Profile:
+    async def fetch(self, claim: Claim, take_slot: Callable[[], Awaitable[object]]) -> Profile:
         """Fetch a profile; what fails for nobody's fault is tried once more.
 
-        `take_place` waits for the second try's place in the budget.
+        `take_slot` waits for the second try's slot in the budget.
         """
         token = self.open_token(claim)
         try:
             return await self._call(claim, token)
         except NobodysFault:
             await asyncio.sleep(random.uniform(*SECOND_TRY_S))  # noqa: S311 - not a secret
-        await take_place()
+        await take_slot()
         return await self._call(claim, token)
 
     async def _call(self, claim: Claim, token: str) -> Profile:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 REFUSALS = frozenset({"consent_required", "not_found", "refused"})
 MANY = 40  # users of one account that wait; from here on its others are left in the queue
-FOR_A_PLACE_S = 0.2  # before its slot a call begins to wait for the budget
+FOR_A_SLOT_S = 0.2  # before its slot a call begins to wait for the budget
 NEAR_FULL_PERCENT = 95.0
 
 log = structlog.get_logger()
@@ -86,24 +86,24 @@ class SecondSource:
         return set(self._tasks)
 
     async def find_username(
-        self, claim: Claim, token: str, take_place: Callable[[], Awaitable[object]]
+        self, claim: Claim, token: str, take_slot: Callable[[], Awaitable[object]]
     ) -> str | None:
         """Ask for a user's username; None where it is not shown or may not be asked for now.
 
-        `take_place` waits for the budget.
+        `take_slot` waits for the budget.
         """
         turn = self._turns.setdefault(claim.ig_account_id, asyncio.Lock())
         async with turn:  # one after another: a slot is taken only when the one before is used
             slot = await self._slot(claim)
             if slot is None:
                 return None
-            await take_place()
+            await take_slot()
         return await self._call(claim, token, slot)
 
     async def _slot(self, claim: Claim) -> Slot | None:
         slot = await self._limits.take_slot(claim.ig_account_id)
         if isinstance(slot, Slot):
-            wait_s = max(0.0, slot.wait_s - FOR_A_PLACE_S)
+            wait_s = max(0.0, slot.wait_s - FOR_A_SLOT_S)
             is_stopping = await wait_at_most(self._stopping, wait_s)
             return None if is_stopping else slot
         log.info(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from service.store.claims import Claims
     from service.store.conversations import ConversationNames
     from service.store.outcomes import Settled
-    from service.store.places import Reservation
+    from service.store.slots import Reservation
 
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
@@ -94,7 +94,7 @@ class Resolver:
             min(workers, max(2, math.ceil(calls_per_second * CLAIMED_AHEAD_S)))
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._waits: set[asyncio.Timeout] = set()  # for a place; the stop ends them
+        self._waits: set[asyncio.Timeout] = set()  # for a slot; the stop ends them
 
     async def run(self) -> None:
         """Work until the queue closes; five users in a row with unforeseen errors end the pool."""
@@ -106,7 +106,7 @@ class Resolver:
     async def drain(self, timeout_s: float) -> None:
         """Finish the calls in flight, then give up the rest aloud; their claims lapse.
 
-        Who only waits for a place in the budget gives its claim back at once.
+        Who only waits for a slot in the budget gives its claim back at once.
         """
         self._queue.close()
         for wait in self._waits:
@@ -137,15 +137,15 @@ class Resolver:
             hint = await self._next_hint()
             try:
                 claim = await self._unforeseen.charging(hint, None, self._claim(hint))
-                place = None
+                slot = None
                 if claim is not None:
-                    place = await self._unforeseen.charging(hint, claim, self._place(claim))
+                    slot = await self._unforeseen.charging(hint, claim, self._slot(claim))
             except BaseException:
                 self._queue.done(hint.ig_user_id)
                 raise
         try:
-            if claim is not None and place is not None:
-                await self._unforeseen.charging(hint, claim, self._resolve(claim, place, hint))
+            if claim is not None and slot is not None:
+                await self._unforeseen.charging(hint, claim, self._resolve(claim, slot, hint))
         finally:
             if self._second is None or not self._second.is_asked(hint.ig_user_id):
                 self._queue.done(hint.ig_user_id)
@@ -168,17 +168,17 @@ class Resolver:
             log.debug("nothing to do", ig_user_id=hint.ig_user_id, verdict=taken.verdict)
         return None
 
-    async def _place(self, claim: Claim) -> Reservation | None:
+    async def _slot(self, claim: Claim) -> Reservation | None:
         """Wait for the budget; if the call may not be made the claim is given back."""
         started_at = time.monotonic()
         try:
-            return await self._wait_for_place(claim, is_probe=False)
+            return await self._wait_for_slot(claim, is_probe=False)
         except PutOffError as put_off:
             settled = await self._claims.release(claim)
             report(claim, settled, GraphProblem(put_off.reason), started_at)
             return None
 
-    async def _wait_for_place(self, claim: Claim, *, is_probe: bool) -> Reservation:
+    async def _wait_for_slot(self, claim: Claim, *, is_probe: bool) -> Reservation:
         """Wait for the budget; raises PutOffError if the call may not be made, or at the stop."""
         if self._queue.is_closed:
             raise PutOffError("stopping")
@@ -187,25 +187,25 @@ class Resolver:
             async with wait:
                 self._waits.add(wait)
                 with self._metrics.budget_wait_seconds.time():
-                    place = await self._budget.wait_for_place(
+                    slot = await self._budget.wait_for_slot(
                         claim.ig_account_id, claim.ig_user_id, is_probe=is_probe
                     )
         except TimeoutError:
             raise PutOffError("stopping") from None
         finally:
             self._waits.discard(wait)
-        if place is None:
+        if slot is None:
             raise PutOffError("budget")
-        if place.paused_by is not None:
-            raise PutOffError(place.paused_by)
-        return place
+        if slot.paused_by is not None:
+            raise PutOffError(slot.paused_by)
+        return slot
 
-    async def _resolve(self, claim: Claim, place: Reservation, hint: Hint) -> None:
+    async def _resolve(self, claim: Claim, slot: Reservation, hint: Hint) -> None:
         """Fetch a claimed user and settle what comes of it."""
         started_at = time.monotonic()
         problem: GraphProblem | None = None
         try:
-            again = partial(self._wait_for_place, claim, is_probe=place.is_probe)
+            again = partial(self._wait_for_slot, claim, is_probe=slot.is_probe)
             profile = await self._calling.fetch(claim, again)
         except PutOffError as put_off:
             problem = GraphProblem(put_off.reason)
@@ -254,9 +254,9 @@ class Resolver:
         is_named = claim.fresh_source == "conversation"
         if not is_named:
             token = self._calling.open_token(claim)
-            place = partial(self._wait_for_place, claim, is_probe=False)
+            slot = partial(self._wait_for_slot, claim, is_probe=False)
             with suppress(PutOffError):
-                username = await second.find_username(claim, token, place)
+                username = await second.find_username(claim, token, slot)
         if username is None and not is_named:
             settled = await self._settling.blame(claim, refusal)
             return self._note(claim, settled, refusal.problem, hint, started_at)

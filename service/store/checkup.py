@@ -106,11 +106,11 @@ class Checkup:
         rows = await self._database.fetch(READ_DIRECTORY, timeout_s=SLOW_STATEMENT_S)
         return directory(rows)
 
-    async def take_place(self, calls_per_second: float) -> float | None:
-        """Take a place in the budget, pauses or not: seconds to wait, None if it is full."""
+    async def take_slot(self, calls_per_second: float) -> float | None:
+        """Take a slot in the budget, pauses or not: seconds to wait, None if it is full."""
         interval_s = 1 / calls_per_second
         rows = await self._database.fetch(
-            _SQL["take_place"],
+            _SQL["take_slot"],
             timedelta(seconds=interval_s),
             timedelta(seconds=max(1.0, interval_s)),
         )

@@ -15,7 +15,7 @@ from service.graph.tokens import TokenCalls
 from service.store.connections import Connections
 from service.store.database import Database
 from service.store.pauses import Pauses
-from service.store.places import Places
+from service.store.slots import Slots
 from service.store.tokens import Tokens
 from service.vault import Vault
 
@@ -57,8 +57,8 @@ class TokenWorld:
     def checker(self, *, seals: bool = False) -> TokenChecker:
         """Make the checker of one replica."""
         board = PauseBoard()
-        places = Places(self.database, interval_s=0.001)
-        budget = Budget(places, Pauses(self.database), board, lambda *_: None)
+        slots = Slots(self.database, interval_s=0.001)
+        budget = Budget(slots, Pauses(self.database), board, lambda *_: None)
         return TokenChecker(
             self.tokens, self.calls, budget, self.vault, seals=seals, clock=self.clock
         )

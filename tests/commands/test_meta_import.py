@@ -12,7 +12,7 @@ from service.store.checkup import Checkup
 from service.store.conversations import ConversationLimits
 from service.store.database import Database
 from service.store.pauses import Pauses
-from service.store.places import Places
+from service.store.slots import Slots
 
 from .world import ACCOUNT, LOCATION, World, ago, user
 
@@ -122,7 +122,7 @@ async def test_calls_of_an_account_keep_their_distance(database_url: str, meter:
     async with Database.connect(database_url, pool_size=2) as database:
         gate = Gate(
             ACCOUNT,
-            Places(database, 0.001),
+            Slots(database, 0.001),
             ConversationLimits(database),
             Pauses(database),
             Checkup(database, Rules()),
@@ -142,7 +142,7 @@ async def test_a_long_pause_ends_the_account(database_url: str, meter: Meter) ->
         await pauses.pause(f"account:{ACCOUNT}", "throttled", 3600)
         gate = Gate(
             ACCOUNT,
-            Places(database, 0.001),
+            Slots(database, 0.001),
             ConversationLimits(database),
             pauses,
             Checkup(database, Rules()),

@@ -16,7 +16,7 @@ from service.graph.budget import (
 )
 from service.graph.usage import Usage
 from service.store.pauses import Pause, Pauses
-from service.store.places import Places, Reservation
+from service.store.slots import Reservation, Slots
 from tests.strategies import in_jumping_time
 
 ACCOUNT, OTHER, UNTIL = "17841400000000007", "17841400000000008", datetime(2026, 11, 22, tzinfo=UTC)
@@ -24,12 +24,12 @@ FULL = Reservation(None, None, None, is_probe=False, full_for_s=1.0)
 PAUSED = Reservation(None, "throttled", "app", is_probe=False, full_for_s=None)
 
 
-def place(at_s: float, *, is_probe: bool = False) -> Reservation:
-    """A place so many seconds after it was asked for."""
+def slot(at_s: float, *, is_probe: bool = False) -> Reservation:
+    """A slot so many seconds after it was asked for."""
     return Reservation(at_s, None, None, is_probe=is_probe, full_for_s=None)
 
 
-class FakePlaces:
+class FakeSlots:
     """Answers in a row, the last one for ever."""
 
     def __init__(self, answers: Sequence[Reservation], interval_s: float) -> None:
@@ -65,11 +65,11 @@ class Setting:
     """A budget over fake tables, with what it said of slow accounts."""
 
     def __init__(self, *answers: Reservation, rate: float = 10.0) -> None:
-        self.places, self.pauses = FakePlaces(answers, 1 / rate), FakePauses()
+        self.slots, self.pauses = FakeSlots(answers, 1 / rate), FakePauses()
         self.board = PauseBoard()
         self.slow: list[tuple[str, float]] = []
         self.budget = Budget(
-            cast("Places", self.places),
+            cast("Slots", self.slots),
             cast("Pauses", self.pauses),
             self.board,
             lambda *said: self.slow.append(said),
@@ -160,27 +160,27 @@ def test_a_pause_runs_out_by_itself() -> None:
     in_jumping_time(main())
 
 
-# Waiting for a place
+# Waiting for a slot
 
 
-def test_a_worker_waits_until_its_place_comes() -> None:
+def test_a_worker_waits_until_its_slot_comes() -> None:
     async def main() -> None:
-        setting = Setting(place(0.75))
+        setting = Setting(slot(0.75))
         started_at = clock()
-        assert await setting.budget.wait_for_place(ACCOUNT) is not None
+        assert await setting.budget.wait_for_slot(ACCOUNT) is not None
         assert clock() - started_at >= 0.75
-        assert setting.places.asked == [(ACCOUNT, False)]
+        assert setting.slots.asked == [(ACCOUNT, False)]
 
     in_jumping_time(main())
 
 
 def test_a_full_budget_is_asked_again_when_it_has_said_so() -> None:
     async def main() -> None:
-        setting = Setting(FULL, FULL, place(0.0))
+        setting = Setting(FULL, FULL, slot(0.0))
         started_at = clock()
-        assert await setting.budget.wait_for_place(ACCOUNT) is not None
+        assert await setting.budget.wait_for_slot(ACCOUNT) is not None
         assert clock() - started_at >= 2 * 1.0
-        assert len(setting.places.asked) == 3
+        assert len(setting.slots.asked) == 3
 
     in_jumping_time(main())
 
@@ -190,19 +190,19 @@ def test_a_worker_gives_up_within_its_patience(rate: float) -> None:
     async def main() -> None:
         setting = Setting(FULL, rate=rate)
         started_at = clock()
-        assert await setting.budget.wait_for_place(ACCOUNT) is None
+        assert await setting.budget.wait_for_slot(ACCOUNT) is None
         assert clock() - started_at <= setting.budget.patience_s + 0.1
-        assert len(setting.places.asked) > 1
+        assert len(setting.slots.asked) > 1
 
     in_jumping_time(main())
 
 
-def test_no_place_is_taken_that_could_come_after_its_patience() -> None:
+def test_no_slot_is_taken_that_could_come_after_its_patience() -> None:
     async def main() -> None:
         full = Reservation(None, None, None, is_probe=False, full_for_s=4.5)
-        setting = Setting(full, place(1.0), rate=10)
-        assert await setting.budget.wait_for_place(ACCOUNT) is None
-        assert len(setting.places.asked) == 1
+        setting = Setting(full, slot(1.0), rate=10)
+        assert await setting.budget.wait_for_slot(ACCOUNT) is None
+        assert len(setting.slots.asked) == 1
 
     in_jumping_time(main())
 
@@ -213,63 +213,63 @@ def test_a_budget_that_is_full_for_no_time_is_not_asked_without_end(
 ) -> None:
     async def main() -> None:
         setting = Setting(Reservation(None, None, None, is_probe=False, full_for_s=full_for_s))
-        assert await setting.budget.wait_for_place(ACCOUNT) is None
-        assert len(setting.places.asked) < 5000
+        assert await setting.budget.wait_for_slot(ACCOUNT) is None
+        assert len(setting.slots.asked) < 5000
 
     in_jumping_time(main())
 
 
-def test_a_place_that_comes_late_is_forfeited_for_the_next() -> None:
+def test_a_slot_that_comes_late_is_forfeited_for_the_next() -> None:
     async def main() -> None:
-        setting = Setting(place(0.0))
-        setting.places.stalls_s = [3.0]
-        assert await setting.budget.wait_for_place(ACCOUNT) is not None
-        assert len(setting.places.asked) == 2
+        setting = Setting(slot(0.0))
+        setting.slots.stalls_s = [3.0]
+        assert await setting.budget.wait_for_slot(ACCOUNT) is not None
+        assert len(setting.slots.asked) == 2
 
     in_jumping_time(main())
 
 
-def test_a_probe_whose_place_comes_late_stays_the_probe() -> None:
+def test_a_probe_whose_slot_comes_late_stays_the_probe() -> None:
     async def main() -> None:
-        setting = Setting(place(0.0, is_probe=True))
-        setting.places.stalls_s = [3.0]
-        found = await setting.budget.wait_for_place(ACCOUNT)
+        setting = Setting(slot(0.0, is_probe=True))
+        setting.slots.stalls_s = [3.0]
+        found = await setting.budget.wait_for_slot(ACCOUNT)
         assert found is not None
         assert found.is_probe
-        assert [is_probe for _, is_probe in setting.places.asked] == [False, True]
+        assert [is_probe for _, is_probe in setting.slots.asked] == [False, True]
 
     in_jumping_time(main())
 
 
-def test_where_every_place_comes_late_a_worker_gives_up() -> None:
+def test_where_every_slot_comes_late_a_worker_gives_up() -> None:
     async def main() -> None:
-        setting = Setting(place(0.0))
-        setting.places.stalls_s = [3.0] * 10
-        assert await setting.budget.wait_for_place(ACCOUNT) is None
-        assert 1 < len(setting.places.asked) < 5
+        setting = Setting(slot(0.0))
+        setting.slots.stalls_s = [3.0] * 10
+        assert await setting.budget.wait_for_slot(ACCOUNT) is None
+        assert 1 < len(setting.slots.asked) < 5
 
     in_jumping_time(main())
 
 
 async def test_who_is_paused_is_told_at_once() -> None:
     setting = Setting(PAUSED)
-    assert await setting.budget.wait_for_place(ACCOUNT) == PAUSED
+    assert await setting.budget.wait_for_slot(ACCOUNT) == PAUSED
 
 
 async def test_a_probe_is_asked_for_as_one() -> None:
-    setting = Setting(place(0.0, is_probe=True))
-    await setting.budget.wait_for_place(ACCOUNT, is_probe=True)
-    assert [is_probe for _, is_probe in setting.places.asked] == [True]
+    setting = Setting(slot(0.0, is_probe=True))
+    await setting.budget.wait_for_slot(ACCOUNT, is_probe=True)
+    assert [is_probe for _, is_probe in setting.slots.asked] == [True]
 
 
 @pytest.mark.parametrize("scope", ["app", f"account:{ACCOUNT}"])
 @pytest.mark.parametrize("is_probe", [True, False])
-def test_a_pause_made_while_waiting_forfeits_the_place_unless_it_is_the_probes(
+def test_a_pause_made_while_waiting_forfeits_the_slot_unless_it_is_the_probes(
     scope: str, *, is_probe: bool
 ) -> None:
     async def main() -> None:
-        setting = Setting(place(0.5, is_probe=is_probe))
-        waiting = asyncio.create_task(setting.budget.wait_for_place(ACCOUNT, is_probe=is_probe))
+        setting = Setting(slot(0.5, is_probe=is_probe))
+        waiting = asyncio.create_task(setting.budget.wait_for_slot(ACCOUNT, is_probe=is_probe))
         await asyncio.sleep(0)
         setting.board.replace([pause(scope)])
         found = await waiting
@@ -280,9 +280,9 @@ def test_a_pause_made_while_waiting_forfeits_the_place_unless_it_is_the_probes(
 
 
 async def test_another_accounts_pause_forfeits_nothing() -> None:
-    setting = Setting(place(0.0))
+    setting = Setting(slot(0.0))
     setting.board.replace([pause(f"account:{OTHER}")])
-    found = await setting.budget.wait_for_place(ACCOUNT)
+    found = await setting.budget.wait_for_slot(ACCOUNT)
     assert found is not None
     assert found.paused_by is None
 
@@ -290,11 +290,11 @@ async def test_another_accounts_pause_forfeits_nothing() -> None:
 @pytest.mark.parametrize("rate", [1.0, 10.0, 200.0])
 def test_even_if_the_tables_let_all_through_one_replica_keeps_the_rate(rate: float) -> None:
     async def main() -> None:
-        setting, made_at = Setting(place(0.0), rate=rate), []
+        setting, made_at = Setting(slot(0.0), rate=rate), []
 
         async def work() -> None:
             for _ in range(20):
-                await setting.budget.wait_for_place(ACCOUNT)
+                await setting.budget.wait_for_slot(ACCOUNT)
                 made_at.append(clock())
 
         await asyncio.gather(*(work() for _ in range(4)))

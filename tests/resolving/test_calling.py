@@ -36,10 +36,10 @@ async def test_a_cancelled_call_is_counted_as_cancelled() -> None:
     vault = Vault(("A" * 43 + "=",))
     calling = Calling(cast("GraphClient", graph), cast("Budget", graph), vault, metrics)
 
-    async def no_place() -> None:
+    async def no_slot() -> None:
         raise AssertionError
 
-    call = asyncio.create_task(calling.fetch(CLAIM, no_place))
+    call = asyncio.create_task(calling.fetch(CLAIM, no_slot))
     await graph.was_called.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):

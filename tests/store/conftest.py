@@ -16,7 +16,7 @@ from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.pauses import Pauses
-from service.store.places import Places
+from service.store.slots import Slots
 from service.vault import Vault
 
 from .tables import ACCOUNT, OTHER_ACCOUNT, Tables, user_id
@@ -124,8 +124,8 @@ def pauses(database: Database) -> Pauses:
 
 
 @pytest.fixture
-def places(database: Database) -> Places:
-    return Places(database, interval_s=0.02)
+def slots(database: Database) -> Slots:
+    return Slots(database, interval_s=0.02)
 
 
 def new_key(number: int) -> str:

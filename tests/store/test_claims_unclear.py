@@ -8,7 +8,7 @@ from service.model import GraphProblem
 from service.store.claims import Claims
 from service.store.identities import Identities
 from service.store.outcomes import Claim, Refusal, Settled
-from service.store.places import Places
+from service.store.slots import Slots
 
 from .streaks import FIRST_FIVE, PAUSED, SCOPE, STREAK, fail_upstream, failures
 from .tables import (
@@ -195,28 +195,28 @@ async def test_two_accounts_in_an_outage_are_the_apps(claims: Claims, tables: Ta
 
 
 async def test_a_probe_goes_to_another_user_than_the_failure_that_caused_the_pause(
-    claims: Claims, places: Places, tables: Tables
+    claims: Claims, slots: Slots, tables: Tables
 ) -> None:
     await suspect(claims, user_id(1))
     await suspect(claims, user_id(2))
     await tables.run_out()
-    refused = await places.reserve(ACCOUNT, user_id(2))
+    refused = await slots.reserve(ACCOUNT, user_id(2))
     assert (refused.at_s, refused.paused_by) == (None, "bad_request")
-    assert (await places.reserve(ACCOUNT, user_id(3))).is_probe
+    assert (await slots.reserve(ACCOUNT, user_id(3))).is_probe
 
 
 async def test_a_probe_of_the_app_goes_to_another_account(
-    claims: Claims, places: Places, tables: Tables
+    claims: Claims, slots: Slots, tables: Tables
 ) -> None:
     await claims.pause(await taken(claims), "app", "throttled", 60)
     await tables.run_out()
-    assert (await places.reserve(ACCOUNT, user_id(2))).paused_scope == "app"
-    assert (await places.reserve(OTHER_ACCOUNT, OTHERS[0])).is_probe
+    assert (await slots.reserve(ACCOUNT, user_id(2))).paused_scope == "app"
+    assert (await slots.reserve(OTHER_ACCOUNT, OTHERS[0])).is_probe
 
 
 @pytest.mark.parametrize("others", ["none is due", "paused", "long over"])
 async def test_where_nobody_else_may_probe_the_cause_does(
-    claims: Claims, places: Places, tables: Tables, others: str
+    claims: Claims, slots: Slots, tables: Tables, others: str
 ) -> None:
     await claims.pause(await taken(claims), "app", "throttled", 60)
     await tables.run_out()
@@ -234,7 +234,7 @@ async def test_where_nobody_else_may_probe_the_cause_does(
         )
     else:
         await tables.execute("UPDATE instagram_pauses SET until = $1", await ago(tables))
-    assert (await places.reserve(ACCOUNT, USER)).is_probe
+    assert (await slots.reserve(ACCOUNT, USER)).is_probe
 
 
 async def ago(tables: Tables) -> object:
@@ -242,11 +242,11 @@ async def ago(tables: Tables) -> object:
 
 
 async def test_an_operators_call_may_probe_for_any_account(
-    claims: Claims, places: Places, tables: Tables
+    claims: Claims, slots: Slots, tables: Tables
 ) -> None:
     await claims.pause(await taken(claims), "app", "throttled", 60)
     await tables.run_out()
-    assert (await places.reserve(ACCOUNT)).is_probe
+    assert (await slots.reserve(ACCOUNT)).is_probe
 
 
 @pytest.mark.parametrize("is_erased_first", [True, False])

@@ -9,7 +9,7 @@ from service.model import FOREVER, Rules, identity
 from service.store.claims import Claims
 from service.store.identities import DueUser, Identities
 from service.store.outcomes import Refusal, Settled
-from service.store.places import Places
+from service.store.slots import Slots
 
 from .tables import (
     ACCOUNT,
@@ -121,14 +121,14 @@ async def test_a_stale_identity_says_what_holds_its_refresh_up(
     ],
 )
 async def test_a_pause_is_the_reason_while_it_is_on(
-    identities: Identities, places: Places, tables: Tables, scope: str, stored: str, shown: str
+    identities: Identities, slots: Slots, tables: Tables, scope: str, stored: str, shown: str
 ) -> None:
     await tables.participate()
     await tables.pause(scope, stored, HOUR)
     assert await state_and_reason(identities) == ("pending", shown)
     await tables.run_out()
     assert await state_and_reason(identities) == ("pending", None)
-    await places.reserve(ACCOUNT)  # the probe, which holds the others up
+    await slots.reserve(ACCOUNT)  # the probe, which holds the others up
     assert await state_and_reason(identities) == ("pending", shown)
 
 

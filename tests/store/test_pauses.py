@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from service.store.claims import Claims
 from service.store.outcomes import Claim, Settled
 from service.store.pauses import MOST_LISTED, Pauses
-from service.store.places import PROBE, Places
+from service.store.slots import PROBE, Slots
 
 from .tables import (
     ACCOUNT,
@@ -28,11 +28,11 @@ SCOPE = f"account:{ACCOUNT}"
 
 
 async def test_the_pauses_that_are_on_are_listed_a_probes_too(
-    pauses: Pauses, places: Places, tables: Tables
+    pauses: Pauses, slots: Slots, tables: Tables
 ) -> None:
     await tables.pause("app", "outage", -SECOND)
     assert await pauses.read() == []
-    await places.reserve(OTHER_ACCOUNT)
+    await slots.reserve(OTHER_ACCOUNT)
     await tables.pause(SCOPE, "throttled", HOUR)
     await tables.execute(
         "INSERT INTO instagram_pauses (scope, reason, until)"

@@ -52,8 +52,8 @@ SELECT u.ig_user_id, instagram_is_fresh(c.last_fetched_at, c.expires_at, $2) AS 
         instagram_lacks_consent(c.fail_count, c.last_error), $2, $3, $4) AS next_if_wrote,
     instagram_next_fetch(c.last_fetched_at, c.expires_at, c.fail_count, c.last_failed_at,
         false, $2, $3, $4) AS next_if_not
-FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
-LEFT JOIN instagram_user_cache c USING (ig_user_id) ORDER BY place
+FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, slot)
+LEFT JOIN instagram_user_cache c USING (ig_user_id) ORDER BY slot
 """
 
 

@@ -16,7 +16,7 @@ from sandbox.graph.profiles import made_up_profile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    Place = tuple[str | int, ...]
+    Slot = tuple[str | int, ...]
 
 ACCOUNT = "17841499000000001"
 USERS = tuple(str(7_000_000_000_000_000 + number) for number in range(50))
@@ -108,11 +108,11 @@ def ids_in(body: bytes) -> set[str]:
 
 
 def _bend(draw: st.DrawFn, tree: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Change one place of a tree: replace, remove, double, wrap, rename or add."""
-    places = list(_places(tree))
-    if not places:
+    """Change one slot of a tree: replace, remove, double, wrap, rename or add."""
+    slots = list(_slots(tree))
+    if not slots:
         return draw(_NASTY_VALUES)
-    *way, last = draw(st.sampled_from(places))
+    *way, last = draw(st.sampled_from(slots))
     parent: Any = tree
     for step in way:
         parent = parent[step]
@@ -146,7 +146,7 @@ def _tear(draw: st.DrawFn, body: bytes) -> bytes:
     return body[:at] + body[max(0, at - 40) : at] * draw(st.sampled_from([1, 2, 200])) + body[at:]
 
 
-def _places(tree: object, way: Place = ()) -> Iterator[Place]:
+def _slots(tree: object, way: Slot = ()) -> Iterator[Slot]:
     pairs: Any = ()
     if isinstance(tree, dict):
         pairs = tree.items()
@@ -154,7 +154,7 @@ def _places(tree: object, way: Place = ()) -> Iterator[Place]:
         pairs = enumerate(tree)
     for step, value in pairs:
         yield (*way, step)
-        yield from _places(value, (*way, step))
+        yield from _slots(value, (*way, step))
 
 
 def _leaves(tree: object) -> Iterator[object]:

@@ -145,19 +145,19 @@ class MetaCheck:
         return [judge_subscription(connection, page, str(debug.get("app_id", "") or self._app_id))]
 
     async def _get(self, login: str, path: str, token: str, **query: str) -> Page | None:
-        """Ask for a page; None if the budget has no place soon."""
-        if not await self._place():
+        """Ask for a page; None if the budget has no slot soon."""
+        if not await self._slot():
             return None
         page = await self._meta.get(login, path, token, **query)
         self._version = page.version or self._version
         self._silences = self._silences + 1 if isinstance(page.fault, NobodysFault) else 0
         return page
 
-    async def _place(self) -> bool:
+    async def _slot(self) -> bool:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + MOST_WAIT_S
         while loop.time() < deadline:
-            wait_s = await self._checkup.take_place(self._rate)
+            wait_s = await self._checkup.take_slot(self._rate)
             if wait_s is not None:
                 await asyncio.sleep(min(MOST_WAIT_S, max(0.0, wait_s)))
                 return wait_s <= MOST_WAIT_S

@@ -306,7 +306,7 @@ BEGIN
         PERFORM pg_notify(TG_TABLE_NAME, '');
         RETURN NULL;
     END IF;
-    -- a statement that touched no row, such as every place in the budget, is no news
+    -- a statement that touched no row, such as every slot in the budget, is no news
     PERFORM pg_notify(TG_TABLE_NAME, '') WHERE EXISTS (SELECT FROM changed);
     RETURN NULL;
 END

@@ -1,5 +1,5 @@
--- Places in the budget of Graph calls, for all replicas together, and the pauses that hold them back.
--- $1: the interval between places; $2: how far ahead one may be. A place is a time of the server's
+-- Slots in the budget of Graph calls, for all replicas together, and the pauses that hold them back.
+-- $1: the interval between slots; $2: how far ahead one may be. A slot is a time of the server's
 -- clock, so each answer says what that clock reads.
 
 -- name: read_clock
@@ -8,7 +8,7 @@ SELECT EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s;
 -- name: reserve
 -- $3: the scope of the account; $4: how long a probe may take; $5: the caller is the probe already,
 -- and asks for its second try; $6: the user, empty for an operator's call. A pause that has run out becomes a probe only with a
--- place: what finds the budget full leaves the probe to the next. A probe goes to another user, and
+-- slot: what finds the budget full leaves the probe to the next. A probe goes to another user, and
 -- for the app to another account, than the failure that caused the pause, if one is due; once the
 -- pause has been over for a moment anybody may probe.
 WITH here AS (
@@ -44,7 +44,7 @@ WITH here AS (
     WHERE NOT EXISTS (SELECT FROM here WHERE is_paused)
         AND (SELECT count(*) FROM here) = (SELECT count(*) FROM over)
     ON CONFLICT (scope) DO UPDATE SET
-        next_at = instagram_next_place(b.next_at, $2::interval)
+        next_at = instagram_next_slot(b.next_at, $2::interval)
             + instagram_step($1::interval, b.pace, b.paced_until)
         WHERE instagram_has_room(b.next_at, $1::interval, $2::interval)
     RETURNING b.next_at - instagram_step($1::interval, b.pace, b.paced_until) AS at
@@ -73,7 +73,7 @@ WITH asked AS (
 ), budget AS (
     SELECT instagram_step($1::interval, b.pace, b.paced_until) AS step, b.next_at,
         CASE WHEN instagram_has_room(b.next_at, $1::interval, $2::interval)
-            THEN instagram_next_place(b.next_at, $2::interval) END AS first_at
+            THEN instagram_next_slot(b.next_at, $2::interval) END AS first_at
     FROM instagram_budget b WHERE b.scope = 'app' FOR UPDATE
 ), placed AS (
     SELECT p.nth, b.first_at + b.step * (row_number() OVER (ORDER BY p.nth) - 1) AS at

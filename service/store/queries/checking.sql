@@ -1,11 +1,11 @@
 -- What the commands read and write besides the service's own work.
 
--- name: take_place
--- $1: the interval between places; $2: how far ahead one may be. A place in the budget whatever is
+-- name: take_slot
+-- $1: the interval between slots; $2: how far ahead one may be. A slot in the budget whatever is
 -- paused: an operator who asks what is wrong may ask Meta.
 INSERT INTO instagram_budget AS b (scope, next_at) VALUES ('app', now() + $1::interval)
 ON CONFLICT (scope) DO UPDATE SET
-    next_at = instagram_next_place(b.next_at, $2::interval)
+    next_at = instagram_next_slot(b.next_at, $2::interval)
         + instagram_step($1::interval, b.pace, b.paced_until)
 WHERE instagram_has_room(b.next_at, $1::interval, $2::interval)
 RETURNING EXTRACT(epoch FROM b.next_at - instagram_step($1::interval, b.pace, b.paced_until)

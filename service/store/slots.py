@@ -1,4 +1,4 @@
-"""Places for Graph calls, in one row of PostgreSQL for every replica."""
+"""Slots for Graph calls, in one row of PostgreSQL for every replica."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class ServerClock:
         return server_s - self._ahead_s
 
 
-class Places:
-    """Takes places `interval_s` apart, over all replicas; one statement for who asks together.
+class Slots:
+    """Takes slots `interval_s` apart, over all replicas; one statement for who asks together.
 
     A generic cell rate algorithm (ITU-T I.371) without burst, which never reserves more than a
     second or one interval ahead. A pause that has run out lets one call through as a probe. After
-    the server's clock was set nothing is taken until the places of before it have passed.
+    the server's clock was set nothing is taken until the slots of before it have passed.
     """
 
     def __init__(self, database: Database, interval_s: float) -> None:
@@ -90,7 +90,7 @@ class Places:
     async def reserve(
         self, ig_account_id: str, ig_user_id: str = "", *, is_probe: bool = False
     ) -> Reservation:
-        """Take the next place, unless the account or the app is paused.
+        """Take the next slot, unless the account or the app is paused.
 
         A pause that has run out still holds the user whose failure caused it, and one of the app
         the whole account, if somebody else is due who may be the probe. `is_probe` asks for the
@@ -100,7 +100,7 @@ class Places:
         return found or await self._reserve_apart(ig_account_id, ig_user_id, is_probe=is_probe)
 
     async def _reserve_together(self, ig_account_ids: Sequence[str]) -> list[Reservation | None]:
-        """Take a place for each account without a pause, on or run out; None for the others."""
+        """Take a slot for each account without a pause, on or run out; None for the others."""
         if not self._is_clock_sharp:
             await self._sharpen_clock()
         scopes = [account_scope(ig_account_id) for ig_account_id in ig_account_ids]
@@ -110,7 +110,7 @@ class Places:
     async def _reserve_apart(
         self, ig_account_id: str, ig_user_id: str, *, is_probe: bool
     ) -> Reservation:
-        """Take a place where there are pauses to obey, or to end with a probe."""
+        """Take a slot where there are pauses to obey, or to end with a probe."""
         scope = account_scope(ig_account_id)
         (row,) = await self._read(_BUDGET["reserve"], scope, PROBE, is_probe, ig_user_id)
         return self._reservation(row)
