@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from datetime import datetime
+from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -23,6 +24,8 @@ PREFIX = "/api/social/instagram"
 _CALL_TIMEOUT_S, _SETTLE_TIMEOUT_S, _POLL_S = 15, 20, 0.1
 _SHOWN_OF_AN_ANSWER = 500
 
+T = TypeVar("T")
+
 
 class Identity(msgspec.Struct, frozen=True, rename="camel"):
     """What a lookup says of a user, as far as the sandbox shows it."""
@@ -32,6 +35,56 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
     state: str
     reason: str | None
     picture_url: str | None
+
+
+class WrittenTo(msgspec.Struct, frozen=True, rename="camel"):
+    """An account that a person has written to, and when last."""
+
+    ig_account_id: str
+    last_message_at: datetime
+
+
+class Person(Identity, frozen=True, rename="camel"):
+    """What the list of people says of a user."""
+
+    stale: bool
+    is_placeholder: bool
+    last_fetched_at: datetime | None
+    accounts: list[WrittenTo]
+
+    @property
+    def last_message_at(self) -> datetime:
+        """When the person wrote last."""
+        return max(account.last_message_at for account in self.accounts)
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """What holds a scope's calls back."""
+
+    scope: str
+    until: datetime
+    reason: str
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What the simulator answers from now on, what follows, and for how long."""
+
+    answer: str
+    says: str
+    expect: str
+    lasts: str
+
+
+class _People(msgspec.Struct):
+    people: list[Person]
+
+
+class _Status(msgspec.Struct):
+    pauses: list[Pause]
+
+
+class _Sent(msgspec.Struct, rename="camel"):
+    ig_user_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +109,7 @@ class FrontDoor:
     """The service's HTTP interface, used with one key of each kind."""
 
     def __init__(self, url: str, *, inbox_key: str, operator_key: str, app_secret: str) -> None:
-        self._url = f"{url}{PREFIX}"
+        self._url = url
         self._inbox = {"Authorization": f"Bearer {inbox_key}"}
         self._operator = {"Authorization": f"Bearer {operator_key}"}
         self._app_secret = app_secret
@@ -86,6 +139,42 @@ class FrontDoor:
         headers = signed_headers(body, self._app_secret)
         await self._call("POST", "/webhook", 200, headers=headers, body=body)
 
+    async def people(self, limit: int) -> list[Person]:
+        """List who wrote last, the latest first."""
+        body = await self._call("GET", f"/people?limit={limit}", 200, headers=self._operator)
+        return _decoded(body, _People).people
+
+    async def pauses(self) -> list[Pause]:
+        """List what holds calls back."""
+        body = await self._call("GET", "/status", 200, headers=self._operator)
+        return _decoded(body, _Status).pauses
+
+    async def grant(self, lifetime_s: int) -> bytes:
+        """Ask for a grant, as an inbox's server does; gives the answer as it stands."""
+        body = json.dumps({"expiresIn": lifetime_s}).encode()
+        return await self._call("POST", "/grants", 200, headers=self._inbox, body=body)
+
+    async def send_from_stranger(self) -> str:
+        """Have a new stranger write by the sandbox's own route; gives the stranger's id."""
+        return _decoded(await self._own("POST", "messages", b"{}"), _Sent).ig_user_id
+
+    async def break_meta(self, answer: str) -> Answered:
+        """Have the simulator give this answer to every call."""
+        body = json.dumps({"answer": answer}).encode()
+        return _decoded(await self._own("PUT", "answer", body), Answered)
+
+    async def mend_meta(self) -> None:
+        """Have the simulator answer normally, and store the sample account's token again."""
+        await self._own("DELETE", "answer")
+
+    async def end_pauses(self) -> None:
+        """Delete every pause."""
+        await self._own("DELETE", "pauses")
+
+    async def _own(self, method: str, path: str, body: bytes = b"") -> bytes:
+        path = f"/console/sandbox/{path}"
+        return await self._call(method, path, 200, headers=self._operator, body=body, prefix="")
+
     async def settled(self, senders: Sequence[Sender]) -> list[Finding]:
         """Look the senders up until each has what it should, 20 s at most."""
         findings = await self.look_up(senders)
@@ -110,9 +199,17 @@ class FrontDoor:
         return [Finding(sender, found.get(sender.ig_user_id)) for sender in senders]
 
     async def _call(
-        self, method: str, path: str, expected: int, *, headers: dict[str, str], body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        expected: int,
+        *,
+        headers: dict[str, str],
+        body: bytes = b"",
+        prefix: str = PREFIX,
     ) -> bytes:
         """Give the answer's body; raises SandboxError where the status is not `expected`."""
+        path = prefix + path
         json_too = {"Content-Type": "application/json"} if body else {}
         try:
             async with self._session.request(
@@ -123,13 +220,20 @@ class FrontDoor:
             raise SandboxError(_unanswered(method, path, error)) from error
         if response.status != expected:
             got = f"{response.status} instead of {expected}: {_text(answer)}"
-            raise SandboxError(f"{method} {PREFIX}{path} answered {got}")
+            raise SandboxError(f"{method} {path} answered {got}")
         return answer
+
+
+def _decoded(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.MsgspecError as error:
+        raise SandboxError(f"The service answered something else: {_text(body)}") from error
 
 
 def _unanswered(method: str, path: str, error: Exception) -> str:
     reason = str(error) or type(error).__name__
-    return f"{method} {PREFIX}{path} got no answer ({reason}). The service's log may say why."
+    return f"{method} {path} got no answer ({reason}). The service's log may say why."
 
 
 def _text(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The routes behind the console's "Test DM": made-up messages, through the front door."""
+"""The routes behind the console's "Test DM": made-up messages, delivered to the webhook."""
 
 import secrets
 import time
@@ -18,6 +18,7 @@ from service.http.server import PREFIX
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _STRANGER_DIGITS = 16
+_MOST_TEXTS = 500
 
 
 class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -26,11 +27,15 @@ class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class MessageRoutes:
-    """Signs messages as Meta does and delivers them to the service at `url`."""
+    """Signs messages as Meta does and delivers them to the service at `url`.
+
+    `texts` has what each user wrote last, as an inbox would keep it.
+    """
 
     def __init__(self, url: str, app_secret: str) -> None:
         self._url = url
         self._app_secret = app_secret
+        self.texts: dict[str, str] = {}
 
     def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
         """List the routes, for operators alone."""
@@ -46,14 +51,22 @@ class MessageRoutes:
         return json_response({"igAccountId": SAMPLE_ACCOUNT, "people": people})
 
     async def send(self, request: web.Request) -> web.Response:
-        """Have somebody write to the sample account, a new stranger if nobody is named."""
+        """Have a user write to the sample account, a new stranger if none is named."""
         wanted = _wanted(await request.read())
-        ig_user_id = wanted.ig_user_id or _new_stranger()
-        message = samples.message(ig_user_id, SAMPLE_ACCOUNT, wanted.text)
         began_s = time.monotonic()
-        await self._deliver(samples.delivery(samples.entry(SAMPLE_ACCOUNT, message)))
+        ig_user_id = await self.write(wanted.text, wanted.ig_user_id)
         ack_ms = round((time.monotonic() - began_s) * 1000)
         return json_response({"igUserId": ig_user_id, "ackMs": ack_ms})
+
+    async def write(self, text: str, ig_user_id: str | None = None) -> str:
+        """Deliver a message of a user, else of a new stranger; gives the user's id."""
+        ig_user_id = ig_user_id or _new_stranger()
+        message = samples.message(ig_user_id, SAMPLE_ACCOUNT, text)
+        self.texts[ig_user_id] = text
+        if len(self.texts) > _MOST_TEXTS:
+            del self.texts[next(iter(self.texts))]
+        await self._deliver(samples.delivery(samples.entry(SAMPLE_ACCOUNT, message)))
+        return ig_user_id
 
     async def _deliver(self, body: bytes) -> None:
         headers = samples.signed_headers(body, self._app_secret)

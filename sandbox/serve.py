@@ -1,4 +1,4 @@
-"""The service as the sandbox runs it: `serve`, and beside it the console's "Test DM".
+"""The service as the sandbox runs it: `serve`, and beside it the routes of `sandbox.routes`.
 
 `python -m service serve` has no such routes, nor a setting that could bring them.
 """
@@ -6,7 +6,7 @@
 import asyncio
 
 from sandbox.environment import Address
-from sandbox.messages import MessageRoutes
+from sandbox.routes import SandboxRoutes
 from service.app import run
 from service.logs import configure_logs
 from service.settings import Settings
@@ -17,8 +17,7 @@ def main() -> None:
     settings = Settings.load()
     configure_logs(settings.log_format, settings.log_level)
     url = Address(settings.host, settings.port).url
-    messages = MessageRoutes(url, settings.meta_app_secrets[0].get_secret_value())
-    asyncio.run(run(settings, messages.routes))
+    asyncio.run(run(settings, SandboxRoutes(settings, url).routes))
 
 
 if __name__ == "__main__":

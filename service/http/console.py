@@ -40,7 +40,8 @@ class ConsoleRoutes:
         has_sandbox: bool,
     ) -> None:
         images = " ".join(["'self' data:", *map(_sources, picture_hosts)])
-        self.page = pages.page("console/index.html", **_POLICY, img_src=images)
+        marked = "data-sandbox" if has_sandbox else ""
+        self.page = pages.page("console/index.html", marked=marked, **_POLICY, img_src=images)
         self._context = {
             "maxFailures": rules.max_failures,
             "retryWaitsSeconds": [wait.total_seconds() for wait in rules.retry_waits],

@@ -112,11 +112,17 @@ class Pages:
         """Name the files that are served."""
         return list(self._files)
 
-    def page(self, path: str, **changed_policy: str) -> Handler:
-        """Make the handler of one page; the names are those of `content_security_policy`."""
+    def page(self, path: str, *, marked: str = "", **changed_policy: str) -> Handler:
+        """Make the handler of one page; the names are those of `content_security_policy`.
+
+        `marked` gives the page's root an attribute of that name, for its script to find.
+        """
         file = self._folder / path
         policy = content_security_policy(**changed_policy)
-        return Static(file.read_bytes(), file.suffix, policy).answer
+        body = file.read_bytes()
+        if marked:
+            body = body.replace(b"<html ", f"<html {marked} ".encode(), 1)
+        return Static(body, file.suffix, policy).answer
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Answer with the file that the path names; 404 if it is none of the folder's."""

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from sandbox.environment import Given, choose_address
 from sandbox.graph.simulator import GraphSimulator
-from sandbox.messages import MessageRoutes
+from sandbox.routes import SandboxRoutes
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.app import service
 from service.settings import Settings
@@ -40,8 +40,10 @@ class World:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
 
-    async def start(self, *, in_sandbox: bool = True) -> None:
-        routes = MessageRoutes(self.url, APP_SECRET).routes if in_sandbox else None
+    async def start(self, *, in_sandbox: bool = True, signs_in: bool = False) -> None:
+        """Start it in production's way, or in the sandbox's with or without what takes no key."""
+        sandbox = SandboxRoutes(self.settings, self.url)
+        routes = (sandbox.routes if signs_in else sandbox.console_routes) if in_sandbox else None
         await self.stack.enter_async_context(service(self.settings, routes))
 
     async def stop(self) -> None:

@@ -18,7 +18,15 @@ pytestmark = [
 
 USER = "1254459154682919"
 KOLKATA = timezone(timedelta(hours=5, minutes=30))
-VIEWS = ("health", "people", "people/1254459154682919", "accounts", "backfill", "sandbox")
+VIEWS = (
+    "health",
+    "people",
+    "people/1254459154682919",
+    "accounts",
+    "backfill",
+    "sandbox",
+    "breaking",
+)
 
 # Names of what can be operated, as assistive technology is told them.
 NAMELESS = """
@@ -281,7 +289,7 @@ async def test_everything_can_be_reached_by_keyboard(console: Console) -> None:
     await expect(console.page.get_by_role("heading", name="Health")).to_be_focused()
     await console.page.keyboard.press("Shift+Tab")
     await expect(console.page.get_by_role("button", name="Sign out")).to_be_focused()
-    for name in ("Test DM", "Backfill", "Accounts", "People"):
+    for name in ("Break Meta", "Test DM", "Backfill", "Accounts", "People"):
         await console.page.keyboard.press("Shift+Tab")
         await expect(console.page.get_by_role("link", name=name)).to_be_focused()
     await console.page.keyboard.press("Enter")

@@ -19,6 +19,7 @@ from tests.until import until
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "inbox-example.html"
 API = "/api/social/instagram"
+GRANT_LASTS_S = 600
 PEOPLE, REFUSED, EXPIRED = 20, 4, 3
 INITIALS_SIDE = 150  # of an SVG that names no width
 
@@ -29,13 +30,13 @@ class Inbox:
     """An inbox's server: it writes for people, and asks for grants with its key."""
 
     def __init__(self, world: World, session: aiohttp.ClientSession) -> None:
-        self._world = world
+        self.url = world.url
         self._session = session
 
     async def ask(self, method: str, path: str, key: str, body: object = None) -> dict[str, object]:
         headers = {"Authorization": f"Bearer {key}"}
         async with self._session.request(
-            method, f"{self._world.url}{API}{path}", headers=headers, json=body
+            method, f"{self.url}{API}{path}", headers=headers, json=body
         ) as answer:
             assert answer.status == 200, await answer.text()
             return dict(await answer.json())
@@ -44,7 +45,7 @@ class Inbox:
         items = [samples.message(user, SAMPLE_ACCOUNT) for user in users]
         body = samples.delivery(samples.entry(SAMPLE_ACCOUNT, *items))
         headers = samples.signed_headers(body, APP_SECRET)
-        url = f"{self._world.url}{API}/webhook"
+        url = f"{self.url}{API}/webhook"
         async with self._session.post(url, data=body, headers=headers) as answer:
             assert answer.status == 200
 
@@ -91,28 +92,72 @@ async def test_another_origin_shows_names_and_pictures_of_everybody(
         await inbox.write(users)
         await inbox.until_known(users, PEOPLE - REFUSED)
         await _expire(world, expired)
-        grant = (await inbox.ask("POST", "/grants", INBOX_KEY, {}))["grant"]
         names = await inbox.ask("GET", f"/users?ids={','.join(users)}", INBOX_KEY)
-    site = web.Application()
-    site.router.add_get("/inbox.html", _example)
-    async with TestServer(site) as elsewhere:
-        page = await chromium.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(_origin(request)))
-        address = elsewhere.make_url("/inbox.html")
-        await page.goto(f"{address}#{','.join([world.url, str(grant), *users])}")
-        await expect(page.locator("li")).to_have_count(PEOPLE)
         found = names["users"]
         assert isinstance(found, list)
-        await expect(page.locator("li b")).to_have_text([user["displayName"] for user in found])
-        sides = await _sides_of_pictures(page)
-        assert sides == [INITIALS_SIDE] * REFUSED + [SIDE] * (PEOPLE - REFUSED)
-        assert set(asked) == {str(address.origin()), world.url}  # nobody's browser meets Meta
-        await page.close()
+        async with TestServer(_own_server(inbox, users)) as elsewhere:
+            page = await chromium.new_page()
+            asked: list[str] = []
+            page.on("request", lambda request: asked.append(_origin(request)))
+            address = elsewhere.make_url("/inbox.html")
+            await page.goto(str(address))
+            await expect(page.locator("li")).to_have_count(PEOPLE)
+            await expect(page.locator("li b")).to_have_text([user["displayName"] for user in found])
+            sides = await _sides_of_pictures(page)
+            assert sides == [INITIALS_SIDE] * REFUSED + [SIDE] * (PEOPLE - REFUSED)
+            assert set(asked) == {str(address.origin()), world.url}  # no browser meets Meta
+            await page.close()
 
 
-async def _example(_: web.Request) -> web.FileResponse:
-    return web.FileResponse(EXAMPLE)
+async def test_the_page_gets_a_new_grant_before_the_old_one_ends(
+    world: World, chromium: Browser
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        inbox = Inbox(world, session)
+        async with TestServer(_own_server(inbox, [])) as elsewhere:
+            page = await chromium.new_page()
+            streams: set[str] = set()
+            page.on("request", lambda r: streams.add(r.url) if "/events" in r.url else None)
+            await page.clock.install()
+            await page.goto(str(elsewhere.make_url("/inbox.html")))
+            await page.clock.run_for(100)
+            await expect(page.get_by_role("status")).to_have_text("Watching.")
+            await page.clock.fast_forward(GRANT_LASTS_S * 700)
+            assert len(streams) == 1
+            await page.clock.fast_forward(GRANT_LASTS_S * 150)
+
+            async def has_renewed() -> bool:
+                return len(streams) == 2
+
+            await until(has_renewed)
+            await page.close()
+
+
+def _own_server(inbox: Inbox, users: list[str]) -> web.Application:
+    """What a front-end developer's own server has: the page, its conversations, its key."""
+
+    async def page(_: web.Request) -> web.Response:
+        copied = EXAMPLE.read_text()
+        assert copied.count('const service = "";') == 1
+        copied = copied.replace('const service = "";', f'const service = "{inbox.url}";')
+        return web.Response(text=copied, content_type="text/html")
+
+    async def grant(_: web.Request) -> web.Response:
+        lasts = {"expiresIn": GRANT_LASTS_S}
+        return web.json_response(await inbox.ask("POST", "/grants", INBOX_KEY, lasts))
+
+    async def conversations(_: web.Request) -> web.Response:
+        return web.json_response([{"igUserId": user, "text": "Hello!"} for user in users])
+
+    async def stranger(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    site = web.Application()
+    site.router.add_get("/inbox.html", page)
+    site.router.add_post("/inbox/grant", grant)
+    site.router.add_get("/inbox/conversations", conversations)
+    site.router.add_post("/inbox/strangers", stranger)
+    return site
 
 
 def _origin(request: Request) -> str:

@@ -56,6 +56,19 @@ export function sandbox(body) {
   return body ? json("POST", "console/sandbox/messages", { body }) : json("GET", "console/sandbox");
 }
 
+// In the sandbox only: the operator's key, for a browser of the person who runs it.
+export async function sandboxKey() {
+  return (await json("GET", "console/sandbox/key")).key;
+}
+
+// In the sandbox only: what the simulator can answer in Meta's place, and what it answers now.
+export const meta = {
+  answers: () => json("GET", "console/sandbox/answers"),
+  choose: (body) => json("PUT", "console/sandbox/answer", { body }),
+  mend: () => json("DELETE", "console/sandbox/answer"),
+  endPauses: () => json("DELETE", "console/sandbox/pauses"),
+};
+
 // The address of a picture for an `<img>`, which can send no key: a grant goes with it.
 export async function pictureAddress(path) {
   if (!grant || grant.endsAt < Date.now() + MARGIN_MS) {

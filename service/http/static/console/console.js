@@ -8,6 +8,7 @@ import { Health, needs } from "./health.js";
 import { Live } from "./live.js";
 import { Note, Time } from "./parts.js";
 import { People } from "./people.js";
+import { Breaking } from "./breaking.js";
 import { Sandbox } from "./sandbox.js";
 import { plural } from "./words.js";
 
@@ -16,8 +17,12 @@ const VIEWS = [
   { name: "people", title: "People", View: People },
   { name: "accounts", title: "Accounts", View: Accounts },
   { name: "backfill", title: "Backfill", View: Backfill },
-  { name: "sandbox", title: "Test DM", View: Sandbox },
+  { name: "sandbox", title: "Test DM", View: Sandbox, isOfSandbox: true },
+  { name: "breaking", title: "Break Meta", View: Breaking, isOfSandbox: true },
 ];
+
+// In the sandbox the page opens signed in, once: after "Sign out" it asks for a key.
+let entersByItself = "sandbox" in document.documentElement.dataset;
 
 function Console() {
   const [live, setLive] = useState(null);
@@ -37,6 +42,7 @@ function SignIn({ said, onEnter }) {
   const input = useRef(null);
   const [fault, setFault] = useState(said);
   const [busy, setBusy] = useState(Boolean(api.key.read()));
+  const [isEntering, setEntering] = useState(entersByItself && !api.key.read());
   const enter = async (given) => {
     setBusy(true);
     try {
@@ -53,8 +59,20 @@ function SignIn({ said, onEnter }) {
   useEffect(() => {
     document.title = "Console · Instagram identity";
     if (api.key.read()) enter(api.key.read()); // this tab was reloaded
-    else input.current.focus();
+    else if (isEntering) enterByItself();
+    entersByItself = false;
   }, []);
+  useEffect(() => {
+    if (!isEntering && !api.key.read()) input.current.focus();
+  }, [isEntering]);
+  const enterByItself = async () => {
+    const given = await api.sandboxKey().catch((error) => {
+      if (!(error instanceof api.Trouble)) throw error;
+      return null; // not the browser of the person who runs it: the form asks for a key
+    });
+    if (given) await enter(given);
+    setEntering(false);
+  };
   const submit = (event) => {
     event.preventDefault();
     const given = input.current.value.trim();
@@ -62,6 +80,7 @@ function SignIn({ said, onEnter }) {
     else if (!/^[\x21-\x7e]+$/.test(given)) setFault("A key has letters, digits and signs only, no spaces.");
     else enter(given);
   };
+  if (isEntering) return html`<main id="main" class="sign-in"><p role="status">Signing in to the sandbox …</p></main>`;
   return html`
     <main id="main" class="sign-in">
       <form class="panel form" onSubmit=${submit}>
@@ -83,7 +102,7 @@ function SignIn({ said, onEnter }) {
 
 function Desk({ live, onLeave }) {
   const [[name, ...rest], setRoute] = useState(route());
-  const views = VIEWS.filter((view) => view.name !== "sandbox" || live.context.sandbox);
+  const views = VIEWS.filter((view) => !view.isOfSandbox || live.context.sandbox);
   const { View, title, name: current } = views.find((view) => view.name === name) ?? views[0];
   useEffect(() => {
     const follow = () => location.hash !== "#main" && setRoute(route());

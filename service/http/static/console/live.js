@@ -10,6 +10,7 @@ export class Live extends EventTarget {
   figures = new Figures();
   status = null;
   connections = null;
+  sent = []; // in the sandbox: the test messages of this session, the latest first
   trouble = null; // why the last reading failed
   updatedAt = null;
   #timer = null;

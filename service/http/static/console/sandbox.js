@@ -1,6 +1,6 @@
 // In the sandbox only: a test DM, signed and sent through the front door as Meta does.
 
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useChanges, useEffect, useState } from "./preact.js";
 import * as api from "./api.js";
 import { Empty, Field, Note, Panel, announce } from "./parts.js";
 import { reasonSays } from "./words.js";
@@ -9,17 +9,21 @@ const LOOK_EVERY_MS = 100;
 const LOOK_FOR_MS = 10_000;
 const MOST_SHOWN = 8;
 
+let sentSoFar = 0;
+
 export function Sandbox({ live }) {
+  useChanges(live);
   const [offer, setOffer] = useState(null);
   const [trouble, setTrouble] = useState(null);
-  const [sent, setSent] = useState([]);
-  const numbers = useRef(0);
   useEffect(() => {
     api.sandbox().then(setOffer, setTrouble);
   }, []);
-  const show = (message) => setSent((all) => [message, ...all.filter((m) => m.id !== message.id)].slice(0, MOST_SHOWN));
+  const show = (message) => {
+    live.sent = [message, ...live.sent.filter(({ id }) => id !== message.id)].sort((a, b) => b.id - a.id).slice(0, MOST_SHOWN);
+    live.changed();
+  };
   const send = async (form) => {
-    const id = (numbers.current += 1);
+    const id = (sentSoFar += 1);
     try {
       await follow(id, form, show);
       setTrouble(null);
@@ -37,9 +41,9 @@ export function Sandbox({ live }) {
     <div class="columns">
       <${Panel} title="Message">${offer ? html`<${Form} offer=${offer} onSend=${send} />` : html`<${Empty}>One moment …<//>`}<//>
       <${Panel} title="What became of it">
-        ${sent.length === 0
+        ${live.sent.length === 0
           ? html`<${Empty}>Nothing sent yet.<//>`
-          : html`<ul class="rows">${sent.map((message) => html`<${Sent} key=${message.id} ...${message} />`)}</ul>`}
+          : html`<ul class="rows">${live.sent.map((message) => html`<${Sent} key=${message.id} ...${message} />`)}</ul>`}
       <//>
     </div>
   `;

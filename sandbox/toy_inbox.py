@@ -1,0 +1,78 @@
+"""A toy inbox at /inbox: the example page of the documentation, with a server for it."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from sandbox.environment import PROJECT
+from sandbox.front_door import FrontDoor
+from sandbox.messages import MessageRoutes
+from sandbox.own_browser import for_own_browser
+from service.http.pages import content_security_policy
+from service.http.problems import json_response
+
+PAGE = PROJECT / "docs" / "inbox-example.html"
+GRANT_LASTS_S = 600
+_MOST_SHOWN = 30
+_TEXTS = (
+    "Hi! Do you ship to Graz?",
+    "Is the blue one back in stock?",
+    "Loved your story today!",
+    "Can I change my order?",
+    "What time do you open on Saturday?",
+    "Do you have this in size 42?",
+)
+_HEADERS = {
+    "Content-Security-Policy": content_security_policy(
+        default_src="'none'",
+        script_src="'unsafe-inline'",
+        style_src="'unsafe-inline'",
+        img_src="'self' data:",
+        connect_src="'self'",
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class ToyInbox:
+    """What an inbox's own server does: it knows who wrote what, and asks for grants with its key.
+
+    Strangers write whenever the page wants it.
+    """
+
+    def __init__(self, open_door: Callable[[], FrontDoor], messages: MessageRoutes) -> None:
+        self._open_door = open_door
+        self._messages = messages
+        self._texts = itertools.cycle(_TEXTS)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """List the routes, for the browser of the person who runs the sandbox."""
+        return [
+            web.get("/inbox", for_own_browser(self._page)),
+            web.get("/inbox/conversations", for_own_browser(self._conversations)),
+            web.post("/inbox/grant", for_own_browser(self._grant)),
+            web.post("/inbox/strangers", for_own_browser(self._stranger)),
+        ]
+
+    async def _page(self, _: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=PAGE.read_bytes(), content_type="text/html", charset="utf-8", headers=_HEADERS
+        )
+
+    async def _conversations(self, _: web.Request) -> web.Response:
+        async with self._open_door() as door:
+            people = await door.people(_MOST_SHOWN)
+        return json_response([self._conversation(p.ig_user_id, p.last_message_at) for p in people])
+
+    def _conversation(self, ig_user_id: str, last_message_at: object) -> dict[str, object]:
+        text = self._messages.texts.get(ig_user_id)
+        return {"igUserId": ig_user_id, "text": text, "lastMessageAt": last_message_at}
+
+    async def _grant(self, _: web.Request) -> web.Response:
+        async with self._open_door() as door:
+            grant = await door.grant(GRANT_LASTS_S)
+        return web.Response(body=grant, content_type="application/json")
+
+    async def _stranger(self, _: web.Request) -> web.Response:
+        return json_response({"igUserId": await self._messages.write(next(self._texts))})

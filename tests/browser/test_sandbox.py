@@ -1,0 +1,137 @@
+"""What the sandbox adds for a browser: signed in at once, Meta broken and mended, a toy inbox."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from sandbox.environment import PROJECT
+from sandbox.front_door import FrontDoor
+from tests.browser.conftest import Console, World
+from tests.http.conftest import APP_SECRET, INBOX_KEY, OPERATOR_KEY
+from tests.until import until
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.needs_program("chromium"),
+]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sandbox(console: Console) -> AsyncIterator[Console]:
+    """Restart the service as the sandbox has it, with the sample account connected."""
+    await console.world.stop()
+    await console.world.start(signs_in=True)
+    async with _door(console.world) as door:
+        await door.connect_sample_account()
+    yield console
+
+
+def _door(world: World) -> FrontDoor:
+    return FrontDoor(
+        world.url, inbox_key=INBOX_KEY, operator_key=OPERATOR_KEY, app_secret=APP_SECRET
+    )
+
+
+async def _answer(console: Console, answer: str) -> None:
+    await console.page.get_by_role("button", name=f"Answer {answer}", exact=True).click()
+
+
+async def test_the_sandbox_opens_signed_in_until_one_signs_out(sandbox: Console) -> None:
+    await sandbox.page.goto(f"{sandbox.world.url}/")
+    await expect(sandbox.page.get_by_role("heading", name="Health")).to_be_visible()
+    await sandbox.click("Sign out")
+    await expect(sandbox.page.get_by_label("Operator key")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/console/sandbox/key", "/inbox", "/inbox/conversations"])
+async def test_other_sites_and_tunnels_are_not_signed_in(
+    sandbox: Console, path: str, headers: dict[str, str]
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(sandbox.world.url + path) as own:
+            assert own.status == 200
+        async with session.get(sandbox.world.url + path, headers=headers) as answer:
+            assert answer.status == 403
+            assert OPERATOR_KEY not in await answer.text()
+
+
+async def test_production_has_none_of_it(sandbox: Console) -> None:
+    await sandbox.world.stop()
+    await sandbox.world.start(in_sandbox=False)
+    async with aiohttp.ClientSession() as session:
+        for path in ("/console/sandbox/key", "/console/sandbox/answers", "/inbox", "/inbox/grant"):
+            async with session.get(sandbox.world.url + path) as answer:
+                assert answer.status == 404
+        async with session.get(f"{sandbox.world.url}/console") as page:
+            assert "data-sandbox" not in await page.text()
+
+
+async def test_a_broken_meta_pauses_the_service_until_it_is_mended(sandbox: Console) -> None:
+    await sandbox.page.goto(f"{sandbox.world.url}/console#breaking")
+    await sandbox.sees("Meta is well, and nothing is paused.")
+    await _answer(sandbox, "app_throttle")
+    await sandbox.sees("until it is mended")
+    async with _door(sandbox.world) as door:
+        await door.send_from_stranger()
+        await sandbox.sees("All calls are paused")
+        await sandbox.click("Mend Meta")
+        await expect(sandbox.page.get_by_text("until it is mended").nth(0)).to_be_hidden()
+        await sandbox.click("End the pauses now")
+        await sandbox.sees("Meta is well, and nothing is paused.")
+
+        async def is_named() -> bool:
+            return all(not person.is_placeholder for person in await door.people(1))
+
+        await until(is_named)
+
+
+async def test_an_answer_may_be_for_one_person_and_one_call(sandbox: Console) -> None:
+    await sandbox.page.goto(f"{sandbox.world.url}/console#breaking")
+    await sandbox.page.get_by_label("Calls about").select_option("9000000000100001")
+    await sandbox.page.get_by_label("For how long").select_option("1")
+    await _answer(sandbox, "not_found")
+    await sandbox.sees("for 1 more")
+    [script] = sandbox.world.graph.world.scripts()
+    assert script == {
+        "scope": "user", "key": "9000000000100001", "answer": "not_found", "remaining": 1
+    }  # fmt: skip
+
+
+async def test_the_list_of_messages_survives_a_change_of_tab(sandbox: Console) -> None:
+    await sandbox.page.goto(f"{sandbox.world.url}/console#sandbox")
+    await sandbox.click("Send")
+    await sandbox.sees("Named within")
+    await sandbox.page.get_by_role("link", name="Break Meta").click()
+    await expect(sandbox.page.get_by_role("heading", name="Break Meta")).to_be_visible()
+    await sandbox.page.get_by_role("link", name="Test DM").click()
+    await sandbox.sees("Named within")
+
+
+async def test_strangers_get_names_and_faces_in_the_toy_inbox(sandbox: Console) -> None:
+    page = sandbox.page
+    await page.goto(f"{sandbox.world.url}/inbox")
+    await page.get_by_role("button", name="Have a stranger write").click()
+    first = page.locator("li").last
+    await expect(first.locator("b")).to_contain_text("@")
+    await expect(first.locator("b")).not_to_contain_text("@user_")
+    await expect(first.locator("img")).to_have_js_property("naturalWidth", 64)
+    await expect(page.locator("li")).to_have_count(7)  # six write by themselves
+
+
+async def test_the_toy_inbox_is_the_page_of_the_documentation(sandbox: Console) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{sandbox.world.url}/inbox") as page,
+    ):
+        assert await page.read() == (PROJECT / "docs" / "inbox-example.html").read_bytes()
