@@ -113,7 +113,7 @@ class Replica:
         if directory != self.account_of:
             self.account_of = directory
             self._known.clear()
-        self._board.connect(directory.values())
+        self._board.connect(directory.values(), directory)
 
     async def _read_pauses(self) -> None:
         self._board.replace(await self._pauses.read())

@@ -64,10 +64,11 @@ class PauseBoard:
         self._listed = list(pauses)
         self._by_scope = {pause.scope: (pause.reason, now + pause.left_s) for pause in pauses}
 
-    def connect(self, ig_account_ids: Iterable[str]) -> None:
-        """Know these accounts as connected and no others."""
-        self._connected = connected = frozenset(ig_account_ids)
-        self._unconnected = {a: None for a in self._unconnected if a not in connected}
+    def connect(self, ig_account_ids: Iterable[str], alias_ids: Iterable[str] = ()) -> None:
+        """Know these accounts as connected and no others; their other ids are no strangers."""
+        self._connected = frozenset(ig_account_ids)
+        known = self._connected.union(alias_ids)
+        self._unconnected = {a: None for a in self._unconnected if a not in known}
 
     def holds(self, ig_account_id: str) -> bool:
         """Tell whether an account's users are left to the sweeper: paused, or not connected.

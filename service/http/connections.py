@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from service.accounts.token_trial import TokenRefusedError
 from service.errors import UnstorableError
 from service.http.bodies import decode_body, read_body
-from service.http.parameters import END, LocationId, account_id, boolean
+from service.http.parameters import LocationId, account_id, boolean
 from service.http.problems import ProblemError, bad_request, json_response
-from service.model import Login, ig_id
+from service.model import APP_SCOPE, Login, account_scope, ig_id
 from service.store.connections import ExistsError, TakenError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from service.accounts.leaving import AccountLeaver
     from service.accounts.token_trial import TokenTrial
     from service.model import Trial
     from service.replica import Replica
     from service.store.connections import Connections
 
-AccessToken = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=4096, pattern=rf"^[\x21-\x7e]+{END}")
-]
+log = structlog.get_logger()
+
+LONGEST_TOKEN = 4096
+AccessToken = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TOKEN)]
 
 
 class ConnectionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -35,6 +40,13 @@ class ConnectionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True)
     access_token: AccessToken
     login: Login = "facebook"
     alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+
+
+class ConnectionChange(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What `PATCH /connections/{igAccountId}` takes: what is not named stays."""
+
+    location_id: LocationId | None = None
+    alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] | None = None
 
 
 class ConnectionRoutes:
@@ -64,38 +76,52 @@ class ConnectionRoutes:
         account = account_id(request.match_info["igAccountId"])
         is_new_only = _is_new_only(request)
         body = decode_body(await read_body(request), ConnectionBody)
-        aliases = [ig_id(alias) for alias in body.alias_ids]
-        if None in aliases:
-            raise bad_request("aliasIds: each is 1 to 32 digits.")
+        token, aliases = _token(body.access_token), _aliases(body.alias_ids, account)
         if is_new_only and await self._connections.exists(account):
             raise _connected_already()
-        trial = await self._try(account, body)
-        try:
+        trial = await self._try(account, body.login, token)
+        with _refusals_as_conflicts():
             connection = await self._connections.put(
                 account,
                 body.location_id,
-                body.access_token,
+                token,
                 body.login,
-                sorted({alias for alias in aliases if alias and alias != account}),
+                aliases,
                 trial,
                 is_new_only=is_new_only,
             )
-        except ExistsError:
-            raise _connected_already() from None
-        except TakenError as error:
-            raise ProblemError(HTTPStatus.CONFLICT, f"{error}.".capitalize()) from None
-        except UnstorableError as error:
-            detail = f"The connection can't be stored: {error}."
-            raise ProblemError(HTTPStatus.CONFLICT, detail) from None
         await self._replica.read()
         return json_response(connection)
 
-    async def _try(self, account: str, body: ConnectionBody) -> Trial:
+    async def _try(self, account: str, login: Login, token: str) -> Trial:
         try:
-            return await self._trial.try_token(account, body.login, body.access_token)
+            return await self._trial.try_token(account, login, token)
         except TokenRefusedError as error:
             detail = f"{error}. Nothing was changed."
             raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from None
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Change the location or the aliases of a connection, and keep its token."""
+        account = account_id(request.match_info["igAccountId"])
+        body = decode_body(await read_body(request), ConnectionChange)
+        aliases = None if body.alias_ids is None else _aliases(body.alias_ids, account)
+        with _refusals_as_conflicts():
+            connection = await self._connections.change(account, body.location_id, aliases)
+        if connection is None:
+            raise _no_such_connection()
+        await self._replica.read()
+        return json_response(connection)
+
+    async def lift_pause(self, request: web.Request) -> web.Response:
+        """End a pause at once, so that the next call decides; 404 if there is none."""
+        scope = request.match_info["scope"]
+        if scope != APP_SCOPE:
+            scope = account_scope(account_id(scope.removeprefix(account_scope(""))))
+        if not await self._connections.lift_pause(scope):
+            raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such pause.")
+        log.info("a pause was lifted by an operator", scope=scope)
+        await self._replica.read()
+        return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Remove a connection; with `erase=true` also the people who wrote to it alone.
@@ -104,7 +130,7 @@ class ConnectionRoutes:
         """
         account, erases = account_id(request.match_info["igAccountId"]), boolean(request, "erase")
         if not await self._connections.delete(account, erases=erases):
-            raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such connection.")
+            raise _no_such_connection()
         await self._replica.read()
         if erases:
             await self._leaver.wait_for(account)
@@ -120,3 +146,39 @@ def _is_new_only(request: web.Request) -> bool:
 
 def _connected_already() -> ProblemError:
     return ProblemError(HTTPStatus.PRECONDITION_FAILED, "The account is connected already.")
+
+
+def _token(given: str) -> str:
+    """Cut the blanks around a token off; 400 if it is none."""
+    token = given.strip(" \t\r\n")
+    if not token:
+        raise bad_request("accessToken is blank.")
+    if any(ch.isspace() for ch in token):
+        raise bad_request("accessToken holds a blank or a line end: a token is one word.")
+    if not (token.isascii() and token.isprintable()):
+        raise bad_request("accessToken holds a character that no token of Meta's has.")
+    return token
+
+
+def _aliases(given: Sequence[str], account: str) -> list[str]:
+    aliases = [ig_id(alias) for alias in given]
+    if None in aliases:
+        raise bad_request("aliasIds: each is 1 to 32 digits.")
+    return sorted({alias for alias in aliases if alias and alias != account})
+
+
+@contextmanager
+def _refusals_as_conflicts() -> Iterator[None]:
+    try:
+        yield
+    except ExistsError:
+        raise _connected_already() from None
+    except TakenError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, f"{error}.".capitalize()) from None
+    except UnstorableError as error:
+        detail = f"The connection can't be stored: {error}."
+        raise ProblemError(HTTPStatus.CONFLICT, detail) from None
+
+
+def _no_such_connection() -> ProblemError:
+    return ProblemError(HTTPStatus.NOT_FOUND, "There is no such connection.")

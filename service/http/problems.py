@@ -81,6 +81,11 @@ def json_body(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
+def as_line(value: object) -> bytes:
+    """Write a value as JSON that ends with a line feed, as a terminal wants it."""
+    return msgspec.json.encode(value) + b"\n"
+
+
 def json_response(value: object, status: int = 200) -> web.Response:
     """Answer with a value as JSON."""
     return web.Response(body=json_body(value), status=status, content_type="application/json")

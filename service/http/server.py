@@ -121,6 +121,8 @@ def _connection_routes(keyring: Keyring, connections: ConnectionRoutes) -> list[
     return [
         web.get(f"{PREFIX}/connections", operator(connections.list_all)),
         web.put(connection, operator(connections.put)),
+        web.patch(connection, operator(connections.change)),
+        web.delete(f"{PREFIX}/pauses/{{scope}}", operator(connections.lift_pause)),
         web.delete(connection, operator(connections.delete)),
     ]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model import Identity, has_name, identity
+from service.model import Identity, has_name, identity, is_fresh, is_stopped
 from service.store.people import EARLIEST, NEVER, TOP, Place
 
 if TYPE_CHECKING:
@@ -177,24 +177,22 @@ class People:
         self, found: Sequence[tuple[Place, CachedIdentity]], next_place: Place | None
     ) -> PeoplePage:
         accounts = await self._store.read_accounts([place.ig_user_id for place, _ in found])
-        people = [
-            _person(identity(cached, cached.read_at, self._rules), accounts.get(cached.ig_user_id))
-            for _, cached in found
-        ]
+        people = [self._person(cached, accounts.get(cached.ig_user_id, ())) for _, cached in found]
         return PeoplePage(people, next_place)
 
-
-def _person(shown: Identity, written_to: Sequence[WrittenTo] | None) -> Person:
-    attempts = [each.next_attempt_at for each in written_to or () if each.next_attempt_at]
-    soonest = min(attempts, default=NEVER)
-    return Person(
-        **{name: getattr(shown, name) for name in shown.__struct_fields__},
-        accounts=[
-            PersonAccount(each.ig_account_id, each.location_id, each.last_message_at)
-            for each in written_to or ()
-        ],
-        next_attempt_at=soonest if soonest < NEVER else None,
-    )
+    def _person(self, cached: CachedIdentity, written_to: Sequence[WrittenTo]) -> Person:
+        shown = identity(cached, cached.read_at, self._rules)
+        attempts = [each.next_attempt_at for each in written_to if each.next_attempt_at]
+        soonest = min(attempts, default=NEVER)
+        is_over = is_fresh(cached, cached.read_at, self._rules) or is_stopped(cached, self._rules)
+        return Person(
+            **{name: getattr(shown, name) for name in shown.__struct_fields__},
+            accounts=[
+                PersonAccount(each.ig_account_id, each.location_id, each.last_message_at)
+                for each in written_to
+            ],
+            next_attempt_at=soonest if soonest < NEVER and not is_over else None,
+        )
 
 
 def _begins(cached: CachedIdentity, q: str) -> bool:

@@ -49,7 +49,8 @@ class ExistsError(ServiceError):
 class Connection(msgspec.Struct, frozen=True, rename="camel"):
     """A connection as operators see it: everything but the token.
 
-    `is_plain` tells that the token is stored as Meta gave it, and not encrypted.
+    `is_plain` tells that the token is stored as Meta gave it, and not encrypted; `last_named_at`
+    when one of those who wrote last got a name.
     """
 
     ig_account_id: str
@@ -67,6 +68,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
     token_checked_at: datetime | None
     scopes: list[str] | None
     is_plain: bool
+    last_named_at: datetime | None
 
 
 class Connections:
@@ -126,6 +128,48 @@ class Connections:
     async def exists(self, ig_account_id: str) -> bool:
         """Tell whether an account is connected."""
         return bool(await self._database.fetch(_SQL["exists"], ig_account_id))
+
+    async def change(
+        self, ig_account_id: str, location_id: str | None, alias_ids: Sequence[str] | None
+    ) -> Connection | None:
+        """Change a connection's location, its aliases or both, and keep its token.
+
+        None if there is no such connection; raises TakenError as `put` does.
+        """
+        ids = [ig_account_id, *(alias_ids or ())]
+        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
+            await connection.execute(_STREAKS["lock"])
+            await connection.execute(_SQL["lock"])
+            owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
+            if owner is not None:
+                raise TakenError(owner)
+            changed = await connection.fetchval(
+                _SQL["change"], ig_account_id, alias_ids, location_id
+            )
+            if changed is None:
+                return None
+            if alias_ids:
+                scopes = [account_scope(alias) for alias in alias_ids]
+                await connection.execute(_SQL["lift_pauses"], scopes)
+                for statement in ERASE:
+                    await connection.execute(statement, ids)
+                await connection.execute(_SQL["move_aliases"], ig_account_id, list(alias_ids))
+            rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
+        return Connection(**rows[0])
+
+    async def lift_pause(self, scope: str) -> bool:
+        """End a pause at once; false if there is none. What goes wrong still begins a new one.
+
+        A token that Meta has refused is tried once more.
+        """
+        kind, _, ig_account_id = scope.partition(":")
+        async with self._database.transaction() as connection:
+            await connection.execute(_STREAKS["lock"])
+            is_lifted = await connection.fetchval(_SQL["lift_pause"], scope)
+            revived = "UPDATE 0"
+            if kind != APP_SCOPE:
+                revived = await connection.execute(_SQL["revive"], ig_account_id)
+        return bool(is_lifted) or revived != "UPDATE 0"
 
     async def delete(self, ig_account_id: str, *, erases: bool = False) -> bool:
         """Remove a connection; false if there is none.

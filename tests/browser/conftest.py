@@ -60,13 +60,45 @@ class World:
         )
         return ids
 
+    async def add_named(self, count: int, account: str = SAMPLE_ACCOUNT, *, first: int = 1) -> None:
+        """Let people have written, a second apart, who have a name: jane.1, john.2, jane.3 …"""
+        await self.db.execute(
+            "INSERT INTO instagram_user_cache (ig_user_id, username, name, last_fetched_at)"
+            " SELECT 7700000000000000 + n, (ARRAY['john.', 'jane.'])[1 + n % 2] || n,"
+            " (ARRAY['John', 'Jane'])[1 + n % 2] || ' Doe', now() FROM"
+            " generate_series($1::bigint, $1 + $2 - 1) n",
+            first,
+            count,
+        )
+        await self.db.execute(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id, last_message_at,"
+            " due_at) SELECT $1, 7700000000000000 + n, now() - n * interval '1 s', NULL FROM"
+            " generate_series($2::bigint, $2 + $3 - 1) n",
+            account,
+            first,
+            count,
+        )
+
+    async def add_account(self, ig_account_id: str, location: str, username: str) -> None:
+        """Connect an account that nobody calls."""
+        await self.db.execute(
+            "INSERT INTO instagram_connections (ig_account_id, location_id, access_token, username)"
+            " VALUES ($1, $2, 'plain', $3)",
+            ig_account_id,
+            location,
+            username,
+        )
+
     async def add_failed(self, ig_user_id: str, fail_count: int, failed_at: datetime) -> None:
         """Let a person have failed for want of consent."""
         await self.db.execute(
             "INSERT INTO instagram_participants (ig_account_id, ig_user_id, first_message_at,"
-            " last_message_at, due_at) VALUES ($1, $2, now(), now(), now() + interval '1 h')",
+            " last_message_at, due_at) VALUES ($1, $2, now(), now(),"
+            " CASE WHEN $3::integer < 5 THEN $4::timestamptz + interval '1 h' END)",
             SAMPLE_ACCOUNT,
             ig_user_id,
+            fail_count,
+            failed_at,
         )
         await self.db.execute(
             "INSERT INTO instagram_user_cache (ig_user_id, fail_count, last_failed_at, last_error)"
@@ -181,7 +213,7 @@ class Console:
         await self.page.get_by_label("Location").fill(LOCATION)
         await self.page.get_by_label("Access token").fill(SAMPLE_TOKEN)
         await self.click("Save")
-        await self.sees("The token is accepted")
+        await self.sees("Not tested yet")
 
 
 @pytest_asyncio.fixture(loop_scope="module")

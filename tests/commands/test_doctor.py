@@ -52,7 +52,7 @@ async def test_a_healthy_location(world: World) -> None:
         "GRAPH_API_VERSION is v18.0, which has been past its end since 26 January 2026",
         "30 have a fresh name",
         "a backfill would find nobody",
-        "Healthy: nothing to do.",
+        "Healthy: nothing has to be done",
     ):
         assert words in ended.out
     diagnosis = json.loads(as_json.out)

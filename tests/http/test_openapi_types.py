@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from service.http import operators, participants, people, users
-from service.http.connections import ConnectionBody
+from service.http.connections import ConnectionBody, ConnectionChange
 from service.http.grant_signing import Grant
 from service.http.grants import GrantBody
 from service.http.history import History
@@ -26,7 +26,7 @@ from tests.http.test_openapi import DOCUMENT, SCHEMAS, flat, resolved
 
 STRUCTS = (
     *(Identity, Person, Backfill, ConnectionBody, Connection, EraseBody, GrantBody, Grant),
-    *(Verdict, History, TokenWarning, AnnouncedParticipant, Announcement),
+    *(ConnectionChange, Verdict, History, TokenWarning, AnnouncedParticipant, Announcement),
 )
 TYPED: dict[str, dict[str, Any]] = msgspec.json.schema_components(
     STRUCTS, ref_template="#/components/schemas/{name}"

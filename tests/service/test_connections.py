@@ -113,6 +113,95 @@ async def test_bodies_that_are_no_objects_are_400(client: Client) -> None:
         assert await put(client, OTHER_ACCOUNT, lacking) == 400
 
 
+@pytest.mark.parametrize("token", ["two words", "a\tb", "kéy", " "])
+async def test_a_token_that_can_be_none_is_refused_in_words(client: Client, token: str) -> None:
+    body = GOOD | {"accessToken": token}
+    answer = await client.operator("PUT", f"/connections/{OTHER_ACCOUNT}", json=body)
+    answer.assert_problem(400)
+    assert answer.json["detail"].startswith("accessToken ")
+    assert "regex" not in answer.json["detail"]
+
+
+async def test_no_refusal_of_a_body_shows_a_regular_expression(client: Client) -> None:
+    body = GOOD | {"locationId": "loc_1 "}
+    answer = await client.operator("PUT", f"/connections/{OTHER_ACCOUNT}", json=body)
+    answer.assert_problem(400)
+    assert "regex" not in answer.json["detail"]
+    assert "$.locationId" in answer.json["detail"]
+
+
+async def test_blanks_around_a_token_are_cut_off(client: Client) -> None:
+    await client.connect(token=f" {TOKEN}\n")
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+
+
+async def test_an_account_is_created_only_if_it_is_not_connected(client: Client) -> None:
+    once = {"If-None-Match": "*"}
+    for account, status in ((ACCOUNT, 412), (OTHER_ACCOUNT, 200), (OTHER_ACCOUNT, 412)):
+        answer = await client.operator("PUT", f"/connections/{account}", json=GOOD, headers=once)
+        assert answer.status == status
+    assert (await client.connection())["locationId"] == LOCATION
+
+
+async def test_location_and_aliases_are_changed_and_the_token_stays(
+    client: Client, db: Database
+) -> None:
+    """So an account that nobody had connected becomes another id of one that is."""
+    user = new_user()
+    await client.write(user, account="9001")
+    await client.until_paused("account:9001", "no_connection")
+    sealed = await db.fetchval("SELECT access_token FROM instagram_connections")
+    path = f"/connections/{ACCOUNT}"
+    changed = (await client.operator("PATCH", path, json={"aliasIds": ["9001"]})).json
+    assert (changed["aliasIds"], changed["locationId"]) == (["9001"], LOCATION)
+    await client.until_state(user, "resolved")
+    assert await client.pauses() == {}
+    moved = (await client.operator("PATCH", path, json={"locationId": "loc_7"})).json
+    assert (moved["aliasIds"], moved["locationId"]) == (["9001"], "loc_7")
+    assert await db.fetchval("SELECT access_token FROM instagram_connections") == sealed
+
+
+async def test_a_change_that_can_not_be_is_refused(client: Client) -> None:
+    await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
+    path = f"/connections/{ACCOUNT}"
+    for body, status in (
+        ({"aliasIds": [OTHER_ACCOUNT]}, 409),
+        ({"aliasIds": ["x"]}, 400),
+        ({"accessToken": "EAAG"}, 400),
+        ({"locationId": ""}, 400),
+    ):
+        (await client.operator("PATCH", path, json=body)).assert_problem(status)
+    (await client.operator("PATCH", "/connections/404", json={})).assert_problem(404)
+
+
+async def test_a_pause_is_lifted_and_the_next_call_decides(
+    client: Client, graph: GraphSimulator
+) -> None:
+    graph.set_answer("token_expired", account=ACCOUNT)
+    user = new_user()
+    await client.write(user)
+    await client.until_paused(f"account:{ACCOUNT}", "token_invalid")
+    graph.set_answer(None, account=ACCOUNT)
+    lifted = await client.operator("DELETE", f"/pauses/account:{ACCOUNT}")
+    assert (lifted.status, lifted.body) == (204, b"")
+    await client.until_state(user, "resolved")
+    assert (await client.connection())["tokenStatus"] == "active"
+    for scope, status in ((f"account:{ACCOUNT}", 404), ("app", 404), ("account:x", 400)):
+        (await client.operator("DELETE", f"/pauses/{scope}")).assert_problem(status)
+
+
+async def test_a_connection_tells_when_one_of_its_latest_writers_got_a_name(
+    client: Client,
+) -> None:
+    assert (await client.connection())["lastNamedAt"] is None
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    assert (await client.connection())["lastNamedAt"] is not None
+
+
 async def test_an_account_id_that_is_not_digits_is_400(client: Client) -> None:
     for account in ("x", "1" * 33, "%D9%A1", "1%00"):
         assert await put(client, account, GOOD) == 400

@@ -110,7 +110,9 @@ def _verdict(diagnosis: Diagnosis) -> Sequence[str]:
     by_severity = [f.severity for f in diagnosis.findings]
     warnings = count(by_severity.count("warning"), "warning")
     if diagnosis.verdict == "healthy":
-        return ["Healthy: nothing to do."]
+        has_advice = any(f.advice for f in diagnosis.findings)
+        what = "nothing has to be done; the arrows above say what may be" if has_advice else ""
+        return [f"Healthy: {what or 'nothing to do'}."]
     if diagnosis.verdict == "warnings":
         return [f"Works, with {warnings}: see the arrows above."]
     first = next(f for f in diagnosis.findings if f.severity == "broken")

@@ -44,7 +44,8 @@ ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
     due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced;
 
 -- name: list_all
--- $1: one account, null for all; $2: at most so many.
+-- $1: one account, null for all; $2: at most so many. last_named_at: when one of the latest five who
+-- wrote got a name.
 SELECT k.ig_account_id, COALESCE(k.alias_ids, '{}') AS alias_ids,
     COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
     CASE WHEN k.token_status = 'invalid' THEN 'invalid' ELSE 'active' END AS token_status,
@@ -55,7 +56,13 @@ SELECT k.ig_account_id, COALESCE(k.alias_ids, '{}') AS alias_ids,
     instagram_bounded(k.token_expires_at) AS token_expires_at,
     instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
     instagram_bounded(k.token_checked_at) AS token_checked_at,
-    k.token_scopes AS scopes, instagram_is_plain(k.access_token) AS is_plain
+    k.token_scopes AS scopes, instagram_is_plain(k.access_token) AS is_plain,
+    (
+        SELECT instagram_bounded(max(c.last_fetched_at)) FROM (
+            SELECT p.ig_user_id FROM instagram_participants p
+            WHERE p.ig_account_id = k.ig_account_id ORDER BY p.last_message_at DESC LIMIT 5
+        ) AS latest JOIN instagram_user_cache c USING (ig_user_id)
+    ) AS last_named_at
 FROM instagram_connections k
 LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || k.ig_account_id
 WHERE $1::text IS NULL OR k.ig_account_id = $1
@@ -92,7 +99,7 @@ WHERE scope = ANY ($1::text[])
 
 -- name: lift_pause
 -- $1: a scope.
-DELETE FROM instagram_pauses WHERE scope = $1;
+DELETE FROM instagram_pauses WHERE scope = $1 RETURNING true;
 
 -- name: lift_outdated_pauses
 -- $1: one scope, null for all. What another application has changed since the pause began: a connection where there was none, a
@@ -110,3 +117,15 @@ WHERE x.scope = k.scope AND ($1::text IS NULL OR x.scope = $1) AND (x.reason = '
 -- name: list_plain_tokens
 SELECT ig_account_id, access_token FROM instagram_connections
 WHERE instagram_is_plain(access_token) AND access_token <> '';
+
+-- name: change
+-- $1: the account; $2: its aliases; $3: the location; null keeps what is stored. The token's age is
+-- told by updated_at, which therefore stays.
+UPDATE instagram_connections
+SET alias_ids = COALESCE($2::text[], alias_ids), location_id = COALESCE($3::text, location_id)
+WHERE ig_account_id = $1 RETURNING COALESCE(alias_ids, '{}') AS alias_ids;
+
+-- name: revive
+-- $1: the account, whose token is to be tried once more.
+UPDATE instagram_connections SET token_status = 'active'
+WHERE ig_account_id = $1 AND token_status = 'invalid';

@@ -23,7 +23,6 @@ CONTAINER = "tests/test_container.py"
 CONNECTIONS = "tests/abuse/test_connections.py"
 DOORWAY = "tests/http/test_doorway.py"
 BODIES = "tests/http/test_bodies.py"
-PICTURES = "tests/identities/pictures"
 
 MUTATIONS = (
     Mutation(
@@ -428,40 +427,5 @@ MUTATIONS = (
         "middlewares=[_send_once]",
         "middlewares=[]",
         "tests/graph/test_calls.py",
-    ),
-    Mutation(
-        "a picture's host is an allowed one, after redirects too",
-        "service/identities/pictures/fetch.py",
-        "            if not self._hosts.allows(url):\n",
-        "            if False:\n",
-        f"{PICTURES}/test_fetch.py::test_what_is_no_picture_is_refused",
-    ),
-    Mutation(
-        "a picture's name leads to public addresses only",
-        "service/identities/pictures/fetch.py",
-        'if is_public(result["host"])]',
-        "if result]",
-        f"{PICTURES}/test_fetch.py::test_private_addresses_are_left_out_between_public_ones",
-    ),
-    Mutation(
-        "a picture host is a name, no IP address",
-        "service/identities/pictures/addresses.py",
-        "return is_name and bool(self._domains)",
-        "return bool(self._domains)",
-        f"{PICTURES}/test_addresses.py",
-    ),
-    Mutation(
-        "a picture has an end",
-        "service/identities/pictures/fetch.py",
-        "        if len(body) > MOST_BYTES:\n",
-        "        if False:\n",
-        f"{PICTURES}/test_fetch.py::test_what_is_no_picture_is_refused",
-    ),
-    Mutation(
-        "a picture is an image",
-        "service/identities/pictures/fetch.py",
-        "    if content_type is None:\n",
-        "    if False:\n",
-        f"{PICTURES}/test_fetch.py::test_what_is_no_picture_is_refused",
     ),
 )

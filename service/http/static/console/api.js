@@ -39,8 +39,13 @@ export function post(path, options) {
   return json("POST", `api/social/instagram/${path}`, options);
 }
 
-export function put(path, body) {
-  return json("PUT", `api/social/instagram/${path}`, { body });
+// `isNew` refuses to replace what is there already.
+export function put(path, body, { isNew = false } = {}) {
+  return json("PUT", `api/social/instagram/${path}`, { body, more: isNew ? { "If-None-Match": "*" } : {} });
+}
+
+export function patch(path, body) {
+  return json("PATCH", `api/social/instagram/${path}`, { body });
 }
 
 export async function erase(path) {
@@ -89,8 +94,8 @@ async function json(method, path, options) {
 }
 
 async function send(method, path, options = {}) {
-  const { body, given = key.read(), signal, withinMs = WITHIN_MS } = options;
-  const headers = { Authorization: `Bearer ${given}` };
+  const { body, given = key.read(), signal, withinMs = WITHIN_MS, more = {} } = options;
+  const headers = { Authorization: `Bearer ${given}`, ...more };
   if (body) headers["Content-Type"] = "application/json";
   const late = AbortSignal.timeout(withinMs);
   let response;

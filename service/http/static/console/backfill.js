@@ -1,118 +1,34 @@
-// Names for everybody of a location who wrote lately and has none, request by request.
+// Names for everybody of a location who wrote lately and has none.
 
 import { html, useChanges, useState } from "./preact.js";
-import * as api from "./api.js";
-import { Badge, Empty, Field, announce } from "./parts.js";
-import { age, count, plural, rate, reasonSays } from "./words.js";
+import { Badge, Empty, Field } from "./parts.js";
+import { runs, start } from "./backfill-run.js";
+import { count, plural, rate, reasonSays } from "./words.js";
 
-const REQUEST_WITHIN_MS = 60_000;
-const MOST_RETRIES = 5;
-const SHOWN_NAMES = 6;
-
-// A backfill of one location; it goes on while other views are looked at.
-class Run extends EventTarget {
-  state = "running"; // running, done, stopped or failed
-  total = null;
-  resolved = 0;
-  failed = 0;
-  reasons = new Map();
-  names = [];
-  says = "The first 50 are being fetched …";
-  #abort = new AbortController();
-  #began = Date.now();
-  #ended = null;
-
-  constructor(locationId, days, includeFailed) {
-    super();
-    this.path = `messages/backfill?${new URLSearchParams({ locationId, days, includeFailed })}`;
-    this.#go();
-  }
-
-  get done() {
-    return this.resolved + this.failed;
-  }
-
-  get perSecond() {
-    return this.done / Math.max(1, ((this.#ended ?? Date.now()) - this.#began) / 1000);
-  }
-
-  stop() {
-    this.#abort.abort();
-    this.#end("stopped", "Stopped. What was asked for already is still fetched.");
-  }
-
-  async #go() {
-    try {
-      while (this.state === "running" && this.#take(await this.#request()));
-    } catch (error) {
-      if (this.state !== "running") return;
-      if (!(error instanceof api.Trouble)) throw error;
-      this.#end("failed", error.message);
-    }
-  }
-
-  async #request() {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await api.post(this.path, { signal: this.#abort.signal, withinMs: REQUEST_WITHIN_MS });
-      } catch (error) {
-        const mayPass = error instanceof api.Trouble && (error.status === 503 || error.status === 0);
-        if (!mayPass || attempt >= MOST_RETRIES) throw error;
-        this.#say(`${error.message} Trying again …`);
-        await new Promise((resolve) => setTimeout(resolve, (error.retryAfterS ?? 2) * 1000));
-      }
-    }
-  }
-
-  // Counts a report in; tells whether there is reason to ask for more.
-  #take(report) {
-    if (this.state !== "running") return false;
-    this.total ??= report.candidates;
-    this.resolved += report.resolved;
-    this.failed += report.failed;
-    for (const result of report.results) this.#note(result);
-    const left = report.candidates - report.resolved - report.failed;
-    this.total = Math.max(this.total, this.done + left);
-    if (left === 0) return this.#end("done", this.total ? "Done." : "Everybody has a fresh name already.");
-    if (report.resolved + report.failed === 0) return this.#end("failed", noProgress(report));
-    return this.#say(`${count(left)} to go, about ${age(left / this.perSecond)}.`);
-  }
-
-  #note({ outcome, reason, displayName }) {
-    if (outcome === "resolved") this.names = [displayName, ...this.names].slice(0, SHOWN_NAMES);
-    if (outcome === "failed") this.reasons.set(reason, (this.reasons.get(reason) ?? 0) + 1);
-  }
-
-  #say(text) {
-    this.says = text;
-    this.dispatchEvent(new Event("change"));
-    return true;
-  }
-
-  #end(state, text) {
-    this.state = state;
-    this.#ended = Date.now();
-    announce(text);
-    this.#say(text);
-    return false;
-  }
-}
-
-function noProgress({ queued, results }) {
-  const reason = results.find((result) => result.reason)?.reason;
-  const why = reason ? `${reasonSays(reason)}.` : "No outcome came in time.";
-  return `${why} ${plural(queued, "person stays", "people stay")} queued and will be fetched later.`;
-}
-
-const runs = new Map();
 const NOT_RUN = new EventTarget();
+const MOST_SHOWN = 60;
+const USUAL_DAYS = 7;
+
+export { forgetBackfills, resumeBackfills } from "./backfill-run.js";
+
+// Tries those of a location again who failed, and shows how it gets on.
+export function retryFailed(locationId) {
+  start(locationId, USUAL_DAYS, true);
+  location.hash = "backfill";
+}
 
 export function Backfill({ live }) {
   useChanges(live);
-  const [days, setDays] = useState(7);
+  const [days, setDays] = useState(USUAL_DAYS);
   const [includeFailed, setIncludeFailed] = useState(false);
-  const places = Object.entries(Object.groupBy(live.connections ?? [], (c) => c.locationId));
+  const [wanted, setWanted] = useState("");
+  const places = placesOf(live.connections ?? []);
+  const fitting = places.filter(({ name }) => name.toLowerCase().includes(wanted.trim().toLowerCase()));
   const isValid = Number.isInteger(days) && days >= 1 && days <= 90;
+  const begin = (locationId, everybody = includeFailed) => {
+    start(locationId, days, everybody);
+    live.changed();
+  };
   return html`
     <h2 tabindex="-1">Backfill</h2>
     <p class="lead">Fetches the names of everybody who wrote within some days and has no fresh one,
@@ -122,6 +38,8 @@ export function Backfill({ live }) {
         <input type="number" min="1" max="90" value=${days} aria-invalid=${isValid ? null : "true"}
           onInput=${(event) => setDays(event.target.valueAsNumber)} />
       <//>
+      ${places.length > 6 && html`
+        <${Field} label="Location"><input type="search" value=${wanted} onInput=${(event) => setWanted(event.target.value)} /><//>`}
       <label class="check">
         <input type="checkbox" checked=${includeFailed} onChange=${(event) => setIncludeFailed(event.target.checked)} />
         People whose fetch has failed too
@@ -131,18 +49,24 @@ export function Backfill({ live }) {
       ? html`<${Empty}>The locations can't be read right now.<//>`
       : places.length === 0
         ? html`<${Empty}>No account is connected yet, so there is no location.<//>`
-        : html`<ul class="cards">${places.map(([locationId, accounts]) => html`
-            <${Place} key=${locationId} locationId=${locationId} accounts=${accounts.length}
-              live=${live} isValid=${isValid} onStart=${() => {
-                runs.set(locationId, new Run(locationId, days, includeFailed));
-                live.changed();
-              }} />`)}</ul>`}
+        : html`<ul class="cards">${fitting.slice(0, MOST_SHOWN).map(({ name, accounts }) => html`
+            <${Place} key=${name} locationId=${name} accounts=${accounts} isValid=${isValid} onStart=${begin} />`)}</ul>`}
   `;
+}
+
+// Locations with their number of accounts; what runs or has run stands first.
+function placesOf(connections) {
+  const counts = new Map();
+  for (const { locationId } of connections) counts.set(locationId, (counts.get(locationId) ?? 0) + 1);
+  return [...counts]
+    .map(([name, accounts]) => ({ name, accounts }))
+    .sort((a, b) => runs.has(b.name) - runs.has(a.name) || a.name.localeCompare(b.name));
 }
 
 const STATES = {
   running: { kind: "quiet", says: "Running" },
   done: { kind: "good", says: "Done" },
+  left: { kind: "warn", says: "Some are left" },
   stopped: { kind: "warn", says: "Stopped" },
   failed: { kind: "bad", says: "Did not get on" },
 };
@@ -162,8 +86,12 @@ function Place({ locationId, accounts, isValid, onStart }) {
       <footer class="actions">
         ${isRunning
           ? html`<button key="stop" onClick=${() => run.stop()} aria-label="Stop ${locationId}">Stop</button>`
-          : html`<button key="start" class="primary" disabled=${!isValid} onClick=${onStart}
+          : html`
+            ${run?.left && run.left.waiting + run.left.stopped > 0 && html`
+              <button key="retry" class="primary" onClick=${() => onStart(locationId, true)} aria-label="Try those of ${locationId} now">Try them now</button>`}
+            <button key="start" class=${run?.left ? "" : "primary"} disabled=${!isValid} onClick=${() => onStart(locationId)}
               aria-label="Start ${locationId}">${run ? "Start again" : "Start"}</button>`}
+        ${run?.left && html`<a class="way" href="#people?named=false&locationId=${encodeURIComponent(locationId)}">Show them</a>`}
       </footer>
     </li>
   `;
@@ -172,7 +100,7 @@ function Place({ locationId, accounts, isValid, onStart }) {
 function Progress({ run, locationId }) {
   const { done, total, resolved, failed } = run;
   return html`
-    <progress max=${total || 1} value=${total === null ? (run.state === "running" ? undefined : 0) : total === 0 ? 1 : done}
+    <progress max=${total || 1} value=${total === null ? (run.state === "running" ? undefined : 0) : total === 0 ? (run.left ? 0 : 1) : done}
       aria-label="Backfill of ${locationId}"></progress>
     <p class="progress-line">
       <b>${count(done)} of ${total === null ? "…" : count(total)}</b>

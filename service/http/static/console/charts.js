@@ -1,4 +1,4 @@
-// A line chart of the last five minutes, drawn by uPlot in the page's own colours.
+// A line chart of the last hour, drawn by uPlot in the page's own colours.
 
 import { html, useEffect, useId, useRef } from "./preact.js";
 import { WINDOW_S } from "./figures.js";

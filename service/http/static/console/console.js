@@ -1,16 +1,18 @@
 // The operator console: asks for a key, then shows the view that the address names.
 
-import { html, render, useChanges, useEffect, useRef, useState } from "./preact.js";
+import { html, render, useChanges, useEffect, useRef, useState, useTicks } from "./preact.js";
 import * as api from "./api.js";
 import { Accounts } from "./accounts.js";
-import { Backfill } from "./backfill.js";
+import { Backfill, forgetBackfills, resumeBackfills } from "./backfill.js";
 import { Health, needs } from "./health.js";
 import { Live } from "./live.js";
 import { Note, Time } from "./parts.js";
 import { People } from "./people.js";
 import { Breaking } from "./breaking.js";
 import { Sandbox } from "./sandbox.js";
-import { plural } from "./words.js";
+import { age, plural } from "./words.js";
+
+const SILENT_S = 6; // a reading every two seconds, and some time for one to come
 
 const VIEWS = [
   { name: "health", title: "Health", View: Health },
@@ -29,6 +31,7 @@ function Console() {
   const [said, setSaid] = useState("");
   const leave = (why = "") => {
     api.key.forget();
+    forgetBackfills();
     setSaid(why);
     setLive(null);
   };
@@ -101,7 +104,7 @@ function SignIn({ said, onEnter }) {
 }
 
 function Desk({ live, onLeave }) {
-  const [[name, ...rest], setRoute] = useState(route());
+  const [{ name, asked, query }, setRoute] = useState(route());
   const views = VIEWS.filter((view) => !view.isOfSandbox || live.context.sandbox);
   const { View, title, name: current } = views.find((view) => view.name === name) ?? views[0];
   useEffect(() => {
@@ -109,6 +112,7 @@ function Desk({ live, onLeave }) {
     addEventListener("hashchange", follow);
     follow(); // the address may have changed before anybody heard of it
     live.start();
+    resumeBackfills();
     return () => {
       removeEventListener("hashchange", follow);
       live.stop();
@@ -133,29 +137,42 @@ function Desk({ live, onLeave }) {
       </div>
     </header>
     <main id="main" tabindex="-1">
-      <${View} live=${live} asked=${rest[0] ?? ""} />
+      <${View} live=${live} asked=${asked} query=${query} />
     </main>
     <div id="announcer" class="unseen" role="status" aria-live="polite"></div>
   `;
 }
 
+// The view that the address names, what is asked of it, and its filters: #people/@jane, #people?named=false
 function route() {
-  return decodeURIComponent(location.hash.slice(1)).split("/");
+  const [path, text = ""] = location.hash.slice(1).split("?", 2);
+  const [name, asked = ""] = path.split("/").map(decoded);
+  return { name, asked, query: new URLSearchParams(text) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a lone % that somebody typed
+  }
 }
 
 function Pulse({ live }) {
   useChanges(live);
-  const { trouble, updatedAt } = live;
+  useTicks(1000);
+  const { trouble, updatedAt, silentS } = live;
   if (!updatedAt) return html`<small class="pulse"><i></i>${trouble ? "no answer" : "connecting"}</small>`;
-  return trouble
-    ? html`<small class="pulse bad"><i></i>no answer since <${Time} at=${updatedAt} seconds /></small>`
+  if (trouble) return html`<small class="pulse bad"><i></i>no answer since <${Time} at=${updatedAt} seconds /></small>`;
+  return silentS > SILENT_S && !document.hidden
+    ? html`<small class="pulse bad"><i></i>no answer for ${age(silentS)}</small>`
     : html`<small class="pulse good"><i></i>live</small>`;
 }
 
 function Needs({ live }) {
   useChanges(live);
-  const n = needs(live, live.figures.points.at(-1) ?? {}).length;
-  return n > 0 && html`<span class="count" title=${plural(n, "thing to look at", "things to look at")}>${n}</span>`;
+  const { n, kind } = needs(live);
+  return n > 0 && html`<span class="count ${kind}" title=${plural(n, "thing to look at", "things to look at")}>${n}</span>`;
 }
 
 function Mark() {

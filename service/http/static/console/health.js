@@ -1,11 +1,13 @@
-// Health at a glance: what needs somebody, the figures, their last five minutes, and what failed.
+// Health at a glance: do people get their names, what is to do, the figures and their last hour.
 
 import { html, useChanges } from "./preact.js";
 import { Chart } from "./charts.js";
+import { retryFailed } from "./backfill.js";
 import { Badge, Empty, Note, Panel, Time } from "./parts.js";
-import { REASONS, age, count, cure, plural, rate, reasonSays, said } from "./words.js";
+import { OF_ACCOUNTS, age, count, plural, rate, reasonSays, whose } from "./words.js";
 
 const LONG_WAIT_S = 60;
+const KINDS = { ok: "good", attention: "warn", broken: "bad" };
 
 export function Health({ live }) {
   useChanges(live);
@@ -13,12 +15,15 @@ export function Health({ live }) {
   const now = figures.points.at(-1) ?? {};
   return html`
     <h2 tabindex="-1">Health</h2>
-    <${Verdict} live=${live} now=${now} />
-    <${Tiles} status=${status} totals=${figures.totals} now=${now} />
-    <${Charts} status=${status} points=${figures.points} now=${now} />
+    <${Verdict} live=${live} />
+    <${Tiles} status=${status} now=${now} />
+    <${Charts} status=${status} figures=${figures} now=${now} />
     <div class="columns">
-      <${Failures} figures=${figures} />
-      <${Pauses} live=${live} />
+      <${Worst} live=${live} />
+      <div class="stack">
+        <${Pauses} live=${live} />
+        <${Failures} figures=${figures} />
+      </div>
     </div>
     <p class="foot">
       ${figures.points.length > 0 && html`
@@ -28,76 +33,57 @@ export function Health({ live }) {
   `;
 }
 
-// Everything that somebody should know or do, the worst first.
-export function needs({ status, connections, trouble }, now) {
-  if (!status) return [];
-  if (trouble) return [{ kind: "bad", title: trouble.message, text: LAST_KNOWN }];
-  const found = [];
-  if (status.postgres !== "ok") found.push(postgresAway(status.intake));
-  if (status.intake.state === "unavailable") found.push(BROKER_AWAY);
-  for (const pause of status.pauses) found.push({ kind: isOnItsOwn(pause) ? "warn" : "bad", pause });
-  if (now.oldestS > LONG_WAIT_S) found.push(longWait(status, now));
-  if (connections?.length === 0) found.push(NO_ACCOUNT);
-  return found;
+// How bad it is, and how much there is to look at: for the badge beside the view's name.
+export function needs({ status, trouble }) {
+  if (!status) return { n: 0, kind: "quiet" };
+  if (trouble) return { n: 1, kind: "bad" };
+  const found = status.verdict.causes.filter((cause) => cause.level !== "ok");
+  return { n: found.length, kind: KINDS[status.verdict.level] };
 }
 
-const LAST_KNOWN = "The figures below are the last ones known. The console keeps trying.";
-const BROKER_AWAY = {
-  kind: "bad",
-  title: "The broker does not answer",
-  text: "Deliveries are answered with 503, and Meta sends them again. Check that what INTAKE_URL names is up and can be reached.",
-};
-const NO_ACCOUNT = {
-  kind: "warn",
-  title: "No account is connected yet",
-  text: "Connect one under Accounts; names follow as people write.",
-};
-
-function postgresAway({ kind }) {
-  const deliveries = kind === "postgres"
-    ? "Lookups and deliveries are answered with 503, and Meta sends the deliveries again."
-    : "Lookups are answered with 503; deliveries wait in the broker.";
-  const todo = "Check that the database is up and can be reached; the service goes on by itself.";
-  return { kind: "bad", title: "PostgreSQL does not answer", text: `${deliveries} ${todo}` };
-}
-
-function isOnItsOwn({ reason }) {
-  return reason === "throttled" || reason === "outage";
-}
-
-function isOfToken({ reason }) {
-  return reason === "token_invalid" || reason === "permission";
-}
-
-function longWait({ budget }, { waiting, oldestS }) {
-  return {
-    kind: "warn",
-    title: `Somebody has been waiting for ${age(oldestS)}`,
-    text: `${plural(waiting, "person waits", "people wait")}; the budget allows ${rate(budget.perSecond)} calls a second, so this takes about ${age(waiting / budget.perSecond)}.`,
-  };
-}
-
-function Verdict({ live, now }) {
-  const { status } = live;
-  if (!status) return html`<${Waiting} trouble=${live.trouble} />`;
-  const found = needs(live, now);
-  if (found.length === 0) {
-    return html`<${Note} kind="good" role="status" title="All is well">
-      Deliveries are taken in, and names come as people write.
-    <//>`;
+function Verdict({ live }) {
+  const { status, trouble } = live;
+  if (!status) return html`<${Waiting} trouble=${trouble} />`;
+  if (trouble) {
+    return html`<${Note} role="status" title=${trouble.message}>
+      The figures below are the last ones known. The console keeps trying.<//>`;
   }
+  const { level, sentences, causes } = status.verdict;
+  const rest = sentences.length - causes.length;
   return html`
     <div class="stack" role="status">
-      ${found.map(({ kind, title, text, pause }) =>
-        pause
-          ? html`<${Note} kind=${kind} title=${pauseTitle(pause, live)}>
-              ${until(pause)} ${cure(pause.reason)}${" "}
-              ${isOfToken(pause) && html`<a href="#accounts">Go to Accounts</a>`}
-            <//>`
-          : html`<${Note} kind=${kind} title=${title}>${text}<//>`,
-      )}
+      ${level === "ok" && html`<${Note} kind="good" title="People get their names">${sentences[0]}<//>`}
+      ${causes.map((cause) => html`<${Cause} key=${cause.text} cause=${cause} />`)}
+      ${level !== "ok" && rest > 0 && html`<p class="hint">${sentences.at(-1)}</p>`}
     </div>
   `;
+}
+
+function Cause({ cause }) {
+  const { level, text, likely, cure, command } = cause;
+  return html`
+    <${Note} kind=${level === "ok" ? "quiet" : KINDS[level]} title=${text}>
+      ${likely && html`<p>${likely}</p>`}
+      ${cure && html`<p>${cure}</p>`}
+      ${command && html`<p class="command"><code>${command}</code></p>`}
+      <${Ways} cause=${cause} />
+    <//>
+  `;
+}
+
+// Where the console itself can do what is to do.
+function Ways({ cause: { igAccountId, locationId, reason, text } }) {
+  const ways = [];
+  if (igAccountId) ways.push(html`<a class="way" href="#accounts/${igAccountId}">Go to the account</a>`);
+  if (igAccountId && reason) {
+    ways.push(html`<a class="way" href="#people?named=false&igAccountId=${igAccountId}">Show these people</a>`);
+  }
+  if (locationId && reason && !OF_ACCOUNTS.has(reason)) {
+    ways.push(html`<button onClick=${() => retryFailed(locationId)}
+      aria-label="Try the people of ${locationId} now: ${text}">Try them now</button>`);
+  }
+  if (text.startsWith("No account is connected")) ways.push(html`<a class="way" href="#accounts">Connect an account</a>`);
+  return ways.length > 0 && html`<p class="ways">${ways}</p>`;
 }
 
 function Waiting({ trouble }) {
@@ -105,29 +91,18 @@ function Waiting({ trouble }) {
   return html`<${Note} kind="quiet" role="status" title="One moment">Reading the figures.<//>`;
 }
 
-function pauseTitle({ scope, reason }, live) {
-  return `${scopeName(scope, live)}: ${lowerFirst(reasonSays(reason))}`;
-}
-
-function lowerFirst(text) {
-  return text.startsWith("Meta") ? text : text[0].toLowerCase() + text.slice(1);
-}
-
 export function scopeName(scope, live) {
   if (scope === "app") return "All accounts";
   const igAccountId = scope.replace("account:", "");
-  const location = live.location(igAccountId);
-  return location ? `Account ${igAccountId} (${location})` : `Account ${igAccountId}`;
+  const connection = live.connection(igAccountId);
+  const name = `${connection?.username ? "" : "Account "}${live.accountName(igAccountId)}`;
+  return connection ? `${name} (${connection.locationId})` : name;
 }
 
-function until({ until: at }) {
-  return html`Paused until <${Time} at=${at} />.`;
-}
-
-function Tile({ name, value, more, tone = "", children = null }) {
+function Tile({ name, value, more, tone = "", href = null, children = null }) {
   return html`
     <div class="tile ${tone}">
-      <dt>${name}</dt>
+      <dt>${href ? html`<a href=${href}>${name}</a>` : name}</dt>
       <dd class="figure">${value}</dd>
       <dd class="more">${more}</dd>
       ${children}
@@ -135,20 +110,22 @@ function Tile({ name, value, more, tone = "", children = null }) {
   `;
 }
 
-function Tiles({ status, totals, now }) {
+function Tiles({ status, now }) {
+  const recent = status?.recent ?? { wrote: 0, named: 0, waiting: 0, nameless: {} };
+  const nameless = Object.values(recent.nameless).reduce((sum, n) => sum + n, 0);
   const known = status?.identities ?? {};
-  const nameless = (known.pending ?? 0) + (known.failed ?? 0);
+  const held = (status?.pauses ?? []).reduce((sum, pause) => sum + pause.waiting, 0);
+  const said = (value) => (status ? count(value) : "–");
   return html`
     <dl class="tiles">
-      <${Tile} name="Received" value=${status ? count(totals.received ?? 0) : "–"}
-        more=${html`${rate(now.received)} a second`} />
-      <${Tile} name="Names known" value=${status ? count(known.resolved) : "–"}
-        more=${html`${rate(now.settled)} a second`} />
-      <${Tile} name="Without a name" value=${status ? count(nameless) : "–"}
-        more=${html`${count(known.failed ?? 0)} given up`} />
-      <${Tile} name="Waiting" value=${status ? count(now.waiting ?? 0) : "–"}
-        tone=${now.oldestS > LONG_WAIT_S ? "warn" : ""}
-        more=${html`oldest ${age(now.oldestS ?? 0)}, ${count(now.inFlight ?? 0)} in flight`} />
+      <${Tile} name="Wrote in the last hour" value=${said(recent.wrote)} href="#people"
+        more=${html`${rate(now.received)} messages a second now`} />
+      <${Tile} name="Of these with a name" value=${said(recent.named)} tone=${status && recent.wrote && !recent.named ? "bad" : ""}
+        more=${recent.wrote ? `${Math.round((100 * recent.named) / recent.wrote)} %` : "nobody to name"} />
+      <${Tile} name="Without a name" value=${said(nameless)} href="#people?named=false" tone=${nameless > recent.named ? "warn" : ""}
+        more=${html`in all ${count((known.pending ?? 0) + (known.failed ?? 0))}, ${count(known.failed ?? 0)} given up`} />
+      <${Tile} name="Waiting" value=${said((now.waiting ?? 0) + held)} tone=${now.oldestS > LONG_WAIT_S || held ? "warn" : ""}
+        more=${html`${held ? `${count(held)} for a pause to end` : `oldest ${age(now.oldestS ?? 0)}`}, ${count(now.inFlight ?? 0)} in flight`} />
       <${Budget} status=${status} calls=${now.calls} />
     </dl>
   `;
@@ -168,7 +145,9 @@ function Budget({ status, calls }) {
   `;
 }
 
-function Charts({ status, points, now }) {
+function Charts({ status, figures, now }) {
+  const minutes = figures.minutes(Date.now() / 1000);
+  const points = figures.points.length ? [...minutes, { ...now, at: now.at }] : minutes;
   const at = points.map((p) => p.at);
   const values = (name) => points.map((p) => p[name] ?? null);
   const budget = status?.budget.perSecond ?? 1;
@@ -189,6 +168,30 @@ function Charts({ status, points, now }) {
   `;
 }
 
+// The accounts whose writers fare worst, of those who wrote within the hour.
+function Worst({ live }) {
+  const accounts = live.status?.recent.accounts ?? [];
+  return html`
+    <${Panel} title="Accounts in the last hour, the worst first">
+      ${accounts.length === 0
+        ? html`<${Empty}>Nobody has written within the last hour.<//>`
+        : html`
+          <table>
+            <thead><tr><th scope="col">Account</th><th scope="col" class="number">Wrote</th><th scope="col" class="number">Named</th></tr></thead>
+            <tbody>
+              ${accounts.slice(0, 8).map((account) => html`
+                <tr key=${account.igAccountId}>
+                  <th scope="row"><a href="#accounts/${account.igAccountId}">${account.username ? `@${account.username}` : account.igAccountId}</a>
+                    <small>${account.locationId ?? "not connected"}</small></th>
+                  <td class="number">${count(account.wrote)}</td>
+                  <td class="number ${account.named < account.wrote ? "short" : ""}">${count(account.named)}</td>
+                </tr>`)}
+            </tbody>
+          </table>`}
+    <//>
+  `;
+}
+
 function Failures({ figures }) {
   const rows = figures.failures;
   return html`
@@ -198,11 +201,11 @@ function Failures({ figures }) {
         : html`
           <table>
             <thead>
-              <tr><th scope="col">Why</th><th scope="col" class="number">${lately(figures)}</th><th scope="col" class="number">Since the start</th></tr>
+              <tr><th scope="col">Why</th><th scope="col" class="number">Last hour</th><th scope="col" class="number">Since the start</th></tr>
             </thead>
             <tbody>
               ${rows.map(({ outcome, count: n, lately }) => html`
-                <tr>
+                <tr key=${outcome}>
                   <th scope="row">${reasonSays(outcome)}<small>${whose(outcome)} · <code>${outcome}</code></small></th>
                   <td class="number">${count(lately)}</td>
                   <td class="number">${count(n)}</td>
@@ -211,17 +214,6 @@ function Failures({ figures }) {
           </table>`}
     <//>
   `;
-}
-
-// How far back "lately" goes: five minutes at most, less if the page was opened since.
-function lately({ watchedS }) {
-  const minutes = Math.max(1, Math.round(watchedS / 60));
-  return minutes === 1 ? "Last minute" : `Last ${minutes} min`;
-}
-
-function whose(outcome) {
-  const owner = said(REASONS, outcome)?.whose ?? "the person";
-  return owner === "nobody" ? "tried again" : `concerns ${owner}`;
 }
 
 function Pauses({ live }) {
@@ -233,8 +225,9 @@ function Pauses({ live }) {
         : html`
           <ul class="rows">
             ${pauses.map((pause) => html`
-              <li>
-                <div><b>${scopeName(pause.scope, live)}</b><small>${reasonSays(pause.reason)}</small></div>
+              <li key=${pause.scope}>
+                <div><b>${scopeName(pause.scope, live)}</b>
+                  <small>${reasonSays(pause.reason)}${pause.waiting ? `; ${plural(pause.waiting, "person waits", "people wait")}` : ""}</small></div>
                 <${Badge} kind="warn">until <${Time} at=${pause.until} /><//>
               </li>`)}
           </ul>`}

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Figures } from "./figures.js";
+import { accountName } from "./words.js";
 
 const EVERY_MS = 2000;
 const CONNECTIONS_EVERY_MS = 10_000;
@@ -53,8 +54,18 @@ export class Live extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  location(igAccountId) {
-    return this.connections?.find((c) => c.igAccountId === igAccountId)?.locationId ?? null;
+  connection(igAccountId) {
+    return this.connections?.find((c) => c.igAccountId === igAccountId) ?? null;
+  }
+
+  // What an account is called: @name where it is known, else its id.
+  accountName(igAccountId) {
+    return accountName(this.connection(igAccountId) ?? { igAccountId });
+  }
+
+  // For how many seconds nothing has been heard; a reading that hangs counts too.
+  get silentS() {
+    return this.updatedAt ? (Date.now() - this.updatedAt) / 1000 : 0;
   }
 
   #look = async () => {
@@ -84,6 +95,7 @@ export class Live extends EventTarget {
   async #readAll(began) {
     const [text, status] = await Promise.all([api.metrics(), api.get("status")]);
     this.figures.add(text, began / 1000);
+    this.figures.addHistory(status.history, began / 1000);
     const isChanged = JSON.stringify(status.pauses) !== JSON.stringify(this.status?.pauses);
     this.status = status;
     const isDue = isChanged || began - this.#connectionsAt > CONNECTIONS_EVERY_MS;

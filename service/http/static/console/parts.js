@@ -1,6 +1,7 @@
 // The small parts that every view is made of.
 
-import { html, useEffect, useId, useRef } from "./preact.js";
+import { html, useEffect, useId, useRef, useState } from "./preact.js";
+import * as api from "./api.js";
 import { clock, isForEver, relative, utc } from "./words.js";
 
 // Says something to people who listen instead of look.
@@ -79,5 +80,27 @@ export function Field({ label, hint = null, children }) {
       ${children}
       ${hint && html`<span class="hint">${hint}</span>`}
     </label>
+  `;
+}
+
+// A person's picture, or initials on a colour of their own.
+export function Picture({ identity, isSmall = false }) {
+  const [src, setSrc] = useState("");
+  const { pictureUrl, displayName } = identity;
+  useEffect(() => {
+    let isGone = false;
+    setSrc("");
+    if (pictureUrl) api.pictureAddress(pictureUrl).then((address) => !isGone && setSrc(address), () => {});
+    return () => (isGone = true);
+  }, [pictureUrl]);
+  const letters = (identity.username ?? identity.name ?? "?").replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+  const initials = letters.split(" ").slice(0, 2).map((word) => [...word][0]).join("") || "?";
+  const hue = Number(identity.igUserId.slice(-6)) % 360;
+  return html`
+    <div class="picture ${isSmall ? "small" : ""}" style=${{ "--hue": hue }}>
+      <span aria-hidden="true">${initials.toUpperCase()}</span>
+      ${src && html`<img src=${src} alt=${isSmall ? "" : `Profile picture of ${displayName}`} referrerpolicy="no-referrer"
+        loading="lazy" onError=${() => setSrc("")} />`}
+    </div>
   `;
 }

@@ -18,6 +18,15 @@ export function useId() {
   return useState(() => `id-${(ids += 1)}`)[0];
 }
 
+// Draws the component again every so often, as clocks need it.
+export function useTicks(everyMs) {
+  const [, draw] = useReducer((n) => n + 1, 0);
+  useEffect(() => {
+    const timer = setInterval(draw, everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+}
+
 // Draws the component again whenever the source says that it has changed.
 export function useChanges(source) {
   const [, draw] = useReducer((n) => n + 1, 0);

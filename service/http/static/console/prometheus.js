@@ -24,9 +24,9 @@ export function total(series, name, wanted = () => true) {
   );
 }
 
-// A metric by one of its labels: {ok: 12, timeout: 3}.
+// A metric by one of its labels: [["ok", 12], ["timeout", 3]].
 export function byLabel(series, name, label) {
-  return Object.fromEntries((series.get(name) ?? []).map((s) => [s.labels[label], s.value]));
+  return (series.get(name) ?? []).map((s) => [s.labels[label], s.value]);
 }
 
 function readLabels(text) {
