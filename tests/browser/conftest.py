@@ -213,7 +213,7 @@ class Console:
         await self.page.get_by_label("Location").fill(LOCATION)
         await self.page.get_by_label("Access token").fill(SAMPLE_TOKEN)
         await self.click("Save")
-        await self.sees("Not tested yet")
+        await self.sees("Token accepted")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
