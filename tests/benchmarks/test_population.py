@@ -8,7 +8,8 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_names_and_pictures_are_more_after_than_before(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("capfd")
+def test_names_and_pictures_are_more_after_than_before() -> None:
     """A dozen people, two of them refused."""
     ended = CliRunner().invoke(main, ["--users", "12"], catch_exceptions=False)
     assert ended.exit_code == 0
