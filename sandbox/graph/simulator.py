@@ -47,6 +47,7 @@ class GraphSimulator:
         app_secret: str | None = None,
         port: int = 0,
         instagram_port: int = 0,
+        pictures_port: int = 0,
         host: str = "127.0.0.1",
         now: Callable[[], float] = time.time,
         introduce: Callable[[GraphWorld], None] | None = None,
@@ -59,7 +60,7 @@ class GraphSimulator:
         self.most_in_flight = 0
         self.url = self.instagram_url = ""
         self._host, self._ports = host, (port, instagram_port)
-        self._instagram_port = instagram_port
+        self._instagram_port, self._pictures_port = instagram_port, pictures_port
         self._released = asyncio.Event()
         self._released.set()
         self._stack = AsyncExitStack()
@@ -94,7 +95,9 @@ class GraphSimulator:
             self.url, self.instagram_url = (f"http://{self._host}:{port}" for port in ports)
             self._instagram_port = ports[1]
             await self._serve(stack, sockets)
-            await stack.enter_async_context(PictureHost(self.world.album, self._host))
+            await stack.enter_async_context(
+                PictureHost(self.world.album, self._host, self._pictures_port)
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -255,6 +258,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         app_secret=arguments.app_secret,
         port=arguments.port,
         instagram_port=arguments.instagram_port,
+        pictures_port=arguments.pictures_port,
         host=arguments.host,
     ) as graph:
         urls = {
@@ -271,6 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="as graph.facebook.com; 0: any free")
     parser.add_argument("--instagram-port", type=int, default=0, help="as graph.instagram.com")
+    parser.add_argument("--pictures-port", type=int, default=0, help="as cdninstagram.com")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--app-secret", help="check appsecret_proof by this secret")
     with contextlib.suppress(KeyboardInterrupt):

@@ -29,7 +29,13 @@ _STATEMENTS_CACHED = 100
 _PERMANENT_CLASSES = ("28", "3D", "42", "22")  # credentials, database, permission, parameters
 _POOLER_REFUSALS = ("no such", "unsupported startup parameter", "not allowed", "bouncer config")
 _PROTOCOL_VIOLATION = "08P01"  # how PgBouncer reports everything
-CONNECT_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+CONNECT_FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # no server that takes writes; or one that broke the protocol
+    OSError,
+    TimeoutError,
+)
 
 _WHO_ANSWERS = """
     SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit,

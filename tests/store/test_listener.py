@@ -1,13 +1,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError
 from service.store.database import Database
 from service.store.listener import Listener
+from service.store.session import connect
 
 from .tables import HOUR, PATIENCE_S, USER, Tables
 
@@ -237,3 +240,27 @@ async def test_while_nothing_can_be_sent_memory_is_doubted_and_then_trusted_as_i
     assert ear.connections.empty()
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_a_server_that_takes_no_writes_is_tried_until_it_does(
+    ear: Ear, tables: Tables, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that still leads to a server that was demoted: the listener goes on."""
+    refused: asyncio.Queue[Exception] = asyncio.Queue()
+
+    async def connect_noting(url: str) -> asyncpg.Connection:
+        try:
+            return await connect(url)
+        except Exception as error:
+            refused.put_nowait(error)
+            raise
+
+    monkeypatch.setattr("service.store.listener.connect", connect_noting)
+    name = urlsplit(database_url).path[1:]
+    await tables.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await tables.execute(TERMINATE)
+    async with asyncio.timeout(PATIENCE_S):
+        assert "is read-only" in str(await refused.get())
+        await refused.get()
+    await tables.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    await ear.until_connected()

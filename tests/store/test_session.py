@@ -211,6 +211,19 @@ async def test_a_server_that_answers_and_takes_no_writes_is_not_well(database: D
     await database.check_writable()
 
 
+async def test_a_server_that_takes_no_writes_is_waited_for(
+    database_url: str, tables: Tables
+) -> None:
+    name = urlsplit(database_url).path[1:]
+    await tables.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(UnavailableError, match="is read-only: a standby, or a server that was"):
+        async with Database.connect(database_url):
+            pass
+    await tables.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    async with Database.connect(database_url) as database:
+        assert await one(database) == 1
+
+
 async def test_a_standby_is_waited_for_and_used_once_it_is_promoted(
     data_dir: Path, server: EmbeddedPostgres
 ) -> None:

@@ -43,6 +43,10 @@ class Link:
         for writer in self._writers:
             writer.transport.abort()
 
+    def lead_to(self, port: int) -> None:
+        """Take who connects from now on to another port; what is connected stays where it is."""
+        self._to_port = port
+
     def hush(self) -> None:
         """Let nothing through any more, and tell nobody."""
         self._flows.clear()

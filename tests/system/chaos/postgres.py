@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
     try:
         for line in sys.stdin:
             words[line.strip()]()
-            print(json.dumps(server.dsn()), flush=True)
+            print(json.dumps({"dsn": server.dsn()}), flush=True)
     finally:
         server.stop()
 

@@ -9,7 +9,7 @@ import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from aiohttp import ClientError
 
@@ -176,14 +176,17 @@ class GraphProcess:
     """The Graph simulator as a process of its own, on the same ports each time."""
 
     def __init__(self, app_secret: str) -> None:
-        self._ports = (free_port(), free_port())
+        self._ports = (free_port(), free_port(), free_port())
         self._app_secret = app_secret
         self._process: asyncio.subprocess.Process | None = None
-        self.url, self.instagram_url = (f"http://{HOST}:{port}" for port in self._ports)
+        self.url, self.instagram_url, self.pictures_url = (
+            f"http://{HOST}:{port}" for port in self._ports
+        )
 
     async def start(self) -> None:
         """Start it and return when it listens."""
-        ports = zip(("--port", "--instagram-port"), map(str, self._ports), strict=True)
+        names = ("--port", "--instagram-port", "--pictures-port")
+        ports = zip(names, map(str, self._ports), strict=True)
         options = [word for pair in ports for word in pair]
         self._process = await spawn(
             "-m", "sandbox.graph.simulator", *options, "--app-secret", self._app_secret,
@@ -210,14 +213,17 @@ class PostgresProcess:
     The server has to be started from a main thread, and starting blocks: not ours.
     """
 
+    keeper = "tests.system.chaos.postgres"
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.dsn = ""
 
     async def __aenter__(self) -> Self:
         self._process = await spawn(
-            "-m", "tests.system.chaos.postgres", str(self._folder),
+            "-m", self.keeper, str(self._folder),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
@@ -233,8 +239,13 @@ class PostgresProcess:
         """Do one of start, stop, kill, freeze and thaw; returns when it is done."""
         if self._process is None or self._process.stdin is None or self._process.stdout is None:
             raise BrokenError("the keeper of PostgreSQL does not run")
-        self._process.stdin.write(f"{what}\n".encode())
-        answer = await self._process.stdout.readline()
+        async with self._one_at_a_time:
+            self._process.stdin.write(f"{what}\n".encode())
+            answer = await self._process.stdout.readline()
         if not answer:
-            raise BrokenError("the keeper of PostgreSQL ended")
-        self.dsn = json.loads(answer)
+            raise BrokenError(f"the keeper of PostgreSQL ended: it was told to {what}")
+        self.told(json.loads(answer))
+
+    def told(self, answer: dict[str, Any]) -> None:
+        """Take the keeper's answer to a word."""
+        self.dsn = answer["dsn"]

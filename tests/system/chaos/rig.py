@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import secrets
 import tempfile
@@ -145,13 +146,21 @@ class Rig:
         for number, account in enumerate(ACCOUNTS):
             await self.control_graph(f"accounts/{account}", tokens=[f"{self.keys.token}{number}"])
 
-    async def graph_calls(self, ig_user_id: str | None = None) -> list[dict[str, Any]]:
-        """Read what the simulator was asked."""
-        query = {"limit": "200000"} | ({"user": ig_user_id} if ig_user_id else {})
+    async def graph_calls(
+        self, ig_user_id: str | None = None, kind: str = "profiles"
+    ) -> list[dict[str, Any]]:
+        """Read what the simulator was asked, of profiles or of conversations."""
+        query = {"limit": "200000", "kind": kind} | ({"user": ig_user_id} if ig_user_id else {})
         url = f"{self.graph.url}/_simulator/calls"
         async with self.session.get(url, params=query) as answer:
             calls: list[dict[str, Any]] = (await answer.json())["calls"]
         return calls
+
+    async def all_graph_calls(self) -> list[dict[str, Any]]:
+        """Read every call that the budget is for, also of simulators that have ended, by time."""
+        living = (await self.graph_calls(), await self.graph_calls(kind="conversations"))
+        calls = (*self.calls_of_the_dead, *itertools.chain(*living))
+        return sorted(calls, key=lambda call: float(call["atS"]))
 
     async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
         """Run a statement as the owner of the tables."""
@@ -175,11 +184,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def machinery(folder: Path) -> AsyncIterator[tuple[PostgresProcess, GraphProcess, Keys]]:
-    """Start PostgreSQL and a Graph simulator, for one rig or for several in turn."""
+async def machinery(
+    folder: Path, server: PostgresProcess | None = None
+) -> AsyncIterator[tuple[PostgresProcess, GraphProcess, Keys]]:
+    """Start PostgreSQL (of its own kind if one is given) and a Graph simulator, for many rigs."""
     keys = Keys()
     graph = GraphProcess(keys.app_secret)
-    async with PostgresProcess(folder / "postgres") as postgres:
+    async with server or PostgresProcess(folder / "postgres") as postgres:
         try:
             await graph.start()
             yield postgres, graph, keys
@@ -263,6 +274,7 @@ def _environment(keys: Keys, graph: GraphProcess, settings: Mapping[str, str]) -
             "TOKEN_ENCRYPTION_KEYS": keys.encryption,
             "GRAPH_BASE_URL": graph.url,
             "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url,
+            "PICTURE_HOSTS": graph.pictures_url,
             "GRAPH_CALLS_PER_SECOND": "50",
             "MIGRATE_ON_START": "false",
             "SHUTDOWN_TIMEOUT_SECONDS": "5",

@@ -1,0 +1,120 @@
+"""PostgreSQL with a synchronous standby, behind a name that follows the primary; its failovers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from tests.system.chaos.faults import Fault
+from tests.system.chaos.link import Link
+from tests.system.chaos.processes import HOST, PostgresProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.system.chaos.processes import Service
+
+
+class PostgresPair(PostgresProcess):
+    """A primary and its synchronous standby; `dsn` leads to a link, which stands for a name."""
+
+    keeper = "tests.system.chaos.pair"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._link = Link(0)
+        self._stack = AsyncExitStack()
+        self._renewal: asyncio.Task[None] | None = None
+        self._primary_port = 0
+        self._ports: tuple[int, int] = (0, 0)
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._link.up())
+        await super().__aenter__()
+        self.follow()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await self._renewed()
+        finally:
+            await super().__aexit__(*error)
+            await self._stack.aclose()
+
+    def told(self, answer: dict[str, Any]) -> None:
+        """Take the ports of both; what leads to the primary is another name for it."""
+        parts = urlsplit(answer["dsn"])
+        self._primary_port = parts.port or 0
+        self._ports = (self._primary_port, int(answer["standby"]))
+        login, _, _ = parts.netloc.rpartition("@")
+        self.dsn = parts._replace(netloc=f"{login}@{HOST}:{self._link.port}").geturl()
+
+    async def do(self, what: str) -> None:
+        """Do what a keeper of one server does, or what only a pair can do."""
+        await self._renewed()
+        await super().do(what)
+
+    def follow(self) -> None:
+        """Let the name lead to the primary; sessions that are open stay where they are."""
+        self._link.lead_to(self._primary_port)
+
+    def renew(self) -> None:
+        """Begin to make a new standby in the place of the old server; `do` waits for its end."""
+        self._renewal = asyncio.create_task(super().do("renew"), name="new standby")
+
+    async def _renewed(self) -> None:
+        if self._renewal is not None:
+            renewal, self._renewal = self._renewal, None
+            await renewal
+
+    def name_both(self, service: Service) -> None:
+        """Give a service both hosts, in place of the name that follows the primary."""
+        parts = urlsplit(service.environment["DATABASE_URL"])
+        login, _, _ = parts.netloc.rpartition("@")
+        hosts = ",".join(f"{HOST}:{port}" for port in self._ports)
+        address = parts._replace(netloc=f"{login}@{hosts}").geturl()
+        service.environment["DATABASE_URL"] = address
+
+
+def failovers(pair: PostgresPair) -> tuple[Fault, ...]:
+    """Give every way in which the primary can change."""
+
+    @asynccontextmanager
+    async def killed(*_: object) -> AsyncIterator[None]:
+        """Kill the primary and promote the standby; for a while the name leads to nothing."""
+        async with _failover(pair, "kill", "promote"):
+            yield
+        pair.renew()
+
+    @asynccontextmanager
+    async def switched(*_: object) -> AsyncIterator[None]:
+        """Let the servers change places; for a while the name leads to the new standby."""
+        async with _failover(pair, "switch"):
+            yield
+
+    @asynccontextmanager
+    async def demoted(*_: object) -> AsyncIterator[None]:
+        """Make the primary read-only and promote the standby; the name and sessions lag behind."""
+        async with _failover(pair, "demote"):
+            yield
+        pair.renew()
+
+    return (
+        Fault("failover: primary killed", "postgres", killed, (0.5, 4.0), 1),
+        Fault("failover: to a standby", "postgres", switched, (2.0, 5.0), 1),
+        Fault("failover: read-only", "postgres", demoted, (2.0, 5.0), 1),
+    )
+
+
+@asynccontextmanager
+async def _failover(pair: PostgresPair, *words: str) -> AsyncIterator[None]:
+    """Let the standby have every commit, and change the primary; the name follows at the end."""
+    for word in ("catch_up", *words):
+        await pair.do(word)
+    try:
+        yield
+    finally:
+        pair.follow()
