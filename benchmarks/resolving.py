@@ -1,4 +1,4 @@
-"""Fetching names: how soon, how many, how exactly within the budget, and never twice."""
+"""RequestedFetches names: how soon, how many, how exactly within the budget, and never twice."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from service.receiving.forwarding.forwarding import Forwarding
 from service.receiving.intake.arrivals import Arrivals
 from service.receiving.intake.known import Known
 from service.replica import Replica
-from service.resolving.on_request import Fetching
+from service.resolving.on_request import RequestedFetches
 from service.resolving.sweeper import Sweeper
 from service.settings import secret_values
 from service.store.connections import Connections
@@ -97,7 +97,7 @@ class Parts:
     pictures: Pictures
     pauses: Pauses
     connections: Connections
-    fetching: Fetching
+    requested: RequestedFetches
     sweeper: Sweeper
     replica: Replica
     budget: Budget
@@ -132,7 +132,7 @@ def build_parts(
     )
     pauses = Pauses(database)
     connections = Connections(database, vault, seals_plain=settings.seal_tokens)
-    fetching = Fetching(identities, queue, rules, memory.evict)
+    requested = RequestedFetches(identities, queue, rules, memory.evict)
     sweeper = Sweeper(identities.find_due, queue, settings.queue_capacity)
     slots, tokens = Slots(database, 1 / settings.graph_calls_per_second), Tokens(database)
     leavings, forgets = Leavings(database), partial(forget, known, memory, queue)
@@ -155,7 +155,7 @@ def build_parts(
         pictures=pictures,
         pauses=pauses,
         connections=connections,
-        fetching=fetching,
+        requested=requested,
         sweeper=sweeper,
         replica=Replica(
             connections,
@@ -166,7 +166,7 @@ def build_parts(
             queue,
             changes,
             pictures,
-            on_change=fetching.note_change,
+            on_change=requested.note_change,
             on_due=sweeper.wake,
         ),
         budget=Budget(slots, pauses, board, queue.hold),
@@ -314,7 +314,7 @@ def _webhook_routes(parts: Parts, intake: Intake, forwarding: Forwarding | None)
 
 def _operator_routes(parts: Parts, intake: Intake, status: Status) -> OperatorRoutes:
     return OperatorRoutes(
-        parts.fetching,
+        parts.requested,
         parts.identities,
         Erasure(parts.identities, intake, parts.forget),
         status,

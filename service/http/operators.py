@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.erasure import Erasure
     from service.http.health import Status
     from service.model import Rules
-    from service.resolving.on_request import Fetching
+    from service.resolving.on_request import RequestedFetches
     from service.store.identities import Identities
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
@@ -38,13 +38,13 @@ class OperatorRoutes:
 
     def __init__(
         self,
-        fetching: Fetching,
+        requested: RequestedFetches,
         identities: Identities,
         erasure: Erasure,
         status: Status,
         rules: Rules,
     ) -> None:
-        self._fetching = fetching
+        self._requested = requested
         self._identities = identities
         self._erasure = erasure
         self._status = status
@@ -55,7 +55,7 @@ class OperatorRoutes:
     async def refresh(self, request: web.Request) -> web.Response:
         """Clear a user's failures, fetch within 10 s, answer with the identity as it is then."""
         with self._refreshes.one():
-            cached = await self._fetching.refresh(user_id(request))
+            cached = await self._requested.refresh(user_id(request))
         if cached is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "No participant has this id.")
         return json_response(identity(cached, cached.read_at, self._rules))
@@ -82,7 +82,7 @@ class OperatorRoutes:
         with self._backfills.one():
             if not await self._identities.has_location(location_id):
                 raise ProblemError(HTTPStatus.NOT_FOUND, "No connection belongs to this location.")
-            report = await self._fetching.backfill(
+            report = await self._requested.backfill(
                 location_id,
                 days,
                 include_failed=include_failed,

@@ -60,7 +60,7 @@ class Backfill(msgspec.Struct, frozen=True, rename="camel"):
     results: list[BackfillResult]
 
 
-class Fetching:
+class RequestedFetches:
     """Makes users due, queues them behind live messages and waits for their outcome."""
 
     def __init__(

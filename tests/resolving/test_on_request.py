@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from service.model import CachedIdentity, Rules
 from service.queue import TurnQueue
-from service.resolving.on_request import Fetching
+from service.resolving.on_request import RequestedFetches
 from service.store.identities import DueUser, Forced, Identities
 from tests.strategies import in_jumping_time
 
@@ -41,25 +41,25 @@ class Table:
         ]
 
 
-def waiting(table: Table) -> Fetching:
-    return Fetching(cast("Identities", table), TurnQueue(10), Rules())
+def waiting(table: Table) -> RequestedFetches:
+    return RequestedFetches(cast("Identities", table), TurnQueue(10), Rules())
 
 
 def test_a_waiting_refresh_reads_nothing_when_other_users_change() -> None:
     async def main() -> None:
         table = Table()
-        fetching = waiting(table)
-        refresh = asyncio.create_task(fetching.refresh(USER))
+        requested = waiting(table)
+        refresh = asyncio.create_task(requested.refresh(USER))
         await asyncio.sleep(0.1)
         for _ in range(100):
-            fetching.note_change([OTHER])
+            requested.note_change([OTHER])
             await asyncio.sleep(0)
         assert table.reads == 1
         table.fetched.add(USER)
-        fetching.note_change([OTHER, USER])
+        requested.note_change([OTHER, USER])
         found: Any = await refresh
         assert (found.last_fetched_at, table.reads) == (NOW, 2)
-        assert not fetching._waiters
+        assert not requested._waiters
 
     in_jumping_time(main())
 
@@ -67,11 +67,11 @@ def test_a_waiting_refresh_reads_nothing_when_other_users_change() -> None:
 def test_a_change_of_anybody_or_of_a_pause_wakes_all() -> None:
     async def main() -> None:
         table = Table()
-        fetching = waiting(table)
-        refreshes = [asyncio.create_task(fetching.refresh(user)) for user in (USER, OTHER)]
+        requested = waiting(table)
+        refreshes = [asyncio.create_task(requested.refresh(user)) for user in (USER, OTHER)]
         await asyncio.sleep(0.1)
         table.fetched |= {USER, OTHER}
-        fetching.note_change(None)
+        requested.note_change(None)
         await asyncio.gather(*refreshes)
         assert table.reads == 4
 

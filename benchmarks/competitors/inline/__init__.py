@@ -1,1 +1,1 @@
-"""Fetching before the ack."""
+"""RequestedFetches before the ack."""
