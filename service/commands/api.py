@@ -58,6 +58,7 @@ class ConnectionLine(msgspec.Struct, frozen=True, rename="camel"):
     is_plain: bool = False
     paused_until: str | None = None
     pause_reason: str | None = None
+    username: str | None = None
 
 
 class ConnectionList(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST_TOKEN = 4096
 INVALID = "invalid"
+TABLE_COLUMNS = 100  # below, a table folds into words that nobody can read
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -152,20 +153,46 @@ def _no_such(account: str) -> str:
 
 
 def _show(connections: Sequence[ConnectionLine]) -> None:
+    """Show a table, or a few lines an account where a table would not fit."""
+    out = console(sys.stdout)
+    if out.width < TABLE_COLUMNS:
+        for each in connections:
+            _show_in_lines(each)
+        return
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for column in ("account", "location", "login", "token", "paused until", "why", "also known as"):
         table.add_column(column, overflow="fold")
     for each in connections:
-        status = f"{each.token_status}, plain" if each.is_plain else each.token_status
-        token = cell(status, "red" if each.token_status == INVALID else "")
+        token = cell(_token(each), "red" if each.token_status == INVALID else "")
         cells = (*_pause(each), ", ".join(each.alias_ids) or "-")
-        head = (each.ig_account_id, printable(each.location_id), each.login)
+        head = (_name(each), printable(each.location_id), each.login)
         table.add_row(*map(cell, head), token, *map(cell, cells))
-    out = console(sys.stdout)
     with out.capture() as rendered:
         out.print(table)
     for line in rendered.get().splitlines():
         out.out(line.rstrip(), highlight=False)
+
+
+def _show_in_lines(each: ConnectionLine) -> None:
+    is_bad = each.token_status == INVALID or each.pause_reason is not None
+    say(_name(each), "bold red" if is_bad else "bold")
+    say(f"  {printable(each.location_id)}, {each.login} login, token {_token(each)}")
+    if each.alias_ids:
+        say(f"  also known as {', '.join(each.alias_ids)}")
+    if each.pause_reason is not None:
+        until, why = _pause(each)
+        say(f"  paused until {until}", "red")
+        say(f"  {why}", "red")
+
+
+def _token(connection: ConnectionLine) -> str:
+    plain = ", plain" if connection.is_plain else ""
+    return f"{connection.token_status}{plain}"
+
+
+def _name(connection: ConnectionLine) -> str:
+    named = f"@{printable(connection.username)} " if connection.username else ""
+    return f"{named}{connection.ig_account_id}"
 
 
 def _pause(connection: ConnectionLine) -> tuple[str, str]:
@@ -174,4 +201,5 @@ def _pause(connection: ConnectionLine) -> tuple[str, str]:
     until = connection.paused_until or ""
     is_endless = not until or until.startswith("99")  # the year
     reason = connection.pause_reason
-    return "cured" if is_endless else until, f"{reason}: {reason_of(reason).words}"
+    cure = "it is connected" if reason == "no_connection" else "a new token"
+    return cure if is_endless else until, f"{reason}: {reason_of(reason).words}"

@@ -5,6 +5,11 @@ import pty
 import sys
 from asyncio.subprocess import PIPE
 
+import pytest
+from rich.console import Console
+
+from service.commands import connections
+from service.commands.api import ConnectionLine
 from service.vault import Vault
 from tests.processes.forks import NO_DOTENV
 
@@ -137,3 +142,35 @@ async def test_on_a_terminal_the_token_is_asked_for_and_not_shown(world: World) 
     assert process.returncode == 0, err
     assert await stored_token(world) == TOKEN
     assert TOKEN.encode() not in shown + out + err + echoed
+
+
+def test_a_narrow_terminal_gets_lines_instead_of_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        connections, "console", lambda stream: Console(file=stream, width=60, highlight=False)
+    )
+    endless = "9999-12-31T23:59:59Z"
+    connections._show(
+        [
+            ConnectionLine(
+                ig_account_id="17841400000000001",
+                location_id="loc_1",
+                alias_ids=["178"],
+                login="facebook",
+                token_status="invalid",
+                paused_until=endless,
+                pause_reason="token_invalid",
+                username="shop",
+            )
+        ]
+    )
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "@shop 17841400000000001",
+        "  loc_1, facebook login, token invalid",
+        "  also known as 178",
+        "  paused until a new token",
+        "  token_invalid: Meta refuses the account's access token",
+    ]
+    assert max(map(len, out.splitlines())) <= 60
