@@ -43,6 +43,7 @@ RETRY_WAITS = (
 LONGEST_NAME = 200
 LONGEST_ADDRESS = 4096
 _SECONDS_BELOW = 100_000_000_000  # a time below 1e11 is in seconds, above in milliseconds
+_TIMES = (int, float, str)
 _LONGEST_ID = 32
 _FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")  # letters of no shape
 _HEX = re.compile(r"[0-9a-fA-F]{1,12}", re.ASCII)
@@ -181,11 +182,12 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
 
 def ig_id(value: object) -> str | None:
     """An id as its digits, or None: 1–32 ASCII digits, or a JSON integer that has them."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value) if 0 <= value < 10**_LONGEST_ID else ""
-    if not isinstance(value, str) or len(value) > _LONGEST_ID:
+    if isinstance(value, str):
+        is_id = len(value) <= _LONGEST_ID and value.isascii() and value.isdigit()
+        return value if is_id else None
+    if not isinstance(value, int) or isinstance(value, bool):
         return None
-    return value if value.isascii() and value.isdigit() else None
+    return str(value) if 0 <= value < 10**_LONGEST_ID else None
 
 
 def event_time(value: object, received_at: datetime) -> datetime:
@@ -193,7 +195,7 @@ def event_time(value: object, received_at: datetime) -> datetime:
 
     Meta sends 13-digit milliseconds, 10-digit seconds, and strings of either.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, _TIMES):
         return received_at
     try:
         number = int(value)

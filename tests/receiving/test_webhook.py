@@ -11,14 +11,8 @@ from sandbox import samples
 from sandbox.samples import JsonObject
 from service.errors import PayloadError, SignatureError
 from service.model import Contact, merge_contacts
-from service.receiving.webhook import (
-    CONTACT_KINDS,
-    DM_FIELDS,
-    OTHER_KINDS,
-    Delivery,
-    parse_delivery,
-    verify_signature,
-)
+from service.receiving.items import CONTACT_KINDS, DM_FIELDS, OTHER_KINDS
+from service.receiving.webhook import Delivery, parse_delivery, verify_signature
 from tests.strategies import (
     ACCOUNT,
     DEPTHS,
