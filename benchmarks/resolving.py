@@ -1,4 +1,4 @@
-"""RequestedFetches names: how soon, how many, how exactly within the budget, and never twice."""
+"""Fetching names: how soon, how many, how exactly within the budget, and never twice."""
 
 from __future__ import annotations
 

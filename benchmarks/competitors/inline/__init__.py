@@ -1,1 +1,1 @@
-"""RequestedFetches before the ack."""
+"""Fetching before the ack."""
