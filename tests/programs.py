@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -15,12 +16,17 @@ DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "nginx": "nginx-light",
+    "node": "nodejs",
     "pgbouncer": "pgbouncer",
     "promtool": "prometheus",
     "wrk": "wrk",
 }
+NPM_FOLDER = Path(__file__).with_name("clients")
+NPM_PROGRAMS = ("openapi-typescript", "tsc")
 _ALSO_CALLED = {"chromium": "chromium-browser"}
-_ALSO_IN = os.pathsep.join(("/usr/sbin", "/usr/local/sbin"))
+_ALSO_IN = os.pathsep.join(
+    ("/usr/sbin", "/usr/local/sbin", str(NPM_FOLDER / "node_modules" / ".bin"))
+)
 _NEEDS = "needs the program "
 
 
@@ -47,7 +53,12 @@ def describe_skipped(reasons: Iterable[str]) -> list[str]:
         reason.partition(_NEEDS)[2] for reason in reasons if reason.partition(_NEEDS)[1]
     )
     return [
-        f"{count} {'test needs' if count == 1 else 'tests need'} {name}:"
-        f" apt-get install {DEBIAN_PACKAGES.get(name, name)}"
+        f"{count} {'test needs' if count == 1 else 'tests need'} {name}: {_how_to_get(name)}"
         for name, count in sorted(counts.items())
     ]
+
+
+def _how_to_get(name: str) -> str:
+    if name in NPM_PROGRAMS:
+        return f"npm ci --prefix tests/{NPM_FOLDER.name}"
+    return f"apt-get install {DEBIAN_PACKAGES.get(name, name)}"

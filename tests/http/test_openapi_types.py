@@ -94,8 +94,8 @@ def test_bounds_are_those_of_the_code() -> None:
     assert parameters(f"{PREFIX}/users/events", "get")["ids"]["maxItems"] == users.MOST_IDS
     assert SCHEMAS["Backfill"]["properties"]["attempted"]["maximum"] == BACKFILL_LIMIT
     assert SCHEMAS["Backfill"]["properties"]["days"]["maximum"] == operators.MOST_DAYS
-    assert SCHEMAS["Users"]["properties"]["users"]["maxItems"] == users.MOST_IDS
-    assert SCHEMAS["People"]["properties"]["people"]["maxItems"] == people.MOST_PEOPLE
+    assert SCHEMAS["UserList"]["properties"]["users"]["maxItems"] == users.MOST_IDS
+    assert SCHEMAS["PeoplePage"]["properties"]["people"]["maxItems"] == people.MOST_PEOPLE
     announced = SCHEMAS["AnnouncementBody"]["properties"]["participants"]
     assert announced["maxItems"] == participants.MOST_ANNOUNCED
 
