@@ -179,16 +179,20 @@ clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
 	    give_up "This folder can't be written to, and .venv belongs in it: copy the project to a" \
 	        'folder of your own (cp -r), then run make there.'
 	fi
+	total=$$(grep -c '^[a-z].*==' $<)
 	say 'Setting up .venv from $<: about half a minute the first time.'
 	python=.venv/bin/python
 	if [ -e .venv/.unfinished ] || ! works "$$python" || ! has pip; then
+	    say '  1/2 making .venv'
 	    make_venv
 	fi
+	say "  2/2 installing $$total packages into it"
 	: > .venv/.unfinished
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-cache-dir \
 	    --no-deps --require-hashes -r $<
 	touch $@ $(if $(filter dev bench,$*),.venv/.installed-sandbox) $(if $(filter bench,$*),.venv/.installed-dev)
 	rm .venv/.unfinished
+	say '  .venv is ready.'
 
 .PHONY: FORCE
 FORCE:

@@ -20,6 +20,7 @@ def main(
     port: int | None, data_dir: Path | None, replicas: int, *, fresh: bool, once: bool, nats: bool
 ) -> None:
     """Run everything on this machine: PostgreSQL, a Graph simulator, sample messages."""
+    click.echo("The sandbox of the Instagram identity service starts, all on this machine.")
     from sandbox.run import run_sandbox  # noqa: PLC0415 - `--help` answers at once
 
     work = run_sandbox(

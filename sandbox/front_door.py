@@ -83,6 +83,10 @@ class _Status(msgspec.Struct):
     pauses: list[Pause]
 
 
+class _Answers(msgspec.Struct):
+    now: list[object]
+
+
 class _Sent(msgspec.Struct, rename="camel"):
     ig_user_id: str
 
@@ -162,6 +166,10 @@ class FrontDoor:
         """Have the simulator give this answer to every call."""
         body = json.dumps({"answer": answer}).encode()
         return _decoded(await self._own("PUT", "answer", body), Answered)
+
+    async def is_meta_broken(self) -> bool:
+        """Tell whether the simulator answers anything in another way than at the start."""
+        return bool(_decoded(await self._own("GET", "answers"), _Answers).now)
 
     async def mend_meta(self) -> None:
         """Have the simulator answer normally, and store the sample account's token again."""

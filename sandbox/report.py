@@ -3,15 +3,17 @@
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sandbox.environment import first
-from sandbox.front_door import PREFIX, Finding, Identity
+from sandbox.front_door import PREFIX, Finding
 from sandbox.sample_traffic import RESOLVED, SAMPLE_LOCATION
 
+_NARROW = 110  # columns of a terminal that has no place for all of the table
 _WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in a file or a pipe
 
 
@@ -21,6 +23,20 @@ class Report:
     def __init__(self) -> None:
         self._out = _console(stderr=False)
         self._err = _console(stderr=True)
+        self._step, self._steps = 0, 0
+
+    def expect_steps(self, steps: int) -> None:
+        """Say with each step from now on of how many it is."""
+        self._steps = steps
+
+    def step(self, text: str) -> None:
+        """Say that the next step of the start begins."""
+        self._step += 1
+        self.line(f"[{self._step}/{self._steps}] {text}")
+
+    def event(self, text: str) -> None:
+        """Say what has just happened, with the time."""
+        self.line(f"{datetime.now().astimezone():%H:%M:%S}  {text}")
 
     def line(self, text: str = "", style: str = "") -> None:
         """Say one line, as it stands."""
@@ -34,7 +50,7 @@ class Report:
         """Show what became of every sender; below it, what a wrong one should have got."""
         self.line()
         with self._out.capture() as rendered:
-            self._out.print(_table(findings))
+            self._out.print(_table(findings, is_narrow=self._out.width < _NARROW))
         for row in rendered.get().splitlines():
             self._out.out(row.rstrip(), highlight=False)
         self.line()
@@ -79,22 +95,28 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _table(findings: Sequence[Finding]) -> Table:
+def _table(findings: Sequence[Finding], *, is_narrow: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for column in ("sender", "what it is", "name", "state", "reason", "picture", "ok?"):
-        table.add_column(column, overflow="fold", no_wrap=column != "what it is")
+    columns = ("sender", "what it is", "name", "reason", "state", "picture", "ok?")
+    left_out = {"state", "picture"} if is_narrow else set()
+    for column in columns:
+        if column not in left_out:
+            table.add_column(column, overflow="fold", no_wrap=column != "what it is")
     for finding in findings:
-        got = finding.got
-        told = _told(got) if got else ("-", "missing", "-", "-")
         verdict = Text("ok", "green") if finding.ok else Text("wrong", "red")
-        cells = (finding.sender.ig_user_id, finding.sender.what, *told)
-        table.add_row(*(Text(cell) for cell in cells), verdict)
+        cells = dict(zip(columns, (Text(cell) for cell in _cells(finding)), strict=False))
+        shown = [cell for column, cell in cells.items() if column not in left_out]
+        table.add_row(*shown, verdict)
     return table
 
 
-def _told(got: Identity) -> tuple[str, str, str, str]:
+def _cells(finding: Finding) -> tuple[str, ...]:
+    sender, got = finding.sender, finding.got
+    who = (sender.ig_user_id, sender.what)
+    if got is None:
+        return (*who, "-", "-", "missing", "-")
     picture = "yes" if got.picture_url else "-"
-    return got.display_name, got.state, got.reason or "-", picture
+    return (*who, got.display_name, got.reason or "-", got.state, picture)
 
 
 def _expectation(finding: Finding) -> str:

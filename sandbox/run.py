@@ -21,11 +21,15 @@ from sandbox.environment import (
 )
 from sandbox.folder import ENVIRONMENT, LOG, NATS, POSTGRES, sandbox_folder, write_private
 from sandbox.front_door import FrontDoor
+from sandbox.graph.replies import version_served
 from sandbox.graph.simulator import GraphSimulator
+from sandbox.keyboard import Keyboard
 from sandbox.nats import NatsServer
 from sandbox.postgres.server import EmbeddedPostgres, PostgresUnavailableError
 from sandbox.problems import RefusedError, SandboxError
 from sandbox.report import Report
+from sandbox.staying import front_door, stay_up
+from service.settings import Settings
 
 DATA_DIR = PROJECT / ".sandbox"
 _ALL_WELL, _FAILED, _INTERRUPTED = 0, 1, 130
@@ -62,6 +66,8 @@ async def run_sandbox(
     try:
         with _cancelled_by_signals(received):
             await sandbox.run()
+        if not once:
+            report.line("Everything has stopped.")
     except asyncio.CancelledError:
         if not received:
             raise
@@ -100,14 +106,21 @@ class _Sandbox:
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(sandbox_folder(self._data_dir, fresh=self._fresh))
             address = choose_address(given, self._port)
+            self._report.expect_steps(3 + (not given.real_graph) + self._nats)
             settings = await self._build_world(stack, given, folder, address)
             replicas = await self._start_replicas(stack, given, settings, folder, address)
-            well = given.real_graph or await self._try_samples(address, settings)
-            self._describe(given, folder, address, settings)
-            self.exit_code = _ALL_WELL if well else _FAILED
-            if not self._once:
-                self._report.line("\nThe sandbox stays up until Ctrl-C.")
-                await self._watch(replicas)
+            async with front_door(address.url, settings) as door:
+                well = given.real_graph or await self._try_samples(door)
+                self.exit_code = _ALL_WELL if well else _FAILED
+                if not self._once:
+                    self._describe(given, folder, address, settings)
+                    self._mention_version(given)
+                    has_simulator = not given.real_graph
+                    keyboard = Keyboard(
+                        door, self._report, address.url, has_simulator=has_simulator
+                    )
+                    await stay_up(door, self._report, replicas, keyboard)
+                    self._report.line("Stopping ...")
 
     async def _build_world(
         self, stack: AsyncExitStack, given: Given, folder: Path, address: Address
@@ -117,7 +130,7 @@ class _Sandbox:
         database = self._database(stack, given, folder)
         graph = given.graph_urls()
         if given.real_graph:
-            self._report.line(f"Using the real Graph API at {graph['GRAPH_BASE_URL']}.")
+            self._report.step(f"Using the real Graph API at {graph['GRAPH_BASE_URL']}.")
         else:
             graph = await self._simulated_graph(stack, given, first(keys["META_APP_SECRETS"]))
         where = {"HOST": address.host, "PORT": str(address.port)}
@@ -129,21 +142,27 @@ class _Sandbox:
             **await self._sharing(stack, folder),
         }
 
+    def _at(self, url: str) -> str:
+        """Name an address that is still good when it is read: not with `--once`."""
+        return "" if self._once else f" at {url}"
+
     async def _sharing(self, stack: AsyncExitStack, folder: Path) -> dict[str, str]:
         """Start the broker if one is wanted; gives what several replicas need."""
         shared = {"REUSE_PORT": "true"} if self._replicas > 1 else {}
         if not self._nats:
             return shared
+        self._report.step("Starting NATS JetStream ...")
         broker = await stack.enter_async_context(NatsServer(folder / NATS))
-        self._report.line(f"NATS JetStream is up at {broker.url}.")
+        self._report.line(f"NATS JetStream is up{self._at(broker.url)}.")
         return {**shared, "INTAKE_URL": broker.url}
 
     def _database(self, stack: AsyncExitStack, given: Given, folder: Path) -> str:
         url = given.database_url(folder)
         if url is not None:
-            self._report.line("Using the database that DATABASE_URL names.")
+            self._report.step("Using the database that DATABASE_URL names.")
             return url
-        self._report.line(f"Starting PostgreSQL in {folder / POSTGRES} ...")
+        is_new = "" if (folder / POSTGRES).exists() else " (the first time it makes a database)"
+        self._report.step(f"Starting PostgreSQL in {folder / POSTGRES}{is_new} ...")
         began_s = time.monotonic()
         server = stack.enter_context(EmbeddedPostgres(folder / POSTGRES, durable=True))
         self._report.line(f"PostgreSQL is up ({_since(began_s)}).")
@@ -154,10 +173,11 @@ class _Sandbox:
     ) -> dict[str, str]:
         if "GRAPH_BASE_URL" in given.values:
             self._report.line("GRAPH_BASE_URL is left aside: the sandbox has a Graph of its own.")
+        self._report.step("Starting the Graph simulator, which stands in Meta's place ...")
         graph = await stack.enter_async_context(
             GraphSimulator(app_secret=app_secret, introduce=sample_traffic.introduce)
         )
-        self._report.line(f"The Graph simulator is up at {graph.url}.")
+        self._report.line(f"The Graph simulator is up{self._at(graph.url)}.")
         return {
             "GRAPH_BASE_URL": graph.url,
             "INSTAGRAM_GRAPH_BASE_URL": graph.instagram_url,
@@ -173,7 +193,7 @@ class _Sandbox:
         address: Address,
     ) -> list[ServiceProcess]:
         """Start the service once or several times, the first alone: it makes the tables."""
-        self._report.line(f"Starting the service at {address.url} ...")
+        self._report.step(f"Starting the service{self._at(address.url)} ...")
         began_s = time.monotonic()
         module = ("service", "serve") if given.real_graph else ("sandbox.serve",)
         environment = child_environment(settings)
@@ -190,36 +210,15 @@ class _Sandbox:
             self._report.line(f"{self._replicas} replicas share the port: processes {pids}.")
         return started
 
-    async def _watch(self, replicas: list[ServiceProcess]) -> None:
-        """Tell of each replica that ends; raises SandboxError with the last."""
-        watches = {asyncio.create_task(replica.wait_until_ended()) for replica in replicas}
-        try:
-            while watches:
-                ended, watches = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
-                for watch in ended:
-                    if not watches:
-                        watch.result()
-                    others = f"other {len(watches)} go" if len(watches) > 1 else "other one goes"
-                    self._report.line(f"{watch.exception()}\nThe {others} on.")
-        finally:
-            for watch in watches:
-                watch.cancel()
-
-    async def _try_samples(self, address: Address, settings: dict[str, str]) -> bool:
+    async def _try_samples(self, door: FrontDoor) -> bool:
         """Send the sample deliveries and tell whether every sender got what it should."""
         senders, deliveries = sample_traffic.SENDERS, sample_traffic.sample_deliveries()
-        async with FrontDoor(
-            address.url,
-            inbox_key=first(settings["INBOX_API_KEYS"]),
-            operator_key=first(settings["OPERATOR_API_KEYS"]),
-            app_secret=first(settings["META_APP_SECRETS"]),
-        ) as door:
-            await door.connect_sample_account()
-            await door.forget(senders)
-            self._report.line(f"Sending {len(deliveries)} signed sample deliveries ...")
-            for delivery in deliveries:
-                await door.deliver(delivery)
-            findings = await door.settled(senders)
+        self._report.step(f"Sending {len(deliveries)} signed sample deliveries ...")
+        await door.connect_sample_account()
+        await door.forget(senders)
+        for delivery in deliveries:
+            await door.deliver(delivery)
+        findings = await door.settled(senders)
         self._report.findings(findings)
         return all(finding.ok for finding in findings)
 
@@ -228,11 +227,24 @@ class _Sandbox:
     ) -> None:
         lines, environment = pasteable(settings, given.withheld), folder / ENVIRONMENT
         write_private(environment, "\n".join(lines) + "\n")
+        toy = {} if given.real_graph else {"toy inbox": f"{address.url}/inbox"}
         graph = {"Graph": settings["GRAPH_BASE_URL"]}
         load = f"set -a; . {shlex.quote(str(environment))}; set +a"
         files = {"service log": str(folder / LOG), "to load the settings": load}
-        self._report.world(address.url, settings, lines, graph | files)
+        self._report.world(address.url, settings, lines, toy | graph | files)
         self._report.commands(address.url, settings, real_graph=given.real_graph)
+
+    def _mention_version(self, given: Given) -> None:
+        """Say that the version is past its end at Meta, if it is."""
+        usual = str(Settings.model_fields["graph_api_version"].default)
+        version = given.values.get("GRAPH_API_VERSION", usual)
+        served = version_served(version)
+        if served not in (version, None):
+            whose = "the service's default" if version == usual else "as you have set it"
+            self._report.line(
+                f"\nGRAPH_API_VERSION is {version}, {whose}. Meta has ended that version and "
+                f"answers as {served}: nothing to do here; before you go live, set a later one."
+            )
 
 
 def _since(began_s: float) -> str:

@@ -1,15 +1,18 @@
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import sys
 import tempfile
+import termios
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +33,8 @@ SHOWN = {
     *("OPERATOR_API_KEYS", "TOKEN_ENCRYPTION_KEYS", "GRAPH_BASE_URL"),
     *("INSTAGRAM_GRAPH_BASE_URL", "PICTURE_HOSTS", "HOST", "PORT"),
 }
+TWO_KEYS = "inbox-key-number-one,inbox-key-number-two"
+SCREEN = frozenset({"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"})
 PATIENCE_S = 60
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the leash is Linux's")
@@ -102,6 +107,81 @@ async def sandbox(data_dir: Path, *arguments: str, **settings: str) -> AsyncIter
         await process.communicate()
 
 
+# Makes its standard input the controlling terminal, and becomes what follows.
+IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+class InTerminal:
+    """The sandbox in a terminal of its own: what it shows, and keys for it."""
+
+    def __init__(self, process: Process, line: int) -> None:
+        self.process = process
+        self._line = line
+        self._shown = ""
+        self._more = asyncio.Event()
+        asyncio.get_running_loop().add_reader(line, self._read)
+
+    def press(self, keys: str) -> None:
+        """Press keys, one after the other."""
+        for key in keys:
+            os.write(self._line, key.encode())
+
+    async def says(self, pattern: str) -> None:
+        """Wait until this is shown after what was waited for last."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := re.search(pattern, self._shown)):
+                self._more.clear()
+                await self._more.wait()
+        self._shown = self._shown[found.end() :]
+
+    async def ends(self) -> int:
+        """Wait for the end; give the exit code."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.process.wait()
+
+    def echoes(self) -> bool:
+        """Tell whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._line)[3] & termios.ECHO)
+
+    def _read(self) -> None:
+        try:
+            self._shown += os.read(self._line, 65_536).decode(errors="replace")
+        except OSError:  # the other side has gone
+            asyncio.get_running_loop().remove_reader(self._line)
+        self._more.set()
+
+
+@asynccontextmanager
+async def terminal(data_dir: Path, *arguments: str) -> AsyncIterator[InTerminal]:
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, (40, 100))
+    without_screen = {k: v for k, v in os.environ.items() if k not in SCREEN}
+    data_dir.parent.joinpath("project").mkdir(exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", IN_A_TERMINAL, "-c", WITHOUT_DOTENV),
+        *(str(data_dir.parent / "project"), "--data-dir", str(data_dir), *arguments),
+        cwd=ROOT,
+        env=without_screen | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    try:
+        yield InTerminal(process, ours)
+    finally:
+        asyncio.get_running_loop().remove_reader(ours)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
 def descendants(pid: int) -> list[int]:
     """List every process below this one."""
     found = Path(f"/proc/{pid}/task").glob("*/children")
@@ -125,30 +205,96 @@ async def test_once_gives_every_sender_what_it_should_get(data_dir: Path) -> Non
             assert sender.display_name in line
             assert line.endswith("ok")
         assert f"All {len(SENDERS)} senders" in text
-        assert run.settings().keys() == SHOWN
-        keys = run.section("keys")
-    async with sandbox(data_dir, "--once", "--port", "0") as again:
-        assert await again.ends() == 0, "\n".join(again.lines)
-        assert again.section("keys") == keys
+        assert "[1/4]" in text
+        assert "http://" not in text  # of what has just stopped, nothing can be used
+        stored = json.loads((data_dir / "keys.json").read_text())
+        assert not any(key in text for key in stored.values())
 
 
 @pytest.mark.needs_program("curl")
 async def test_the_pasted_lines_work_while_it_is_up(data_dir: Path) -> None:
-    async with sandbox(data_dir, "--port", "0") as run:
+    async with sandbox(data_dir, "--port", "0", INBOX_API_KEYS=TWO_KEYS) as run:
         await run.says("stays up until Ctrl-C")
-        answers = [await _shell(line) for line in run.section("try")]
+        assert run.settings().keys() == SHOWN
+        keys = run.section("keys")
+        answers = await _shell("\n".join(run.section("try")))
         assert answers[0]["displayName"] == RESOLVED.display_name
         assert answers[1]["postgres"]
         assert answers[2]["locationId"] == "sandbox"
         run.process.send_signal(signal.SIGINT)
         assert await run.ends() == 0
+    async with sandbox(data_dir, "--port", "0", INBOX_API_KEYS=TWO_KEYS) as again:
+        await again.says("stays up until Ctrl-C")
+        assert again.section("keys") == keys
+        session = _readme_session(data_dir / "environment")
+        twice = await _shell(f"set -e\n{session}\n{session}")
+        first, second = twice[: len(twice) // 2], twice[len(twice) // 2 :]
+        assert [set(answer) for answer in first] == [set(answer) for answer in second]
+        for answers in (first, second):
+            assert answers[0]["displayName"] == RESOLVED.display_name
+            assert answers[5]["people"][0]["igUserId"] == answers[4]["igUserId"]
 
 
-async def _shell(line: str) -> dict[str, object]:
-    process = await asyncio.create_subprocess_shell(line, stdout=PIPE)
+def _readme_session(environment: Path) -> str:
+    """Take the README's session, with this sandbox's file; a refused call fails."""
+    _, found, rest = (ROOT / "README.md").read_text().partition("```sh\nset -a; ")
+    assert found
+    session = "set -a; " + rest.partition("```")[0]
+    assert session.count(" .sandbox/environment;") == 1
+    session = session.replace(" .sandbox/environment;", f" {shlex.quote(str(environment))};")
+    return session.replace("curl -sS", "curl -sS --fail-with-body")
+
+
+async def _shell(lines: str) -> list[dict[str, Any]]:
+    """Run lines in a shell; give the JSON objects that they print."""
+    process = await asyncio.create_subprocess_exec("sh", "-c", lines, stdout=PIPE)
     output, _ = await process.communicate()
-    answer: dict[str, object] = json.loads(output)
-    return answer
+    assert process.returncode == 0, output.decode()
+    text, answers = output.decode().strip(), []
+    while text:
+        answer, end = json.JSONDecoder().raw_decode(text)
+        answers.append(answer)
+        text = text[end:].strip()
+    return answers
+
+
+async def test_a_terminal_shows_what_happens_and_takes_keys(data_dir: Path) -> None:
+    async with terminal(data_dir, "--port", "0") as run:
+        await run.says("Keys:")
+        run.press("d")
+        await run.says(r"DM +8\d{15}: .*@")
+        run.press("b")
+        await run.says("2  token_expired")
+        run.press("2")
+        await run.says("BROKEN .*token_expired")
+        run.press("d")
+        await run.says(r"PAUSED +calls for account \d+: .*until a new token is stored")
+        run.press("m")
+        await run.says("RESUMED")
+        await run.says(r"(NAME|DM) +8\d{15}: @")
+        run.press("o")
+        await run.says(r"The console is at http://127\.0\.0\.1:\d+/")
+        assert not run.echoes()
+        run.press("q")
+        await run.says("Everything has stopped.")
+        assert await run.ends() == 0
+        assert run.echoes()
+
+
+async def test_what_is_broken_and_mended_can_be_undone_at_once(data_dir: Path) -> None:
+    async with terminal(data_dir, "--port", "0") as run:
+        await run.says("Keys:")
+        run.press("bx")
+        await run.says("Nothing was changed.")
+        run.press("b1d")
+        await run.says("PAUSED +all calls")
+        run.press("m")
+        await run.says("Press m again to end the pause now.")
+        run.press("m")
+        await run.says("RESUMED +all calls")
+        os.kill(run.process.pid, signal.SIGINT)
+        await run.says("Everything has stopped.")
+        assert await run.ends() == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

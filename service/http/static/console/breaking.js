@@ -108,7 +108,7 @@ function Kind({ title, expect, lasts, answers, now, onChoose }) {
   return html`
     <${Panel} title=${title}>
       <p>${expect}</p>
-      <p class="hint">${lasts}</p>
+      <p class="hint todo">${lasts}</p>
       <ul class="rows">
         ${answers.map(({ answer, says }) => html`
           <li key=${answer}>

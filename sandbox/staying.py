@@ -1,0 +1,62 @@
+"""While the sandbox is up: lines for what happens, keys, and the processes that must not end."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from sandbox.child import ServiceProcess
+from sandbox.environment import first
+from sandbox.front_door import FrontDoor
+from sandbox.keyboard import Keyboard
+from sandbox.report import Report
+from sandbox.terminal import pressed_keys
+from sandbox.watching import watch
+
+
+def front_door(url: str, settings: Mapping[str, str]) -> FrontDoor:
+    """Make the interface of the service that was started with these settings."""
+    return FrontDoor(
+        url,
+        inbox_key=first(settings["INBOX_API_KEYS"]),
+        operator_key=first(settings["OPERATOR_API_KEYS"]),
+        app_secret=first(settings["META_APP_SECRETS"]),
+    )
+
+
+async def stay_up(
+    door: FrontDoor, report: Report, replicas: Sequence[ServiceProcess], keyboard: Keyboard
+) -> None:
+    """Tell what happens until `q` is pressed; raises SandboxError when the last replica ends."""
+    async with pressed_keys() as keys:
+        report.line(f"\nThe sandbox stays up until {'q or ' if keys else ''}Ctrl-C.")
+        works = [_tell_of_ends(report, replicas), watch(door, report)]
+        if keys is not None:
+            report.line(keyboard.hint)
+            works.append(keyboard.act(keys))
+        await _until_one_ends([asyncio.create_task(work) for work in works])
+
+
+async def _until_one_ends(tasks: Sequence[asyncio.Task[None]]) -> None:
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tell_of_ends(report: Report, replicas: Sequence[ServiceProcess]) -> None:
+    """Tell of each replica that ends; raises SandboxError with the last."""
+    watches = {asyncio.create_task(replica.wait_until_ended()) for replica in replicas}
+    try:
+        while watches:
+            ended, watches = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+            for ended_watch in ended:
+                if not watches:
+                    ended_watch.result()
+                others = f"other {len(watches)} go" if len(watches) > 1 else "other one goes"
+                report.line(f"{ended_watch.exception()}\nThe {others} on.")
+    finally:
+        for each in watches:
+            each.cancel()

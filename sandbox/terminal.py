@@ -1,0 +1,117 @@
+"""Keys as they are pressed in the terminal, and a browser if this machine can show one."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import tty
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+_ESCAPE = "\x1b"
+_MOST_BYTES = 64
+
+
+@asynccontextmanager
+async def pressed_keys() -> AsyncIterator[asyncio.Queue[str] | None]:
+    """Give the queue of the keys that are pressed; None unless this is a terminal's foreground.
+
+    The terminal shows nothing of them, and is as before when the block ends. Ctrl-C, Ctrl-Z and
+    what follows them work as usual.
+    """
+    if not _is_interactive():
+        yield None
+        return
+    terminal = _Terminal(sys.stdin.fileno())
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCONT, terminal.resume)
+    terminal.resume()
+    try:
+        yield terminal.keys
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
+        terminal.restore()
+
+
+def _is_interactive() -> bool:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return _is_foreground(sys.stdin.fileno())
+
+
+def _is_foreground(terminal: int) -> bool:
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:  # it has hung up
+        return False
+
+
+class _Terminal:
+    """The terminal behind a file descriptor, read key by key while it is ours."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.keys: asyncio.Queue[str] = asyncio.Queue()
+        self._descriptor = descriptor
+        self._usual = termios.tcgetattr(descriptor)
+        self._loop = asyncio.get_running_loop()
+
+    def resume(self) -> None:
+        """Read keys, unless the shell has put this process into the background."""
+        if _is_foreground(self._descriptor):
+            tty.setcbreak(self._descriptor, termios.TCSANOW)
+            self._loop.add_reader(self._descriptor, self._read)
+        else:
+            self._loop.remove_reader(self._descriptor)
+
+    def restore(self) -> None:
+        """Read no more, and set the terminal back."""
+        self._loop.remove_reader(self._descriptor)
+        if _is_foreground(self._descriptor):
+            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._usual)
+
+    def _read(self) -> None:
+        if not _is_foreground(self._descriptor):  # then reading would stop this process
+            self._loop.remove_reader(self._descriptor)
+            return
+        try:
+            typed = os.read(self._descriptor, _MOST_BYTES).decode(errors="ignore")
+        except OSError:
+            typed = ""
+        if not typed:  # the terminal has gone; SIGHUP follows
+            self._loop.remove_reader(self._descriptor)
+        elif typed == _ESCAPE or not typed.startswith(_ESCAPE):  # no arrow or function key
+            for key in typed:
+                self.keys.put_nowait(key)
+
+
+class Browser:
+    """The browser of the person at this machine's screen."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = environment
+
+    def open(self, url: str) -> bool:
+        """Open a page; False where there is no screen or no browser."""
+        program = self._program()
+        if program is None:
+            return False
+        silent = subprocess.DEVNULL
+        subprocess.run(  # noqa: S603 - the user's own browser, which outlives the sandbox
+            ["/bin/sh", "-c", '"$0" "$1" &', program, url],
+            stdin=silent,
+            stdout=silent,
+            stderr=silent,
+            start_new_session=True,
+            check=True,
+        )
+        return True
+
+    def _program(self) -> str | None:
+        named = self._environment.get("BROWSER")
+        if named and (found := shutil.which(named)):
+            return found
+        has_screen = any(self._environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+        return shutil.which("xdg-open") if has_screen else None
