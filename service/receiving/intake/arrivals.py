@@ -36,12 +36,14 @@ class Arrivals:
     def sift(self, contacts: Sequence[Contact]) -> list[Contact]:
         """Give the contacts that need a statement; the others' users are queued if due."""
         now = datetime.now(UTC)
-        unknown = [c for c in contacts if not self._known.needs_nothing(c, now)]
-        if len(unknown) < len(contacts):
-            self._metrics.remembered.inc(len(contacts) - len(unknown))
-            for contact in contacts:
-                if self._known.is_scheduled(contact):
-                    self._offer(contact.ig_account_id, contact.ig_user_id)
+        unknown = []
+        for contact in contacts:
+            recalled = self._known.recall(contact, now)
+            if recalled is None:
+                unknown.append(contact)
+            elif recalled == "scheduled":
+                self._offer(contact.ig_account_id, contact.ig_user_id)
+        self._metrics.remembered.inc(len(contacts) - len(unknown))
         return unknown
 
     def are_durable(self, contacts: Sequence[Contact]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -21,18 +21,25 @@ CAPACITY = 100_000
 _STORED_WITHIN_S = 3600.0
 
 
+Recalled = Literal["fresh", "scheduled"]
+_NOT_FRESH, _SCHEDULED = 0.0, math.inf
+
+
 class _Entry(msgspec.Struct, gc=False):
-    """A participant, in Unix times; and the same user's others, a list in the least of memory."""
+    """A participant, in Unix times, and the same user's others.
+
+    `fresh_until_s` is infinite while a first fetch stands in the tables. Linked, 100,000 users take
+    20 MB; a tuple of entries for each user would save four lines and take 24 MB.
+    """
 
     ig_account_id: str
     last_message_s: float
-    fresh_until_s: float | None
-    is_scheduled: bool
+    fresh_until_s: float
     next: _Entry | None
 
 
 class _Recent:
-    """Entries by user, at most `capacity`; whoever was not seen for long is forgotten, by halves.
+    """Entries by user, at most `capacity`; users not seen for long are forgotten, by halves.
 
     Two plain dicts hold a user in 80 bytes less than an OrderedDict does.
     """
@@ -93,17 +100,16 @@ class Known:
     def __len__(self) -> int:
         return len(self._by_user)
 
-    def needs_nothing(self, contact: Contact, now: datetime) -> bool:
-        """Tell whether the tables hold all that the contact says, and no fetch has to be set."""
-        entry = self._find(contact) if self.is_trusted else None
-        if entry is None:
-            return False
-        return entry.is_scheduled or now.timestamp() < (entry.fresh_until_s or -math.inf)
+    def recall(self, contact: Contact, now: datetime) -> Recalled | None:
+        """Tell why the contact needs no statement; None if it needs one.
 
-    def is_scheduled(self, contact: Contact) -> bool:
-        """Tell whether the user's first fetch stands in the tables and is not yet made."""
-        entry = self._find(contact)
-        return entry is not None and entry.is_scheduled
+        The tables hold all that it says, and either the identity is fresh or the user's first
+        fetch stands in the tables and is not yet made.
+        """
+        entry = self._find(contact) if self.is_trusted else None
+        if entry is None or now.timestamp() >= entry.fresh_until_s:
+            return None
+        return "scheduled" if entry.fresh_until_s == _SCHEDULED else "fresh"
 
     def is_durable(self, contact: Contact) -> bool:
         """Tell whether the participant is committed, the time within the hour."""
@@ -124,17 +130,16 @@ class Known:
         entry = self._stored(written.ig_user_id, written.ig_account_id)
         if entry is None:
             others = self._by_user.get(written.ig_user_id)
-            entry = _Entry(written.ig_account_id, 0.0, None, is_scheduled=False, next=others)
+            entry = _Entry(written.ig_account_id, 0.0, _NOT_FRESH, others)
             self._by_user.put(written.ig_user_id, entry)
         entry.last_message_s = written.last_message_at.timestamp()
-        entry.fresh_until_s = _unix(written.fresh_until)
-        entry.is_scheduled = written.is_scheduled
+        entry.fresh_until_s = _SCHEDULED if written.is_scheduled else _unix(written.fresh_until)
 
     def update(self, ig_user_id: str, fresh_until: datetime | None) -> None:
         """Note that a user's identity has changed."""
         self._revisions.note(ig_user_id)
         for entry in _chain(self._by_user.get(ig_user_id)):
-            entry.fresh_until_s, entry.is_scheduled = _unix(fresh_until), False
+            entry.fresh_until_s = _unix(fresh_until)
 
     def evict(self, ig_user_id: str) -> None:
         """Forget a user, also what is being written."""
@@ -150,7 +155,7 @@ class Known:
         """Note that any identity may have changed."""
         self._revisions.note_all()
         for entry in self._by_user.entries():
-            entry.fresh_until_s, entry.is_scheduled = None, False
+            entry.fresh_until_s = _NOT_FRESH
 
     def _find(self, contact: Contact) -> _Entry | None:
         entry = self._stored(contact.ig_user_id, contact.ig_account_id)
@@ -166,5 +171,5 @@ class Known:
         return entry
 
 
-def _unix(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
+def _unix(fresh_until: datetime | None) -> float:
+    return _NOT_FRESH if fresh_until is None else fresh_until.timestamp()

@@ -39,19 +39,18 @@ def remembering(*written: Journalled, capacity: int = 10) -> Known:
 
 def test_a_fresh_user_that_is_durable_needs_nothing() -> None:
     known = remembering(journalled())
-    assert known.needs_nothing(contact(), NOW)
-    assert not known.needs_nothing(contact(), NOW + HOUR)
+    assert known.recall(contact(), NOW) == "fresh"
+    assert known.recall(contact(), NOW + HOUR) is None
 
 
 def test_a_user_whose_fetch_is_scheduled_needs_nothing() -> None:
     known = remembering(journalled(fresh_until=None, is_scheduled=True))
-    assert known.needs_nothing(contact(), NOW)
-    assert known.is_scheduled(contact())
+    assert known.recall(contact(), NOW) == "scheduled"
 
 
 def test_a_user_who_is_neither_fresh_nor_scheduled_goes_to_the_tables() -> None:
     known = remembering(journalled(fresh_until=None))
-    assert not known.needs_nothing(contact(), NOW)
+    assert known.recall(contact(), NOW) is None
     assert known.is_durable(contact())
 
 
@@ -82,7 +81,7 @@ def test_each_account_of_a_user_is_durable_by_itself() -> None:
 def test_nothing_is_trusted_while_notices_may_be_missed() -> None:
     known = remembering(journalled())
     known.is_trusted = False
-    assert not known.needs_nothing(contact(), NOW)
+    assert known.recall(contact(), NOW) is None
 
 
 def test_memory_is_not_trusted_before_it_is_told_so() -> None:
@@ -126,7 +125,7 @@ def test_an_identity_that_changes_while_its_user_is_written_is_not_remembered_as
     mark = known.mark()
     change(known)
     known.remember(journalled(fresh_until=NOW + 2 * HOUR), mark)
-    assert not known.needs_nothing(contact(), NOW)
+    assert known.recall(contact(), NOW) is None
 
 
 def test_a_change_of_one_user_leaves_what_is_written_of_others() -> None:
@@ -135,7 +134,7 @@ def test_a_change_of_one_user_leaves_what_is_written_of_others() -> None:
     known.update("5550000000000002", None)
     known.evict("5550000000000003")
     known.remember(journalled(), mark)
-    assert known.needs_nothing(contact(), NOW)
+    assert known.recall(contact(), NOW)
 
 
 def test_a_write_that_missed_more_changes_than_are_kept_is_not_remembered() -> None:
@@ -157,8 +156,7 @@ def test_a_changed_identity_ends_the_schedule_and_sets_its_freshness() -> None:
     )
     known.update(USER, NOW + HOUR)
     for account in (ACCOUNT, OTHER_ACCOUNT):
-        assert not known.is_scheduled(contact(account=account))
-        assert known.needs_nothing(contact(account=account), NOW)
+        assert known.recall(contact(account=account), NOW) == "fresh"
 
 
 def test_a_change_of_a_user_who_is_not_known_is_nothing() -> None:
@@ -171,7 +169,7 @@ def test_where_any_identity_may_have_changed_everyone_goes_to_the_tables() -> No
     users = ["5550000000000001", "5550000000000002"]
     known = remembering(*map(journalled, users))
     known.forget_freshness()
-    assert not any(known.needs_nothing(contact(user), NOW) for user in users)
+    assert not any(known.recall(contact(user), NOW) for user in users)
     assert all(known.is_durable(contact(user)) for user in users)
 
 
