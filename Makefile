@@ -1,8 +1,8 @@
-# Everything a person or CI does here. Bare `make` lists it.
+# All commands that a person or CI runs here. `make` alone lists them.
 #
-# `.venv` is made by whichever target needs it first, and brought up to date when a lock file
-# changes; each stamp in it says that one lock was installed whole. Nothing outside this folder is
-# written, except that root on a Debian without python3-venv gets that package.
+# The first target that needs `.venv` creates it, and it is updated when a lock file changes. A stamp in
+# it says that one lock file was installed completely. Nothing outside this folder is written, with one
+# exception: for root on a Debian without python3-venv, that package is installed.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
@@ -31,14 +31,14 @@ help:  ## Show this list
 	echo '  run, test, test-busy, cover, bench, chaos, fuzz and soak take ARGS="…", as in: make run ARGS="--once"'
 
 .PHONY: run
-run: .venv/.installed-sandbox  ## Run the whole thing in a sandbox: database, Graph simulator, samples
+run: .venv/.installed-sandbox  ## Run everything on this machine: database, Graph simulator, samples
 	@exec .venv/bin/python -m sandbox $(ARGS)
 
 .PHONY: install
 install: .venv/.installed-dev  ## Make .venv, with the tools for tests and checks
 
-# Bytecode is written whatever the shell says: compiling the tests again in every worker takes a tenth
-# of the whole.
+# Bytecode is written even if the shell forbids it: without it every worker compiles the tests again,
+# which takes a tenth of the time.
 test test-busy cover: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: test
@@ -46,21 +46,21 @@ test: .venv/.installed-dev  ## Run the tests
 	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: cover
-cover: .venv/.installed-dev  ## Run the tests and say which lines they missed
+cover: .venv/.installed-dev  ## Run the tests and show which lines they missed
 	@.venv/bin/python -m coverage erase
 	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	.venv/bin/python -m coverage combine --quiet
 	exec .venv/bin/python -m coverage report
 
 .PHONY: check
-check: lint types laws docs test  ## Lint, types, import laws, links, tests: what CI runs
+check: lint types laws docs test  ## Run what CI runs: lint, types, import rules, documentation, tests
 
 .PHONY: test-busy
 test-busy: .venv/.installed-dev  ## Run the tests ten times in a row beside four busy processes
 	@exec .venv/bin/python -m tests.system.busy --workers $(WORKERS) $(ARGS)
 
 .PHONY: lint
-lint: .venv/.installed-dev  ## Check style and layout
+lint: .venv/.installed-dev  ## Check style and format
 	@.venv/bin/python -m ruff check
 	exec .venv/bin/python -m ruff format --check
 
@@ -69,11 +69,11 @@ types: .venv/.installed-dev  ## Check types
 	@exec .venv/bin/python -m mypy
 
 .PHONY: laws
-laws: .venv/.installed-dev  ## Check that imports run downward
+laws: .venv/.installed-dev  ## Check the direction of imports
 	@exec .venv/bin/lint-imports $(NO_CACHE)
 
 .PHONY: docs
-docs: .venv/.installed-dev  ## Build the documentation into site/; a broken link or a lost page fails
+docs: .venv/.installed-dev  ## Build the documentation into site/; fails on a broken link or an unlinked page
 	@site="$(SITE)"
 	rm -rf "$$site"
 	.venv/bin/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky \
@@ -81,7 +81,7 @@ docs: .venv/.installed-dev  ## Build the documentation into site/; a broken link
 	echo "The documentation is in $$site/index.html."
 
 .PHONY: format
-format: .venv/.installed-dev  ## Lay the code out, and mend what the linter can mend
+format: .venv/.installed-dev  ## Format the code, and repair what the linter can repair
 	@.venv/bin/python -m ruff check --fix-only
 	exec .venv/bin/python -m ruff format
 
@@ -94,15 +94,15 @@ chaos: .venv/.installed-dev  ## Break the real processes for ten minutes, and co
 	@exec .venv/bin/python -m tests.system.chaos $(ARGS)
 
 .PHONY: fuzz
-fuzz: .venv/.installed-dev  ## Try mutated input for two minutes, and say how much
+fuzz: .venv/.installed-dev  ## Send mutated input for two minutes
 	@exec .venv/bin/python -m tests.system.fuzz $(ARGS)
 
 .PHONY: soak
-soak: .venv/.installed-dev  ## Hold half of the machine's ack rate for ten minutes, and watch memory
+soak: .venv/.installed-dev  ## Run at half of the possible load for ten minutes, and watch memory
 	@exec .venv/bin/python -m tests.system.soak $(ARGS)
 
 .PHONY: mutants
-mutants: .venv/.installed-dev  ## Take each defence away and see its test fail
+mutants: .venv/.installed-dev  ## Remove each defence and check that its test fails
 	@exec .venv/bin/python -m tests.system.mutants $(ARGS)
 
 .PHONY: lock
@@ -118,14 +118,14 @@ lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--
 	compile --output-file requirements/bench.txt --group bench -c requirements/dev.txt
 
 .PHONY: clean
-clean:  ## Remove all that was made here: .venv, the sandbox's data, caches
+clean:  ## Delete everything that was made here: .venv, the sandbox's data, caches
 	@rm -f .venv/bin/python
 	rm -rf .venv .sandbox .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	rm -rf .coverage .coverage.* htmlcov site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A killed install leaves `.unfinished` behind, and then, as when its Python is gone, .venv is made
-# anew. The lock on `requirements` makes a second `make` wait for the first one's install.
+# A killed install leaves `.unfinished` behind. Then, and if its Python was removed, .venv is made again.
+# The lock on `requirements` makes a second `make` wait for the install of the first.
 .venv/.installed-%: requirements/%.txt $(if $(VENV_LIVES),,FORCE)
 	@say() { printf '%s\n' "$$*" >&2; }
 	give_up() { say "$$@"; exit 1; }
