@@ -94,7 +94,7 @@ class PictureRoutes:
         if expired_at < fetched_at + EARLIEST_PICTURE_EXPIRY:
             return
         try:
-            forced = await self._identities.force([cached.ig_user_id], anew=True)
+            forced = await self._identities.force([cached.ig_user_id], include_fresh=True)
         except UnavailableError as error:
             log.warning("refresh not queued", users=1, error=str(error))
             return

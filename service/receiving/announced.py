@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AnnouncedParticipant(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A user who has exchanged a message with an account; `wrote`: the user, not the business."""
+    """A user who exchanged messages with an account; `wrote`: the user sent the last one."""
 
     ig_account_id: str | int
     ig_user_id: str | int
@@ -23,14 +23,14 @@ class AnnouncedParticipant(msgspec.Struct, frozen=True, rename="camel", forbid_u
 
 
 class RejectedParticipant(msgspec.Struct, frozen=True):
-    """Which of the announced is refused, counted from 0, and why."""
+    """The index of a rejected item, counted from 0, and the reason."""
 
     index: int
     detail: str
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """What was announced: the contacts, and what of it is none."""
+    """The contacts read from an announcement, and the rejected items."""
 
     contacts: list[Contact]
     rejected: list[RejectedParticipant]
@@ -39,7 +39,7 @@ class Announced(msgspec.Struct, frozen=True):
 def read_announced(
     items: Sequence[msgspec.Raw], received_at: datetime, account_of: Mapping[str, str]
 ) -> Announced:
-    """Judge each item by itself; aliases become their account, own ids are never a user.
+    """Read each item independently; an alias becomes its account, and an account is never a user.
 
     `account_of` maps every id of every connected account, aliases too, to the account's id.
     """
@@ -54,8 +54,8 @@ def read_announced(
 
 
 def _contact(item: msgspec.Raw, received_at: datetime, account_of: Mapping[str, str]) -> Contact:
-    told = msgspec.json.decode(item, type=AnnouncedParticipant)
-    account, user = ig_id(told.ig_account_id), ig_id(told.ig_user_id)
+    announced = msgspec.json.decode(item, type=AnnouncedParticipant)
+    account, user = ig_id(announced.ig_account_id), ig_id(announced.ig_user_id)
     if account is None:
         raise ValueError("igAccountId is 1 to 32 digits")
     if user is None:
@@ -63,6 +63,6 @@ def _contact(item: msgspec.Raw, received_at: datetime, account_of: Mapping[str, 
     if user in account_of or user == account:
         raise ValueError("igUserId belongs to an account, not to a user")
     at = received_at
-    if told.last_message_at is not None:
-        at = bound_time(told.last_message_at, received_at)
-    return Contact(account_of.get(account, account), user, at, at, wrote=told.wrote)
+    if announced.last_message_at is not None:
+        at = bound_time(announced.last_message_at, received_at)
+    return Contact(account_of.get(account, account), user, at, at, wrote=announced.wrote)

@@ -1,4 +1,4 @@
-"""What the items of a delivery are called, and what is read out of one."""
+"""The kinds of items in a delivery, and the values read from an item."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DM_FIELDS = frozenset(
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
-    """An item that tells of a user: its values as they stand in the JSON, not yet judged."""
+    """An item that refers to a user, with the JSON values before validation."""
 
     entry_id: object
     sender: object

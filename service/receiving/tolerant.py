@@ -1,4 +1,4 @@
-"""The tolerant reader of deliveries: items one by one; a malformed one costs itself."""
+"""The tolerant reader of deliveries: a malformed item does not affect the others."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LONGEST_NUMBER = 100
 _CONTAINERS = {"messaging", "standby", "changes", "field"}
 
 
-class _Skipped(Exception):  # noqa: N818 - not an error: the reason why an item makes no participant
-    """An item that makes no participant; carries the reason."""
+class _Skipped(Exception):  # noqa: N818 - not an error: the reason why an item is skipped
+    """The item names no participant; the message is the reason."""
 
 
 def read_tolerantly(body: bytes) -> Iterator[Item | str]:
-    """Read each item of a delivery, or why it makes no participant.
+    """Yield each item of a delivery, or the reason why it is skipped.
 
     Raises PayloadError if the body is not a JSON object.
     """
@@ -42,7 +42,7 @@ def _decode(body: bytes) -> dict[str, Any]:
 
 
 def _decode_leniently(body: bytes) -> object:
-    """The standard library also reads what Meta may truncate: half of a surrogate pair."""
+    """Decode with the standard library, which accepts half of a surrogate pair (truncated text)."""
     try:
         return json.loads(body, parse_int=_readable)
     except (ValueError, RecursionError):
@@ -50,7 +50,7 @@ def _decode_leniently(body: bytes) -> object:
 
 
 def _readable(digits: str) -> int | str:
-    """Leave a number as it is written that is too long to be any id or time."""
+    """Parse an integer; keep one that is too long for an id or a time as text."""
     return int(digits) if len(digits) <= _LONGEST_NUMBER else digits
 
 
@@ -72,13 +72,13 @@ def _outcomes(payload: dict[str, Any]) -> Iterator[Item | str]:
 
 
 def _items(parent: dict[str, Any], key: str) -> list[Any]:
-    """The list under a key; something else than a list counts as one malformed item."""
+    """Return the list under a key; any other value counts as one malformed item."""
     found = parent.get(key, [])
     return found if isinstance(found, list) else [None]
 
 
 def _entry_items(entry: dict[str, Any]) -> Iterator[object]:
-    """The items of an entry's containers; one in `changes` or flat form as its value."""
+    """Yield the items of an entry's containers; for `changes` and the flat form, the `value`."""
     for container in ("messaging", "standby"):
         if container in entry:
             yield from _items(entry, container)

@@ -1,7 +1,7 @@
-"""The fast reader of deliveries that look exactly as Meta documents them, as nearly all do.
+"""The fast reader of deliveries that look exactly as Meta documents them; nearly all do.
 
-msgspec checks the types and builds nothing but the fields that are named here. Whatever differs,
-even by a type, is left to the tolerant reader.
+msgspec checks the types and decodes only the fields declared here. A delivery that differs in any
+way, even by a type, is left to the tolerant reader.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _decode = msgspec.json.Decoder(_Delivery).decode
 
 
 def read_typed(body: bytes) -> list[Item | str] | None:
-    """Read the items of a delivery, or why one makes no participant; None if it looks unusual.
+    """Return the items of a delivery, or why one is skipped; None if the delivery looks unusual.
 
-    Values that are skipped are not checked for UTF-8, so only ASCII is taken here: Meta escapes
-    everything else.
+    msgspec does not check skipped values for UTF-8, so only ASCII is accepted here: Meta escapes
+    all other characters.
     """
     if not body.isascii():
         return None

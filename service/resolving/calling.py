@@ -1,4 +1,4 @@
-"""The profile call as a worker makes it: the token opened, one more try, counted and heeded."""
+"""A worker's profile call: opens the token, retries once, counts, and applies usage headers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Calling:
-    """Makes profile calls with the claims' own tokens."""
+    """Makes profile calls with the token of each claim."""
 
     def __init__(self, graph: GraphClient, budget: Budget, vault: Vault, metrics: Metrics) -> None:
         self._graph = graph
@@ -36,7 +36,7 @@ class Calling:
         self._metrics = metrics
 
     def open_token(self, claim: Claim) -> str:
-        """Open the claim's token; raises AccountFault where no configured key does."""
+        """Decrypt the claim's token; raises AccountFault if no configured key can."""
         try:
             return self._vault.open(claim.sealed_token, claim.ig_account_id)
         except SealError as error:
@@ -46,9 +46,9 @@ class Calling:
             raise AccountFault(GraphProblem("token_unreadable")) from None
 
     async def fetch(self, claim: Claim, take_slot: Callable[[], Awaitable[object]]) -> Profile:
-        """Fetch a profile; what fails for nobody's fault is tried once more.
+        """Fetch a profile; a NobodysFault is retried once.
 
-        `take_slot` waits for the second try's slot in the budget.
+        `take_slot` waits for the retry's slot in the budget.
         """
         token = self.open_token(claim)
         try:
@@ -81,4 +81,4 @@ class Calling:
         try:
             await self._budget.act_on_usage(ig_account_id)
         except UnavailableError as error:
-            log.warning("usage not passed on", error=str(error))
+            log.warning("usage not applied", error=str(error))

@@ -1,4 +1,4 @@
-"""Fetches that somebody waits for: refresh and backfill, whichever replica resolves them."""
+"""Fetches that a client waits for, refresh and backfill; any replica can resolve them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 BACKFILL_LIMIT = 50
 BACKFILL_WAIT_S = 30.0
 REFRESH_WAIT_S = 10.0
-FINDING_AT_ONCE = 2  # heavy reads: deliveries and lookups need the other sessions
+FINDING_AT_ONCE = 2  # heavy reads at a time: deliveries and lookups need the other sessions
 _LOOK_AGAIN_S = 1.0
 
 Outcome = Literal["resolved", "failed", "queued"]
 
 
 class BackfillResult(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of one user of a backfill."""
+    """The outcome for one user of a backfill."""
 
     ig_user_id: str
     outcome: Outcome
@@ -40,8 +40,8 @@ class BackfillResult(msgspec.Struct, frozen=True, rename="camel"):
 class Backfill(msgspec.Struct, frozen=True, rename="camel"):
     """The report of a backfill request.
 
-    `waiting`, `stopped` and `paused` are the users of those days that it leaves without a fresh
-    identity; of those who were attempted, only users of a paused account count there.
+    `waiting`, `stopped` and `paused` count users of those days who still have no fresh identity.
+    Attempted users count there only if their account is paused.
     """
 
     location_id: str
@@ -61,7 +61,7 @@ class Backfill(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RequestedFetches:
-    """Makes users due, queues them behind live messages and waits for their outcome."""
+    """Makes users due, queues them behind live messages, and waits for their outcome."""
 
     def __init__(
         self,
@@ -78,15 +78,15 @@ class RequestedFetches:
         self._finding = asyncio.Semaphore(FINDING_AT_ONCE)
 
     def note_change(self, ig_user_ids: Iterable[str] | None = None) -> None:
-        """Look again at once for these users, who have changed on some replica; None: for all."""
+        """Recheck these users, who changed on some replica, immediately; None: all users."""
         for ig_user_id in list(self._waiters) if ig_user_ids is None else ig_user_ids:
             for changed in self._waiters.get(ig_user_id, ()):
                 changed.set()
 
     async def refresh(self, ig_user_id: str) -> CachedIdentity | None:
-        """Forget a user's failures and fetch anew, within 10 s; None if nobody is known."""
+        """Clear a user's failures and fetch again, within 10 s; None if the user is unknown."""
         await self._identities.clear_failures(ig_user_id)
-        forced = await self._force([ig_user_id], anew=True)
+        forced = await self._force([ig_user_id], include_fresh=True)
         if not forced.known:
             return None
 
@@ -94,7 +94,7 @@ class RequestedFetches:
             return _outcome(cached, forced.forced_at)
 
         found = (await self._settled([ig_user_id], forced, outcome, REFRESH_WAIT_S))[0]
-        self._evict(ig_user_id)  # the next lookup reads what this refresh has brought
+        self._evict(ig_user_id)  # the next lookup reads the refreshed identity
         return found
 
     async def backfill(
@@ -105,7 +105,7 @@ class RequestedFetches:
         include_failed: bool,
         failed_before: datetime | None = None,
     ) -> Backfill:
-        """Fetch the most recent users of a location that lack a fresh identity, within 30 s."""
+        """Fetch a location's most recent users without a fresh identity, within 30 s."""
         within = timedelta(days=days)
         async with self._finding:
             left_out = await self._identities.count_left_out(
@@ -118,10 +118,12 @@ class RequestedFetches:
                 include_failed=include_failed,
                 failed_before=failed_before,
             )
-        forced = await self._force(candidates.ig_user_ids, anew=False)
+        forced = await self._force(candidates.ig_user_ids, include_fresh=False)
 
         def outcome(cached: CachedIdentity) -> Outcome | None:
-            is_resolved = is_fresh(cached, cached.read_at, self._rules)  # none was when it was read
+            is_resolved = is_fresh(
+                cached, cached.read_at, self._rules
+            )  # none was fresh when it was read
             return "resolved" if is_resolved else _outcome(cached, forced.forced_at)
 
         known = [user for user in candidates.ig_user_ids if user in forced.known]
@@ -143,8 +145,8 @@ class RequestedFetches:
             **counts,
         )
 
-    async def _force(self, ig_user_ids: Sequence[str], *, anew: bool) -> Forced:
-        forced = await self._identities.force(ig_user_ids, anew=anew)
+    async def _force(self, ig_user_ids: Sequence[str], *, include_fresh: bool) -> Forced:
+        forced = await self._identities.force(ig_user_ids, include_fresh=include_fresh)
         for hint in forced.hints:
             self._queue.offer(hint.ig_account_id, hint.ig_user_id, is_live=False)
         return forced
@@ -178,7 +180,7 @@ class RequestedFetches:
 
     @contextmanager
     def _notified(self, ig_user_ids: Sequence[str]) -> Iterator[asyncio.Event]:
-        """Give an event that is set when one of these users changes."""
+        """Yield an event that is set when one of these users changes."""
         changed = asyncio.Event()
         for ig_user_id in ig_user_ids:
             self._waiters.setdefault(ig_user_id, set()).add(changed)
@@ -192,7 +194,7 @@ class RequestedFetches:
 
 
 def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
-    """What has become of a user since a moment of the database's clock; None: still open."""
+    """Return a user's outcome since a time of the database's clock; None while it is open."""
     if cached.last_fetched_at is not None and cached.last_fetched_at >= since:
         return "resolved"
     if cached.last_failed_at is not None and cached.last_failed_at >= since:

@@ -1,7 +1,7 @@
-"""The second source of a name: the conversation, where Meta refuses a user's profile.
+"""The second source of a name: the user's conversation, used if Meta refuses the profile.
 
-Its calls have limits of their own, so waiting for them is no worker's business: each user's work
-runs as a task beside the workers, and an account that has much of it is passed over in the queue.
+Conversation calls have their own limits, so workers do not wait for them: each user has a separate
+task, and the queue skips an account that has many of them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from service.store.outcomes import Claim
 
 REFUSALS = frozenset({"consent_required", "not_found", "refused"})
-MANY = 40  # users of one account that wait; from here on its others are left in the queue
-FOR_A_SLOT_S = 0.2  # before its slot a call begins to wait for the budget
+MANY = 40  # waiting users of one account; at this number the queue skips the account
+FOR_A_SLOT_S = 0.2  # how long before its slot a call starts to wait for the budget
 NEAR_FULL_PERCENT = 95.0
 
 log = structlog.get_logger()
 
 
 class SecondSource:
-    """Asks conversations for usernames: 2 a second an account, each call in the budget.
+    """Reads usernames from conversations: 2 calls a second per account, each within the budget.
 
-    `hold` passes an account over in the queue for some seconds. `count` hears each call's outcome.
+    `hold` makes the queue skip an account for some seconds. `count` gets each call's outcome.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class SecondSource:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def may_know(self, claim: Claim, refusal: GraphError) -> bool:
-        """Tell whether to ask: Meta refuses the user, who wrote lately and has no better name."""
+        """Return whether to ask: the profile is refused; the user wrote lately and has no name."""
         return (
             isinstance(refusal, UserFault)
             and refusal.problem.reason in REFUSALS
@@ -67,11 +67,11 @@ class SecondSource:
         )
 
     def is_asked(self, ig_user_id: str) -> bool:
-        """Tell whether a user's work is under way here."""
+        """Return whether this replica is asking for the user now."""
         return any(ig_user_id in users for users in self._asked.values())
 
     def start(self, claim: Claim, work: Coroutine[None, None, None]) -> None:
-        """Run one user's work beside the workers."""
+        """Run one user's work as a separate task."""
         users = self._asked.setdefault(claim.ig_account_id, set())
         users.add(claim.ig_user_id)
         if len(users) >= MANY:
@@ -81,19 +81,19 @@ class SecondSource:
         task.add_done_callback(lambda _: self._end(claim, task))
 
     def stop(self) -> set[asyncio.Task[None]]:
-        """Have nobody wait for a slot any more; gives the tasks that are not done."""
+        """Stop waiting for slots; returns the tasks that are not done."""
         self._stopping.set()
         return set(self._tasks)
 
     async def find_username(
         self, claim: Claim, token: str, take_slot: Callable[[], Awaitable[object]]
     ) -> str | None:
-        """Ask for a user's username; None where it is not shown or may not be asked for now.
+        """Ask for a user's username; None if it is not shown or the call is not allowed now.
 
         `take_slot` waits for the budget.
         """
         turn = self._turns.setdefault(claim.ig_account_id, asyncio.Lock())
-        async with turn:  # one after another: a slot is taken only when the one before is used
+        async with turn:  # one at a time: the next slot is taken once the previous one is used
             slot = await self._slot(claim)
             if slot is None:
                 return None
@@ -123,15 +123,15 @@ class SecondSource:
             outcome = "named" if username else "nameless"
         except GraphError as error:
             outcome = error.problem.reason
-            await self._heed(claim, error)
+            await self._apply_refusal(claim, error)
             return None
         finally:
             self._count(outcome)
-        await self._heed_usage(claim.ig_account_id, usage, slot)
+        await self._apply_usage(claim.ig_account_id, usage, slot)
         return username
 
-    async def _heed(self, claim: Claim, error: GraphError) -> None:
-        """Pause these calls where the refusal is not the user's; profile calls go on."""
+    async def _apply_refusal(self, claim: Claim, error: GraphError) -> None:
+        """Pause conversation calls if the fault is not the user's; profile calls continue."""
         problem = error.problem
         log.warning(
             f"{TAG} conversation refused",
@@ -146,15 +146,15 @@ class SecondSource:
             hold_s = error.hold_s if isinstance(error, AccountFault) else None
             await self._pause(claim.ig_account_id, problem.reason, hold_s)
 
-    async def _heed_usage(self, ig_account_id: str, usage: Usage, slot: Slot) -> None:
-        """Slow the pools that the headers speak of: the app's, and this account's conversations."""
+    async def _apply_usage(self, ig_account_id: str, usage: Usage, slot: Slot) -> None:
+        """Slow down the pools that the headers name: the app, and the account's conversations."""
         try:
             if slot.was_paused:
                 await self._limits.forget_strikes(ig_account_id)
             self._budget.note_usage(ig_account_id, Usage(app=usage.app))
             await self._budget.act_on_usage(ig_account_id)
         except UnavailableError as error:
-            log.warning("usage not passed on", error=str(error))
+            log.warning("usage not applied", error=str(error))
         if usage.account >= NEAR_FULL_PERCENT:
             await self._pause(ig_account_id, "throttled", usage.regain_s)
 

@@ -1,4 +1,4 @@
-"""What a call came to: into the tables where it belongs, and into the log for an operator."""
+"""Stores the outcome of a call in the tables, and logs it for operators."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 UNSTORABLE_WAIT = timedelta(hours=1)
 
-ABANDONED = Settled("abandoned")  # fetched, but not stored: the user falls due again
+ABANDONED = Settled("abandoned")  # fetched but not stored: the user becomes due again
 _LEVELS = {
     "bad_request": "error",
     "policy_block": "error",
@@ -48,26 +48,26 @@ log = structlog.get_logger()
 
 
 class Settling:
-    """Settles claims; where Postgres is away for a moment, again, and then they lapse."""
+    """Settles claims; retries while PostgreSQL is briefly unavailable, then lets them lapse."""
 
     def __init__(self, claims: Claims, names: ConversationNames) -> None:
         self._claims = claims
         self._names = names
 
     async def resolve(self, claim: Claim, profile: Profile) -> Settled:
-        """Store a profile; one that can't be stored is a failure of its user's."""
+        """Store a profile; if PostgreSQL refuses it, charge the user a failure."""
         return await self._guarded(claim, partial(self._claims.resolve, claim, profile))
 
     async def name(self, claim: Claim, username: str | None, refusal: GraphProblem) -> Settled:
-        """Store a conversation's username, None for the one known; why the profile is refused."""
+        """Store a conversation's username (None: keep the known one) and the profile's refusal."""
         return await self._guarded(claim, partial(self._names.settle, claim, username, refusal))
 
     async def blame(self, claim: Claim, error: GraphError) -> Settled:
-        """Settle a failure where it belongs: the user, nobody, the account or the app."""
+        """Attribute a failure to the user, to nobody, to the account or to the app."""
         return await self._guarded(claim, partial(self._charge, claim, error))
 
     async def release(self, claim: Claim) -> Settled:
-        """Give a claim back whose call is not made."""
+        """Release a claim whose call is not made."""
         return await self._guarded(claim, partial(self._claims.release, claim))
 
     async def _charge(self, claim: Claim, error: GraphError) -> Settled:
@@ -88,7 +88,7 @@ class Settling:
                 return await self._claims.fail_upstream(claim, error.problem)
 
     async def _guarded(self, claim: Claim, settle: Callable[[], Awaitable[Settled]]) -> Settled:
-        """Settle; what PostgreSQL refuses to store is the user's failure, and ends nothing."""
+        """Settle; if PostgreSQL refuses the values, charge the user a failure."""
         unstorable = GraphProblem("upstream_error", message="the answer can't be stored")
         for attempt in (
             settle,
@@ -124,7 +124,7 @@ def report(
     started_at: float,
     source: str | None = None,
 ) -> None:
-    """Write the line that tells an operator what became of a user."""
+    """Log the outcome of a user."""
     fields: dict[str, object] = {
         "ig_user_id": who.ig_user_id,
         "ig_account_id": who.ig_account_id,
@@ -151,5 +151,5 @@ def _level(settled: Settled, problem: GraphProblem | None) -> str:
     if problem is None:
         return "info"
     if problem.reason == "bad_request" and settled.next_attempt_at is not None:
-        return "warning"  # of one user alone: it is not certain yet whose fault that is
+        return "warning"  # one user alone does not show whose fault it is
     return _LEVELS.get(problem.reason, "warning")

@@ -1,4 +1,4 @@
-"""The sweeper: what fell due becomes hints, whoever knew of it before."""
+"""The sweeper: queues users who became due, on any replica."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from service.queue import TurnQueue
     from service.store.identities import DueUser
 
-    # so many an account, so many at most, due for so long
+    # (at most per account, at most in total, due for at least this long)
     FindDue = Callable[[int, int, timedelta], Awaitable[Sequence[DueUser]]]
 
 INTERVAL_S = 1.0
-FULL_INTERVAL_S = 0.1  # there is more where a full sweep came from
+FULL_INTERVAL_S = 0.1  # after a full sweep, which probably left some
 LOW_WATER = 1000
 A_ACCOUNT = 100
-# What came in through this process is on its queue already: leave it a moment.
+# A user who has just written is already on the queue of the replica that received the message.
 OVERDUE = timedelta(seconds=0.5)
 
 log = structlog.get_logger()
 
 
 class Sweeper:
-    """Reads what is due, only while the queue is low, and puts it behind live messages."""
+    """Reads due users while the queue is low, and queues them behind live messages."""
 
     def __init__(self, find_due: FindDue, queue: TurnQueue, capacity: int) -> None:
         self._find_due = find_due
@@ -42,15 +42,15 @@ class Sweeper:
         self._swept_at = time.monotonic()
 
     def age_s(self) -> float:
-        """How many seconds ago it last looked for what is due."""
+        """How many seconds ago it last looked for due users."""
         return time.monotonic() - self._swept_at
 
     def wake(self) -> None:
-        """Sweep at once: something has become due (a new token, the end of a pause)."""
+        """Sweep immediately: users have become due (a new token, the end of a pause)."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Sweep until cancelled; while Postgres is away, try on."""
+        """Sweep until cancelled; while PostgreSQL is unavailable, retry."""
         while True:
             self._wake.clear()
             is_more = False
@@ -58,11 +58,11 @@ class Sweeper:
                 is_more = await self.sweep()
                 self._swept_at = time.monotonic()
             except UnavailableError as error:
-                log.warning("sweep put off", error=str(error))
+                log.warning("sweep postponed", error=str(error))
             await wait_at_most(self._wake, FULL_INTERVAL_S if is_more else INTERVAL_S)
 
     async def sweep(self) -> bool:
-        """Offer what is overdue; tells whether there is likely more than was looked at."""
+        """Queue overdue users; returns whether there are probably more."""
         if self._queue.depth >= self._low_water:
             return True
         due = await self._find_due(A_ACCOUNT, self._low_water, OVERDUE)

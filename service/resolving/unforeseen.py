@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: one is its user's failure, five in a row stop the process."""
+"""Unexpected errors: one is its user's failure; five users in a row stop the process."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ log = structlog.get_logger()
 
 
 class UnforeseenError(Exception):
-    """So many users in a row have met errors that nobody foresaw: the fault is the service's."""
+    """Too many users in a row had unexpected errors, so the fault is the service's."""
 
 
 class Unforeseen:
-    """Charges such errors to the users they happened to, and counts those users in a row."""
+    """Charges unexpected errors to their users, and counts those users in a row."""
 
     def __init__(self, settling: Settling) -> None:
         self._settling = settling
         self._in_a_row: list[str] = []
 
     def note_success(self) -> None:
-        """A user was resolved: the errors before were their users' own."""
+        """Reset the count: a user was resolved."""
         self._in_a_row.clear()
 
     async def charging(
         self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
     ) -> Result | None:
-        """Do a part of the work for one user; an error that nobody foresaw is its failure.
+        """Do a part of the work for one user; an unexpected error is the user's failure.
 
-        Raises UnforeseenError with the fifth user in a row.
+        Raises UnforeseenError at the fifth user in a row.
         """
         started_at = time.monotonic()
         try:
             return await work
         except UnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - one user stops nobody else
+        except Exception as error:  # noqa: BLE001 - one user must not stop the others
             is_charged = claim is not None and await self._charge(claim, error, started_at)
             self._note(error, hint, is_charged=is_charged)
             return None
 
     async def _charge(self, claim: Claim, error: Exception, started_at: float) -> bool:
-        """Charge a user; false if that fails too, and the claim is left to lapse."""
+        """Charge a user; false if that fails too, in which case the claim lapses."""
         problem = GraphProblem("upstream_error", message=type(error).__name__)
         try:
             settled = await self._settling.blame(claim, UserFault(problem))
@@ -70,9 +70,9 @@ class Unforeseen:
         return True
 
     def _note(self, error: Exception, hint: Hint, *, is_charged: bool) -> None:
-        """Write the error. A user who is charged counts once in a row, since its retries end."""
+        """Log the error. A charged user counts once in a row, since their retries end."""
         log.error(
-            f"{TAG} an error that nobody foresaw",
+            f"{TAG} unexpected error",
             ig_user_id=hint.ig_user_id,
             ig_account_id=hint.ig_account_id,
             error=type(error).__name__,
@@ -81,6 +81,4 @@ class Unforeseen:
         if not is_charged or hint.ig_user_id not in self._in_a_row:
             self._in_a_row.append(hint.ig_user_id)
         if len(self._in_a_row) >= MOST_IN_A_ROW:
-            raise UnforeseenError(
-                f"errors that nobody foresaw, for {MOST_IN_A_ROW} users in a row without a success"
-            ) from None
+            raise UnforeseenError(f"unexpected errors for {MOST_IN_A_ROW} users in a row") from None

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
-SECOND_LEASE = timedelta(seconds=120)  # the wait for a slot behind others, and the call
-CLAIMED_AHEAD_S = 0.15  # of the budget: what a stall of PostgreSQL may take without a call lost
+SECOND_LEASE = timedelta(seconds=120)  # covers the wait for a conversation slot, and the call
+CLAIMED_AHEAD_S = 0.15  # of the budget: how long PostgreSQL can stall before slots are lost
 
 Result = TypeVar("Result")
 
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 class PutOffError(Exception):
-    """The call may not be made now; the claim is to be given back."""
+    """The call is not allowed now; the claim is to be released."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -54,14 +54,14 @@ class PutOffError(Exception):
 
 
 def lease_for(patience_s: float, timeout_s: float) -> timedelta:
-    """How long a claim has to last: two waits for the budget, two calls, and the settling."""
+    """Return how long a claim must last: two waits for the budget, two calls, and settling."""
     return timedelta(seconds=2 * patience_s + 2 * timeout_s + 6)
 
 
 class Resolver:
-    """Workers that give names to users, within the budget and each user once at a time.
+    """Workers that fetch profiles within the budget, one call at a time for each user.
 
-    `on_picture` hears the address of each picture that a profile has brought.
+    `on_picture` gets the user and the URL of each picture in a profile.
     """
 
     def __init__(
@@ -89,24 +89,24 @@ class Resolver:
         self._metrics = metrics
         self._on_picture = on_picture
         self._workers = workers
-        # The queue keeps in turns whatever need not wait for the budget yet: a claim is out of it.
+        # Few claims wait for the budget at a time: the queue keeps the others in fair order.
         self._turnstile = asyncio.Semaphore(
             min(workers, max(2, math.ceil(calls_per_second * CLAIMED_AHEAD_S)))
         )
         self._tasks: list[asyncio.Task[None]] = []
-        self._waits: set[asyncio.Timeout] = set()  # for a slot; the stop ends them
+        self._waits: set[asyncio.Timeout] = set()  # waits for a slot, which `drain` ends
 
     async def run(self) -> None:
-        """Work until the queue closes; five users in a row with unforeseen errors end the pool."""
+        """Work until the queue closes; five users in a row with unexpected errors stop the pool."""
         async with asyncio.TaskGroup() as group:
             self._tasks = [
                 group.create_task(self._work(), name=f"worker-{n}") for n in range(self._workers)
             ]
 
     async def drain(self, timeout_s: float) -> None:
-        """Finish the calls in flight, then give up the rest aloud; their claims lapse.
+        """Finish the calls in flight; after the timeout abandon the rest, whose claims lapse.
 
-        Who only waits for a slot in the budget gives its claim back at once.
+        Workers still waiting for a rate-limit slot release their claims immediately.
         """
         self._queue.close()
         for wait in self._waits:
@@ -129,7 +129,7 @@ class Resolver:
             except QueueClosed:
                 return
             except UnavailableError as error:
-                log.warning("workers wait: PostgreSQL is away", error=str(error))
+                log.warning("workers wait: PostgreSQL is unavailable", error=str(error))
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _resolve_next(self) -> None:
@@ -169,7 +169,7 @@ class Resolver:
         return None
 
     async def _slot(self, claim: Claim) -> Reservation | None:
-        """Wait for the budget; if the call may not be made the claim is given back."""
+        """Wait for a slot; if the call is not allowed, release the claim and return None."""
         started_at = time.monotonic()
         try:
             return await self._wait_for_slot(claim, is_probe=False)
@@ -179,7 +179,7 @@ class Resolver:
             return None
 
     async def _wait_for_slot(self, claim: Claim, *, is_probe: bool) -> Reservation:
-        """Wait for the budget; raises PutOffError if the call may not be made, or at the stop."""
+        """Wait for a slot; raises PutOffError if the call is not allowed or the service stops."""
         if self._queue.is_closed:
             raise PutOffError("stopping")
         wait = asyncio.timeout(None)
@@ -201,7 +201,7 @@ class Resolver:
         return slot
 
     async def _resolve(self, claim: Claim, slot: Reservation, hint: Hint) -> None:
-        """Fetch a claimed user and settle what comes of it."""
+        """Fetch a claimed user's profile and settle the outcome."""
         started_at = time.monotonic()
         problem: GraphProblem | None = None
         try:
@@ -230,12 +230,12 @@ class Resolver:
         hint: Hint,
         started_at: float,
     ) -> None:
-        """Ask the second source for a user whom Meta refuses, beside the workers."""
+        """Ask the second source for a user whose profile Meta refuses."""
         asked = self._ask(second, claim, refusal, hint, started_at)
         try:
             await self._unforeseen.charging(hint, claim, asked)
         except UnavailableError as error:
-            log.warning("a refused user is left to later", error=str(error))
+            log.warning("second source not asked: the user is retried later", error=str(error))
         finally:
             self._queue.done(hint.ig_user_id)
 
@@ -247,7 +247,7 @@ class Resolver:
         hint: Hint,
         started_at: float,
     ) -> None:
-        """Settle by the conversation; where it names nobody the profile's failure counts."""
+        """Settle with the conversation's username; without one the profile's failure counts."""
         if not await self._claims.renew(claim, SECOND_LEASE):
             return self._note(claim, LOST, refusal.problem, hint, started_at)
         username: str | None = None
@@ -272,7 +272,7 @@ class Resolver:
         started_at: float,
         source: str | None = None,
     ) -> None:
-        """Count and log what became of a user."""
+        """Count and log the outcome of a user."""
         if settled.outcome == "resolved":
             self._unforeseen.note_success()
         waited_s = asyncio.get_running_loop().time() - hint.queued_at

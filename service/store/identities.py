@@ -116,10 +116,10 @@ class Identities:
         """Forget how often a user has failed."""
         await self._database.fetch(_ASKING["clear_failures"], ig_user_id)
 
-    async def force(self, ig_user_ids: Sequence[str], *, anew: bool) -> Forced:
+    async def force(self, ig_user_ids: Sequence[str], *, include_fresh: bool) -> Forced:
         """Make users due now, stopped ones too, with `anew` fresh ones; calls in flight go on."""
         rows = await self._database.fetch(
-            _ASKING["force"], sorted(set(ig_user_ids)), anew, self._rules.max_failures
+            _ASKING["force"], sorted(set(ig_user_ids)), include_fresh, self._rules.max_failures
         )
         hints: dict[str, DueUser] = {}
         for row in rows:

@@ -45,7 +45,7 @@ class Table:
         self.reads.append(Read(loop.time(), waited_s, at_most))
         self.was_read.set()
         if self.is_away:
-            raise UnavailableError("PostgreSQL is away")
+            raise UnavailableError("PostgreSQL is unavailable")
         assert overdue == OVERDUE
         return [DueUser("A", f"a{n}") for n in range(min(self.due, a_account, at_most))]
 
@@ -151,7 +151,7 @@ def test_while_postgres_is_away_it_says_so_and_tries_on() -> None:
         with structlog.testing.capture_logs() as lines:
             await while_running(Sweeper(table.find_due, queue, CAPACITY), watch())
         assert [(line["event"], line["error"]) for line in lines] == [
-            ("sweep put off", "PostgreSQL is away")
+            ("sweep postponed", "PostgreSQL is unavailable")
         ]
 
     in_jumping_time(main())

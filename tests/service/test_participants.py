@@ -108,7 +108,7 @@ async def test_what_cannot_be_made_durable_is_503(
 ) -> None:
 
     async def away(_: object, __: object) -> None:
-        raise UnavailableError("PostgreSQL is away")
+        raise UnavailableError("PostgreSQL is unavailable")
 
     monkeypatch.setattr(Journal, "write", away)
     answer = await announce(client, of(new_user()))

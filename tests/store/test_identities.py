@@ -187,7 +187,7 @@ async def test_a_force_makes_everybody_due_and_claimable(
     await tables.cache(USER, last_fetched_at=-DAY)
     await tables.participate(OTHER_USER, due_at=None)
     await tables.cache_failed(OTHER_USER, fail_count=5)
-    forced = await identities.force([OTHER_USER, USER, USER, "404"], anew=True)
+    forced = await identities.force([OTHER_USER, USER, USER, "404"], include_fresh=True)
     assert forced.hints == [DueUser(ACCOUNT, user) for user in (USER, OTHER_USER)] or (
         forced.hints == [DueUser(ACCOUNT, user) for user in (OTHER_USER, USER)]
     )
@@ -204,7 +204,7 @@ async def test_a_force_hints_at_an_account_that_may_be_called(
     await tables.participate(USER, OTHER_ACCOUNT, last_message_at=-DAY)
     await tables.participate(OTHER_USER, ACCOUNT)
     await tables.pause(SCOPE, "throttled", HOUR)
-    forced = await identities.force([USER, OTHER_USER], anew=True)
+    forced = await identities.force([USER, OTHER_USER], include_fresh=True)
     assert forced.hints == [DueUser(OTHER_ACCOUNT, USER)]
     assert forced.known == {USER, OTHER_USER}
 
@@ -214,13 +214,13 @@ async def test_a_force_leaves_a_call_in_flight_alone(
 ) -> None:
     await tables.participate()
     claim = await taken(claims)
-    await identities.force([USER], anew=True)
+    await identities.force([USER], include_fresh=True)
     assert await claims.take(ACCOUNT, USER) == Refusal("not_due")
     assert await claims.resolve(claim, PROFILE) == Settled("resolved")
 
 
 async def test_forcing_nobody_is_harmless(identities: Identities) -> None:
-    forced = await identities.force(["404"], anew=True)
+    forced = await identities.force(["404"], include_fresh=True)
     assert (forced.hints, forced.known, forced.forced_at) == ([], set(), FOREVER)
 
 

@@ -159,7 +159,7 @@ async def test_a_candidate_who_was_fetched_meanwhile_is_not_fetched_again(
     found = await find(identities)
     await tables.cache(last_fetched_at=NOW)
     await tables.execute("UPDATE instagram_participants SET due_at = NULL")
-    await identities.force(found.ig_user_ids, anew=False)
+    await identities.force(found.ig_user_ids, include_fresh=False)
     assert await claims.take(ACCOUNT, USER) == Refusal("fresh")
 
 
@@ -169,5 +169,5 @@ async def test_a_candidate_who_is_stopped_may_be_claimed(
     await tables.participate(due_at=None)
     await tables.cache(fail_count=5, last_failed_at=-HOUR)
     found = await find(identities, include_failed=True)
-    await identities.force(found.ig_user_ids, anew=False)
+    await identities.force(found.ig_user_ids, include_fresh=False)
     assert isinstance(await claims.take(ACCOUNT, USER), Claim)

@@ -71,7 +71,7 @@ def fail(database: Database) -> Awaitable[object]:
 
 
 def force(database: Database) -> Awaitable[object]:
-    return Identities(database, Rules()).force(USERS[::-1], anew=True)
+    return Identities(database, Rules()).force(USERS[::-1], include_fresh=True)
 
 
 def schedule_stale(database: Database) -> Awaitable[object]:

@@ -88,7 +88,7 @@ class Pictures:
         if not self._hosts.allows(url):
             self._sparing.warning("pictures not copied: their host is not among PICTURE_HOSTS")
         elif self.waiting >= MOST_WAITING:
-            self._sparing.warning("pictures left to later: too many wait", waiting=self.waiting)
+            self._sparing.warning("pictures not queued: too many are waiting", waiting=self.waiting)
         elif not self._is_wanted(ig_user_id, url):
             self._later[ig_user_id] = _Copy(url)
             self._wake.set()
@@ -111,7 +111,7 @@ class Pictures:
             copy = self._urgent.get(ig_user_id)
         if copy is None or copy.url != url:
             if len(self._urgent) >= MOST_WAITING:
-                self._sparing.warning("pictures left to later: too many wait")
+                self._sparing.warning("pictures not queued: too many are waiting")
                 return
             self._later.pop(ig_user_id, None)
             copy = self._urgent[ig_user_id] = _Copy(url)

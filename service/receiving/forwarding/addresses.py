@@ -1,4 +1,4 @@
-"""Forward addresses, and the names under which they appear in tables, logs and metrics."""
+"""Forward addresses, and their names in tables, logs and metrics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def name_addresses(urls: Iterable[str]) -> dict[str, str]:
 
 
 def address_name(url: str) -> str:
-    """Name an address without what may be secret in it: user, password, query.
+    """Return an address without its possibly secret parts: user, password and query.
 
-    Two URLs that differ only there have different names: a short hash of the URL is added.
+    URLs that differ only in these parts get different names: a short hash of the URL is added.
     """
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname

@@ -1,4 +1,4 @@
-"""Posting stored deliveries to the forward addresses until each answers 2xx."""
+"""Posts stored deliveries to the forward addresses until each answers 2xx."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ log = structlog.get_logger()
 class Forwarder:
     """Posts to each address at most 8 deliveries at a time, started in the order of arrival.
 
-    Addresses do not wait for each other. A delivery that fails is tried again after 1 s, doubling
-    to 5 min, for 36 h. At least once: a process killed after the answer posts it again.
+    Addresses do not wait for each other. A failed delivery is retried after 1 s, doubling up to
+    5 min, for 36 h. A delivery is posted at least once: if the process is killed after the answer,
+    it is posted again.
     """
 
     def __init__(
@@ -63,20 +64,20 @@ class Forwarder:
         self.backlogs: dict[str, Backlog] = {}
 
     def wake(self) -> None:
-        """Look for deliveries at once: one has been stored."""
+        """Look for deliveries immediately: one has been stored."""
         for event in self._wakes.values():
             event.set()
 
     async def run(self) -> None:
-        """Post until cancelled; while PostgreSQL is away, try again."""
+        """Post until cancelled; while PostgreSQL is unavailable, retry."""
         async with asyncio.TaskGroup() as tasks:
             for address in self._urls:
                 tasks.create_task(self._serve(address), name=f"forward to {address}")
-            tasks.create_task(_keep_on(self._measure, self._pause_after_measure))
-            tasks.create_task(_keep_on(self._keep_house, lambda _: _HOUSEKEEPING_EVERY_S))
+            tasks.create_task(_repeat(self._measure, self._pause_after_measure))
+            tasks.create_task(_repeat(self._expire, lambda _: _HOUSEKEEPING_EVERY_S))
 
     async def drain(self, within_s: float) -> None:
-        """Wait for the posts under way, then give the rest back to other replicas."""
+        """Wait for the posts in flight, then release the rest to other replicas."""
         if self._posting:
             await asyncio.wait(self._posting, timeout=within_s)
         if left := dict(self._posting):
@@ -84,12 +85,12 @@ class Forwarder:
                 task.cancel()
             await asyncio.wait(left)
             log.warning(
-                "forwards not finished at the stop: they are posted again", forwards=len(left)
+                "forwards not finished at shutdown: they are posted again", forwards=len(left)
             )
             try:
                 await self._outbox.release(list(left.values()))
             except UnavailableError as error:
-                log.warning("forwards not given back: their leases run out", error=str(error))
+                log.warning("forwards not released: their leases expire", error=str(error))
 
     async def _serve(self, address: str) -> None:
         wake = self._wakes[address]
@@ -121,7 +122,7 @@ class Forwarder:
             return []
 
     async def _forward(self, address: str, forward: Forward) -> None:
-        """Post one delivery and settle what became of it."""
+        """Post one delivery and store the outcome."""
         started_at = time.monotonic()
         error = await self._post(address, forward)
         self._metrics.forwarded.labels("failed" if error else "taken").inc()
@@ -133,10 +134,10 @@ class Forwarder:
                 self._log.warning("forward not settled", address=address, error=str(failure))
             else:
                 return
-        log.warning("forward left to its lease: it is posted again", address=address)
+        log.warning("outcome of a forward not stored: it is posted again", address=address)
 
     async def _post(self, address: str, forward: Forward) -> str | None:
-        """Post a delivery as Meta sent it; gives what went wrong, None for 2xx."""
+        """Post a delivery as Meta sent it; returns the error, None for 2xx."""
         try:
             body = self._seal.open(forward.sealed_body, forward.delivery_id)
             async with (
@@ -181,7 +182,7 @@ class Forwarder:
         )
 
     async def _measure(self) -> float:
-        """Count what waits; gives how long that took."""
+        """Count the waiting deliveries; returns how many seconds that took."""
         started_at = time.monotonic()
         found = await self._outbox.measure()
         self.backlogs = {backlog.address: backlog for backlog in found}
@@ -191,18 +192,20 @@ class Forwarder:
         least_s, most_s = _MEASURE_EVERY_S
         return min(most_s, max(least_s, 20 * took_s))
 
-    async def _keep_house(self) -> None:
+    async def _expire(self) -> None:
         while overdue := await self._outbox.set_aside_overdue():
-            log.error("forwards set aside: nobody posts them", forwards=len(overdue))
+            log.error(
+                "forwards set aside: no replica posts to their address", forwards=len(overdue)
+            )
         while deleted := await self._outbox.delete_set_aside():
             log.error("forwards deleted, 7 days after they were set aside", forwards=len(deleted))
 
 
-async def _keep_on(
+async def _repeat(
     work: Callable[[], Coroutine[None, None, float | None]],
     pause_s: Callable[[float], float],
 ) -> None:
-    """Repeat a piece of work for ever, with a pause that depends on its result."""
+    """Repeat a piece of work forever, with a pause that depends on its result."""
     while True:
         result: float | None = None
         try:

@@ -1,4 +1,4 @@
-"""Forwarding as a whole: what the webhook stores with, what posts, and the figures of both."""
+"""The forwarding of one process: the intake, the forwarder and their figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Forwarding:
-    """The forwarding of one process to its `urls`; `most_bytes` bounds what waits."""
+    """Forwards to `urls`; at most `most_bytes` of bodies wait."""
 
     def __init__(
         self,
@@ -40,19 +40,19 @@ class Forwarding:
         self.intake = ForwardIntake(self.outbox, seal, self.addresses, self.forwarder.wake)
 
     def waiting(self) -> int:
-        """How many deliveries wait, over all addresses, when last counted."""
+        """How many deliveries waited for all addresses at the last count."""
         return sum(backlog.waiting for backlog in self.forwarder.backlogs.values())
 
     def set_aside(self) -> int:
-        """How many deliveries are set aside, when last counted."""
+        """How many deliveries were set aside at the last count."""
         return sum(backlog.set_aside for backlog in self.forwarder.backlogs.values())
 
     def oldest_s(self) -> float:
-        """How long the oldest delivery has waited, when last counted."""
+        """How many seconds the oldest delivery had waited at the last count."""
         return max((each.oldest_s for each in self.forwarder.backlogs.values()), default=0.0)
 
     def describe(self) -> dict[str, object]:
-        """Say what waits at each address; the figures may be some seconds old."""
+        """Describe what waits for each address; the figures can be some seconds old."""
         backlogs = {address: Backlog(address) for address in self.addresses}
         backlogs |= self.forwarder.backlogs
         return {
@@ -77,7 +77,7 @@ class Forwarding:
 
 
 def forward_session() -> aiohttp.ClientSession:
-    """Open a client for forward addresses: no cookies, no proxy of the environment."""
+    """Open a client for forward addresses; it keeps no cookies and ignores proxy variables."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit_per_host=MOST_AT_A_TIME),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -1,4 +1,4 @@
-"""Storing a signed delivery for every forward address, before it is acknowledged."""
+"""Stores a signed delivery for every forward address before it is acknowledged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How participants become durable before a webhook is acknowledged."""
+"""Storing participants durably before a webhook is acknowledged."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Intake(Protocol):
-    """Takes participants in."""
+    """Accepts participants."""
 
     async def accept(self, contacts: Sequence[Contact]) -> None:
-        """Return once every contact is durable; raises UnavailableError if it can't be in time."""
+        """Return once every contact is durable; raises UnavailableError if that takes too long."""
 
     async def settle(self) -> bool:
-        """Return once all that was accepted before is in the tables; raises UnavailableError.
+        """Return once everything accepted so far is in the tables; raises UnavailableError.
 
-        Tells whether any of it may have got there only after the call began.
+        True if some of it may have been written after the call began.
         """
 
     def describe(self) -> dict[str, str]:
-        """Say what it is and how it does."""
+        """Describe the kind of intake and its state."""

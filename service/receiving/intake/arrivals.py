@@ -1,4 +1,4 @@
-"""What follows once participants are durable: remember them, and queue who is due."""
+"""Journals participants, remembers them, and queues those that are due."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Arrivals:
-    """Journals contacts and puts who is due on the queue; every intake ends here."""
+    """Journals contacts and queues the users who are due; every intake calls it."""
 
     def __init__(self, journal: Journal, known: Known, queue: TurnQueue, metrics: Metrics) -> None:
         self._journal = journal
@@ -34,7 +34,7 @@ class Arrivals:
         self._log = SparingLog()
 
     def sift(self, contacts: Sequence[Contact]) -> list[Contact]:
-        """Give the contacts that need a statement; the others' users are queued if due."""
+        """Return the contacts that need a statement; users of the others are queued if due."""
         now = datetime.now(UTC)
         unknown = []
         for contact in contacts:
@@ -53,8 +53,8 @@ class Arrivals:
     async def journal(self, contacts: Sequence[Contact]) -> list[Contact]:
         """Commit contacts; raises UnavailableError.
 
-        Returns those that PostgreSQL refuses: they are dropped aloud, since a repetition could
-        not help, and cost the others nothing.
+        Returns the contacts that PostgreSQL refuses: retrying cannot help, so they are dropped and
+        logged, and the others are committed.
         """
         try:
             await self._commit(contacts)

@@ -1,8 +1,8 @@
-"""The connection to NATS: one at a time, each with the stream and its consumer checked.
+"""The client connection to NATS: one at a time; a new one checks the stream and its consumer.
 
-nats-py's own reconnecting is off: it ends for good where the server reports an error, keeps what
-can't be sent for later, and stays with a node that has lost its cluster. Here a connection that is
-lost is replaced by a new one, to any node of the list.
+nats-py's own reconnecting is off: it stops permanently when the server reports an error, buffers
+messages that it cannot send, and stays with a node that has lost its cluster. Here a lost
+connection is replaced by a new one, to any node of the list.
 
 Source: NATS documentation, "JetStream: streams, consumers, acknowledgement models".
 """
@@ -37,17 +37,17 @@ _CLOSED_WITHIN_S = 1.0
 _CALL_S = 5.0
 _PING_EVERY_S = 1
 _MOST_BYTES = 1024 * 1024
-_HEADER_BYTES = 256  # of a publication: which stream it is meant for
+_HEADER_BYTES = 256  # in each publication: the name of the expected stream
 _MOST_UNSENT_BYTES = 8 * 1024 * 1024
 
 log = structlog.get_logger()
 
 
 class Broker:
-    """The cluster that a comma list of addresses names.
+    """The cluster named by a comma-separated list of addresses.
 
-    A user and password may stand in an address, or `?creds=` with the path of a credentials file.
-    Raises ValueError for an address that can't be read.
+    An address can contain a user and a password, or `?creds=` with the path of a credentials file.
+    Raises ValueError for an invalid address.
     """
 
     def __init__(self, url: str) -> None:
@@ -57,7 +57,7 @@ class Broker:
 
     @property
     def most_bytes(self) -> int:
-        """How long a payload may be: the server's limit and the stream's, less the headers."""
+        """The longest payload that both the server and the stream accept, without the headers."""
         server = math.inf if self._client is None else self._client.max_payload
         return int(min(server, self._longest_message, _MOST_BYTES)) - _HEADER_BYTES
 
@@ -67,9 +67,9 @@ class Broker:
         return self._client is not None and self._client.is_connected
 
     async def prepare(self) -> None:
-        """Connect if need be, and make or check the stream and its consumer.
+        """Connect if necessary, and create or check the stream and its consumer.
 
-        Raises UnavailableError or BrokerMismatchError; the next try may reach another node.
+        Raises UnavailableError or BrokerMismatchError; the next attempt may reach another node.
         """
         if not self.is_connected:
             await self.close()
@@ -94,11 +94,11 @@ class Broker:
             raise UnavailableError(f"the broker did not accept: {_describe(error)}") from error
 
     async def subscribe(self) -> JetStreamContext.PullSubscription:
-        """Begin to read as one of the consumer's readers."""
+        """Subscribe as one of the consumer's readers."""
         return await self._connected().jetstream().pull_subscribe_bind(CONSUMER, STREAM)
 
     async def state(self) -> StreamState:
-        """Read what the stream holds; raises UnavailableError."""
+        """Read the stream's state; raises UnavailableError."""
         stream = self._connected().jetstream(timeout=DURABLE_WITHIN_S)
         try:
             return (await stream.stream_info(STREAM)).state
@@ -106,7 +106,7 @@ class Broker:
             raise UnavailableError(f"the broker does not answer: {_describe(error)}") from error
 
     async def close(self) -> None:
-        """Let go of the connection, if there is one."""
+        """Close the connection, if there is one."""
         client, self._client = self._client, None
         if client is not None:
             await _close(client)
@@ -117,7 +117,7 @@ class Broker:
         return self._client
 
     async def _connect(self) -> Client:
-        """Try each address once, in any order; raises UnavailableError."""
+        """Try each address once, in random order; raises UnavailableError."""
         last: BaseException | None = None
         for address in random.sample(self._addresses, len(self._addresses)):
             client = Client()
@@ -149,23 +149,23 @@ class Broker:
             connect_timeout=int(_CONNECTED_WITHIN_S),
             ping_interval=_PING_EVERY_S,
             pending_size=2 * _MOST_UNSENT_BYTES,
-            error_cb=_tell_error,
+            error_cb=_log_error,
             name="instagram-identity",
         )
 
 
 async def _close(client: Client) -> None:
-    """Close a client whatever its state; with bytes that can't be sent nats-py would wait on."""
+    """Close a client in any state; nats-py itself would wait for bytes that cannot be sent."""
     with suppress(*BROKER_FAILURES):
         async with asyncio.timeout(_CLOSED_WITHIN_S):
             await client.close()
 
 
-async def _tell_error(error: Exception) -> None:
+async def _log_error(error: Exception) -> None:
     log.debug("the broker reports", error=_describe(error))
 
 
 def _describe(error: BaseException | None) -> str:
-    """Name an error; the text of a broker's own answer too, never an address or a password."""
+    """Describe an error by its class and the broker's text, never by an address or a password."""
     name = type(error).__name__
     return f"{name} {error.description}" if isinstance(error, APIError) else name

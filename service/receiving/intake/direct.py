@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class DirectIntake:
-    """Commits before it accepts; what is known durable is accepted while PostgreSQL is away."""
+    """Commits before it accepts; contacts known to be durable are accepted without PostgreSQL."""
 
     def __init__(self, arrivals: Arrivals) -> None:
         self._arrivals = arrivals
@@ -33,12 +33,12 @@ class DirectIntake:
         except UnavailableError:
             if not self._arrivals.are_durable(unknown):
                 raise
-            log.warning("accepted from memory: PostgreSQL is away", users=len(unknown))
+            log.warning("accepted from memory: PostgreSQL is unavailable", users=len(unknown))
 
     async def settle(self) -> bool:
-        """Tell that what is accepted is committed."""
+        """Return immediately: accepted contacts are already committed."""
         return False
 
     def describe(self) -> dict[str, str]:
-        """Say what it is."""
+        """Describe the kind of intake."""
         return {"kind": "postgres"}

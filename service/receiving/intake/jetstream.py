@@ -1,7 +1,7 @@
-"""The intake through NATS JetStream: acks do not depend on PostgreSQL.
+"""The intake through NATS JetStream, whose acks do not depend on PostgreSQL.
 
-A replicated log takes the participants. A delivery's are one message; consumers on every replica
-journal them in batches and acknowledge in milliseconds. Nothing is scheduled in the broker.
+The participants of a delivery are one message in a replicated stream; consumers on every replica
+journal messages in batches and acknowledge them within milliseconds. The broker schedules nothing.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ log = structlog.get_logger()
 
 
 class _Held(msgspec.Struct, frozen=True):
-    """A message that this replica has to journal, and what it says; not whole: with faults."""
+    """A message that this replica has to journal; `is_whole`: every contact in it was readable."""
 
     message: Msg
     contacts: list[Contact]
     is_whole: bool
 
     async def end(self, refused: Collection[tuple[str, str]] = ()) -> None:
-        """Take it off the stream: acknowledged, or terminated where some of it was dropped."""
+        """Remove it from the stream: acknowledge it, or terminate it if some of it was dropped."""
         is_stored = self.is_whole and not any(c.key in refused for c in self.contacts)
         await (self.message.ack() if is_stored else self.message.term())
 
 
 class JetStreamIntake:
-    """Accepts once the broker has, and journals what it holds."""
+    """Accepts contacts once the broker stores them, and journals what the broker holds."""
 
     def __init__(self, broker: Broker, arrivals: Arrivals) -> None:
         self._broker = broker
@@ -62,15 +62,15 @@ class JetStreamIntake:
         self._touched_at = 0.0
 
     async def accept(self, contacts: Sequence[Contact]) -> None:
-        """Return once the broker holds every contact; raises UnavailableError within 3 seconds."""
+        """Return once the broker stores every contact; raises UnavailableError within 3 seconds."""
         unknown = self._arrivals.sift(contacts)
         messages = pack(unknown, self._broker.most_bytes)
         await asyncio.gather(*(self._broker.publish(message) for message in messages))
 
     async def settle(self) -> bool:
-        """Return once all that the broker has accepted is in the tables; raises UnavailableError.
+        """Return once everything the broker accepted is in the tables; raises UnavailableError.
 
-        A message leaves the stream when it is journalled, so the first that is left tells.
+        A message leaves the stream once it is journalled, so the first remaining one is enough.
         """
         try:
             async with asyncio.timeout(SETTLED_WITHIN_S):
@@ -84,18 +84,18 @@ class JetStreamIntake:
         return True
 
     def describe(self) -> dict[str, str]:
-        """Say what it is and whether the broker is connected."""
+        """Describe the kind of intake, and whether the broker is connected."""
         return {"kind": "jetstream", "state": "ok" if self._broker.is_connected else "unavailable"}
 
     async def run(self) -> None:
-        """Journal what the broker holds, over one connection after another, until cancelled."""
+        """Journal what the broker holds until cancelled; reconnects when a connection is lost."""
         while True:
             try:
                 await self._broker.prepare()
                 await self._consume()
             except (UnavailableError, BrokerMismatchError, *BROKER_FAILURES) as error:
                 _insist_on_cancellation()
-                log.warning("the broker is away", error=str(error) or type(error).__name__)
+                log.warning("the broker is unavailable", error=str(error) or type(error).__name__)
                 await asyncio.sleep(_BACK_OFF_S)
 
     async def _consume(self) -> None:
@@ -106,7 +106,7 @@ class JetStreamIntake:
         raise UnavailableError("the connection to the broker is lost")
 
     async def _journal(self, messages: list[Msg]) -> None:
-        """Commit messages and acknowledge them; what can't be read is ended aloud."""
+        """Commit messages and acknowledge them; unreadable ones are terminated and logged."""
         self._touched_at, held = time.monotonic(), []
         for message in messages:
             read = _read(message)
@@ -120,17 +120,19 @@ class JetStreamIntake:
                 await self._commit(_first_statement(held), held)
         except asyncio.CancelledError:
             for one in held:
-                await one.message.nak()  # another replica takes it now, not after the ack wait
+                await (
+                    one.message.nak()
+                )  # redelivered to another replica now, not after the ack wait
             raise
 
     async def _commit(self, statement: list[_Held], held: list[_Held]) -> None:
-        """Journal some of what is held, for as long as it takes, and let go of it."""
+        """Journal some of the held messages, however long it takes, and end them."""
         contacts = [contact for one in statement for contact in one.contacts]
         try:
             refused = await self._store(contacts, held)
         except (UnavailableError, *BROKER_FAILURES):
             raise
-        except Exception:  # noqa: BLE001 - it is told once it is known whose it is
+        except Exception:  # noqa: BLE001 - logged by _commit_singly, which finds the message
             await self._commit_singly(statement, held)
         else:
             for one in statement:
@@ -140,9 +142,9 @@ class JetStreamIntake:
             await self._touch(held)
 
     async def _commit_singly(self, statement: list[_Held], held: list[_Held]) -> None:
-        """Journal messages one by one after an error that nobody foresaw; end those that have it.
+        """Journal messages one by one after an unexpected error; terminate those that cause it.
 
-        Such a message would come back after the ack wait, to this replica or another, for ever.
+        Such a message would otherwise be redelivered after every ack wait, forever.
         """
         for one in statement:
             try:
@@ -158,10 +160,10 @@ class JetStreamIntake:
     async def _store(
         self, contacts: Sequence[Contact], held: Sequence[_Held]
     ) -> set[tuple[str, str]]:
-        """Journal, again and again while PostgreSQL is away; the broker is told to wait.
+        """Journal; retry while PostgreSQL is unavailable, and extend the ack wait meanwhile.
 
-        Returns the participants that PostgreSQL refuses. What was held for so long that another
-        replica may have it already is not journalled: its user may have been erased meanwhile.
+        Returns the participants that PostgreSQL refuses. A message held for so long that another
+        replica may have it is not journalled: its user may have been erased since.
         """
         while contacts:
             if time.monotonic() - self._touched_at > ACK_WAIT_S / 2:
@@ -178,17 +180,17 @@ class JetStreamIntake:
         return set()
 
     async def _touch(self, held: Sequence[_Held]) -> None:
-        """Begin the ack wait of what is held anew."""
+        """Restart the ack wait of the held messages."""
         self._touched_at = time.monotonic()
         for one in held:
             await one.message.in_progress()
 
     def _tell(self, error: str | None) -> None:
-        """Log when messages begin to wait for PostgreSQL, and when they no longer do."""
+        """Log when messages start to wait for PostgreSQL, and when they stop."""
         if error is not None and self._is_journalling:
-            log.warning("waits in the broker: PostgreSQL is away", error=error)
+            log.warning("participants wait in the broker: PostgreSQL is unavailable", error=error)
         elif error is None and not self._is_journalling:
-            log.info("waits in the broker no longer")
+            log.info("participants no longer wait in the broker")
         self._is_journalling = error is None
 
 
@@ -196,7 +198,7 @@ class JetStreamIntake:
 async def jetstream_intake(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake]:
     """Connect to the cluster; raises UnavailableError or BrokerMismatchError.
 
-    `url` is what Broker takes. The intake accepts from now on and journals while it runs.
+    `url` is as in Broker. The intake accepts immediately, and journals while `run` runs.
     """
     broker = Broker(url)
     try:
@@ -214,7 +216,7 @@ async def _fetch(subscription: JetStreamContext.PullSubscription) -> list[Msg]:
 
 
 def _first_statement(held: Sequence[_Held]) -> list[_Held]:
-    """Give the first messages that fit in one statement, at least one."""
+    """Return the first messages that fit in one statement, at least one."""
     count, contacts = 0, 0
     for one in held:
         contacts += len(one.contacts)
@@ -225,18 +227,18 @@ def _first_statement(held: Sequence[_Held]) -> list[_Held]:
 
 
 def _read(message: Msg) -> Unpacked:
-    """Read a message; what can't be read of it is dropped aloud."""
+    """Read a message; unreadable parts are dropped and logged."""
     try:
         read = unpack(message.data)
     except ValueError as error:
         read = Unpacked([], [f"not a list of contacts ({type(error).__name__})"])
     for fault in read.faults:
-        log.error("dropped: not a contact of ours", error=fault)
+        log.error("dropped: not a valid contact", error=fault)
     return read
 
 
 def _insist_on_cancellation() -> None:
-    """Go on being cancelled: nats-py and Python 3.11's wait_for swallow a cancellation at times."""
+    """Raise a pending cancellation: nats-py and Python 3.11's wait_for can swallow one."""
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError

@@ -1,6 +1,6 @@
-"""Contacts as the broker's messages: as many as the broker takes in one, checked when they return.
+"""Contacts packed into broker messages up to the size limit, and validated when they are read.
 
-Other programs may write to the stream too, so nothing that is read here is taken on trust.
+Other programs can write to the stream too, so nothing that is read is trusted.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MOST_CONTACTS = 1000  # in one message and in one statement
 
 
 class Unpacked(msgspec.Struct, frozen=True):
-    """What a message holds: contacts with times between 1970 and now, and why others are none."""
+    """The contacts of a message, with times between 1970 and now, and the faults of the others."""
 
     contacts: list[Contact]
     faults: list[str]
 
 
 def pack(contacts: Sequence[Contact], most_bytes: int) -> list[bytes]:
-    """Write contacts as messages of at most so many bytes; a contact takes about 200."""
+    """Pack contacts into messages of at most `most_bytes`; a contact takes about 200."""
     payload = msgspec.json.encode(contacts)
     half = len(contacts) // 2
     if not half or (len(contacts) <= MOST_CONTACTS and len(payload) <= most_bytes):

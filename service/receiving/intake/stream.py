@@ -1,4 +1,4 @@
-"""The stream and the consumer that the intake needs: made where missing, else checked."""
+"""Creates the stream and the consumer that the intake needs, or checks existing ones."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CONSUMER = "journal"
 ACK_WAIT_S = 10.0
 _MOST_REPLICAS = 3
 _MOST_UNACKED = 5000
-_TOO_FEW_NODES = {10005, 10074}  # no suitable peers; not a cluster
-_TAKEN = {10058}  # another replica made it first, with as many nodes as it saw
+_TOO_FEW_NODES = {10005, 10074}  # error codes: no suitable peers; not a cluster
+_TAKEN = {10058}  # error code: another replica created it first
 _LEAST_MESSAGE_BYTES = 1024
 _NO_LIMIT = (None, 0, -1)
 
@@ -41,7 +41,7 @@ _CONSUMER = api.ConsumerConfig(
     max_deliver=-1,
     max_ack_pending=_MOST_UNACKED,
 )
-# What acked participants rest on: any of the values will do.
+# Settings that acked participants depend on; any of the listed values is accepted.
 _STREAM_PROMISES: Mapping[str, tuple[object, ...]] = {
     "subjects": ([SUBJECT],),
     "retention": (api.RetentionPolicy.WORK_QUEUE,),
@@ -64,13 +64,13 @@ log = structlog.get_logger()
 
 
 class BrokerMismatchError(ServiceError):
-    """A stream or consumer of our name exists and is not what the intake needs."""
+    """A stream or consumer of our name exists and does not fit the intake."""
 
 
 async def prepare(jetstream: JetStreamContext) -> api.StreamConfig:
-    """Make what is missing and give the stream's settings.
+    """Create what is missing and return the stream's settings.
 
-    Raises BrokerMismatchError, or what nats-py raises.
+    Raises BrokerMismatchError and nats-py's errors.
     """
     config = await _prepare_stream(jetstream)
     await _prepare_consumer(jetstream)

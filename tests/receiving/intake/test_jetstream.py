@@ -147,7 +147,7 @@ async def test_a_message_that_cant_be_read_is_ended_aloud(
         await intake.accept([one])
         await intake.settle()
     assert await stored_users(db) == {one.ig_user_id}
-    assert [line for line in logs if "dropped: not a contact of ours" in line["event"]]
+    assert [line for line in logs if "dropped: not a valid contact" in line["event"]]
 
 
 async def test_a_contact_that_cant_be_stored_costs_itself_alone(
@@ -162,7 +162,7 @@ async def test_a_contact_that_cant_be_stored_costs_itself_alone(
         await intake.accept([good[2]])
         await intake.settle()
     assert await stored_users(db) == {c.ig_user_id for c in good}
-    assert len([line for line in logs if "dropped: not a contact of ours" in line["event"]]) == 2
+    assert len([line for line in logs if "dropped: not a valid contact" in line["event"]]) == 2
 
 
 ODD_TIMES = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"]
@@ -329,7 +329,7 @@ async def test_while_postgres_is_away_contacts_are_accepted_and_wait(
                         await intake.accept([one])
 
                     async def has_told() -> bool:
-                        return any("PostgreSQL is away" in line["event"] for line in logs)
+                        return any("PostgreSQL is unavailable" in line["event"] for line in logs)
 
                     await until(has_told)
                 assert await stored_users(db) == set()
