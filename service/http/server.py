@@ -147,7 +147,7 @@ def _page_routes(keyring: Keyring, pages: Pages, console: ConsoleRoutes) -> list
 
 
 async def _to_console(_: web.Request) -> web.StreamResponse:
-    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/console"})
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "console"})
 
 
 class Loaded(NamedTuple):
