@@ -26,7 +26,9 @@ def for_own_browser(handler: Handler) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         if not _is_own(request):
             raise ProblemError(
-                HTTPStatus.FORBIDDEN, "Only a browser of whoever runs the sandbox gets in here."
+                HTTPStatus.FORBIDDEN,
+                "This opens only in a browser on the sandbox's machine, at 127.0.0.1 or localhost, "
+                "for the user who started the sandbox.",
             )
         return await handler(request)
 

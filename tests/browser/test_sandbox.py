@@ -1,5 +1,8 @@
 """What the sandbox adds for a browser: signed in at once, Meta broken and mended, a toy inbox."""
 
+import asyncio
+import os
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -64,6 +67,19 @@ async def test_other_sites_and_tunnels_are_not_signed_in(
         async with session.get(sandbox.world.url + path, headers=headers) as answer:
             assert answer.status == 403
             assert OPERATOR_KEY not in await answer.text()
+
+
+@pytest.mark.needs_program("curl")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+@pytest.mark.parametrize(("user", "status"), [(0, "200"), (65_534, "403")])
+async def test_other_users_of_the_machine_are_not_signed_in(
+    sandbox: Console, user: int, status: str
+) -> None:
+    url = f"{sandbox.world.url}/console/sandbox/key"
+    curl = await asyncio.create_subprocess_exec(
+        *("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url), user=user, stdout=PIPE
+    )
+    assert (await curl.communicate())[0].decode() == status
 
 
 async def test_production_has_none_of_it(sandbox: Console) -> None:

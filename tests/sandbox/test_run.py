@@ -19,6 +19,7 @@ import pytest
 from sandbox.front_door import FrontDoor
 from sandbox.sample_traffic import RESOLVED, SENDERS, sample_deliveries
 from service.settings import Settings
+from tests.until import until
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [name.upper() for name in Settings.model_fields]
@@ -146,6 +147,16 @@ class InTerminal:
     def echoes(self) -> bool:
         """Tell whether the terminal shows what is typed."""
         return bool(termios.tcgetattr(self._line)[3] & termios.ECHO)
+
+    async def is_silent(self) -> bool:
+        """Tell whether it shows nothing of what is typed."""
+        return not self.echoes()
+
+    def show_what_is_typed(self) -> None:
+        """Switch the echo on."""
+        modes = termios.tcgetattr(self._line)
+        modes[3] |= termios.ECHO | termios.ICANON
+        termios.tcsetattr(self._line, termios.TCSANOW, modes)
 
     def _read(self) -> None:
         try:
@@ -275,6 +286,10 @@ async def test_a_terminal_shows_what_happens_and_takes_keys(data_dir: Path) -> N
         run.press("o")
         await run.says(r"The console is at http://127\.0\.0\.1:\d+/")
         assert not run.echoes()
+        run.process.send_signal(signal.SIGSTOP)
+        run.show_what_is_typed()  # as a shell does while this is stopped
+        run.process.send_signal(signal.SIGCONT)
+        await until(run.is_silent)
         run.press("q")
         await run.says("Everything has stopped.")
         assert await run.ends() == 0

@@ -32,6 +32,7 @@ export function Breaking({ live }) {
   useEffect(() => {
     attempt(async () => {}); // somebody may have pressed a key in the terminal
   }, [live.updatedAt]);
+  const mend = () => attempt(api.meta.mend, "Meta is well again.");
   const choose = (answer) =>
     attempt(
       () => api.meta.choose({ answer, igUserId: who || null, times: times ? Number(times) : null }),
@@ -44,7 +45,7 @@ export function Breaking({ live }) {
     ${trouble && html`<${Note} role="alert" title=${trouble.message} />`}
     <div class="columns">
       <${Now} live=${live} now=${told?.now ?? []} people=${people}
-        onMend=${() => attempt(api.meta.mend, "Meta is well again.")}
+        onMend=${mend}
         onEnd=${() => attempt(api.meta.endPauses, "The pauses have ended.")} />
       <${Panel} title="What to break">
         <div class="form">
@@ -63,7 +64,8 @@ export function Breaking({ live }) {
       <//>
     </div>
     ${told
-      ? told.kinds.map((kind) => html`<${Kind} key=${kind.title} ...${kind} now=${told.now} onChoose=${choose} />`)
+      ? told.kinds.map((kind) => html`<${Kind} key=${kind.title} ...${kind} now=${told.now}
+          onChoose=${choose} onMend=${mend} />`)
       : html`<${Empty}>One moment …<//>`}
   `;
 }
@@ -103,19 +105,19 @@ function Script({ answer, remaining, who }) {
   `;
 }
 
-function Kind({ title, expect, lasts, answers, now, onChoose }) {
+function Kind({ title, expect, lasts, answers, now, onChoose, onMend }) {
   const isGiven = (answer) => now.some((script) => script.scope === "all" && script.answer === answer);
   return html`
     <${Panel} title=${title}>
-      <p>${expect}</p>
-      <p class="hint todo">${lasts}</p>
+      <p><b>Expect:</b> ${expect}</p>
+      <p class="todo"><b>For how long:</b> ${lasts}</p>
       <ul class="rows">
         ${answers.map(({ answer, says }) => html`
           <li key=${answer}>
             <div>${says}<small><code>${answer}</code></small></div>
-            <button aria-label="Answer ${answer}" aria-pressed=${isGiven(answer)} onClick=${() => onChoose(answer)}>
-              ${isGiven(answer) ? "Answers so" : "Answer so"}
-            </button>
+            ${isGiven(answer)
+              ? html`<button class="primary" aria-label="Mend ${answer}" onClick=${onMend}>Mend</button>`
+              : html`<button aria-label="Answer ${answer}" onClick=${() => onChoose(answer)}>Answer so</button>`}
           </li>`)}
       </ul>
     <//>
