@@ -18,6 +18,7 @@ from tests.system.chaos.broker import brokers
 from tests.system.chaos.disks import leave_shared_mounts
 from tests.system.chaos.failover import PostgresPair, failovers
 from tests.system.chaos.faults import FAULTS
+from tests.system.chaos.lateness import Lateness
 from tests.system.chaos.report import Diary, Tally, charge, show
 from tests.system.chaos.rig import machinery, rig, scratch_folder
 from tests.system.chaos.stream import Stream
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FULL_RUN_S, KILLS, POSTGRES_FAULTS = 600, 50, 20
 BUDGET = 20
+WITHHOLDING = 0.1  # of the new senders: their names come from conversations
 JITTER_S = 0.05  # between a call that is made and its arrival, on a machine that is being broken
 RECOVERED_WITHIN_S = 60.0
 SETTLED_WITHIN_S = 420.0  # the longest outage pause is 5 minutes
@@ -97,11 +99,18 @@ async def _run(
         if not tallies:
             raise click.UsageError(f"no fault here has a name that contains {only!r}")
         await made.start_services()
-        return await _break(made, Stream(made, random, rate), random, tallies, seconds)
+        stream = Stream(made, random, rate, WITHHOLDING)
+        lateness = stack.enter_context(Lateness().measured())
+        return await _break(made, stream, random, tallies, seconds, lateness)
 
 
 async def _break(
-    made: Rig, stream: Stream, random: Random, tallies: Mapping[str, Tally], seconds: int
+    made: Rig,
+    stream: Stream,
+    random: Random,
+    tallies: Mapping[str, Tally],
+    seconds: int,
+    lateness: Lateness,
 ) -> int:
     began_at, diary = time.monotonic(), Diary()
     async with stream.running() as ledger:
@@ -114,13 +123,21 @@ async def _break(
             await asyncio.sleep(random.uniform(0.2, 1.5))
     lasted_s = time.monotonic() - began_at
     await stream.settle(RECOVERED_WITHIN_S)
-    verdict = await judge(made, ledger, budget=BUDGET, settle_s=SETTLED_WITHIN_S, jitter_s=JITTER_S)
+    verdict = await judge(
+        made,
+        ledger,
+        budget=BUDGET,
+        settle_s=SETTLED_WITHIN_S,
+        jitter_s=JITTER_S,
+        lateness=lateness,
+    )
     if verdict.over_budget > 0:
         before = diary.last(verdict.over_budget_at_s, 2)
         verdict.faults.append(f"the budget was passed after: {', '.join(before)}")
     verdict.faults += [f"no recovery from {t.fault.name}" for t in tallies.values() if t.never]
     charge(tallies, diary, ledger, verdict)
     show(list(tallies.values()), ledger, verdict, lasted_s)
+    print(f"The machine ran what was due up to {lateness.worst_s * 1000:.0f} ms late.", flush=True)
     return 1 if verdict.faults else 0
 
 

@@ -84,8 +84,8 @@ def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: f
     )
     console.print(
         f"acknowledged participants {len(ledger.acked)}: {dict(verdict.standings)}; "
-        f"Graph calls {verdict.calls}, repeated {len(verdict.repeated_after_s)}, "
-        f"over budget {max(0.0, verdict.over_budget):.2f}"
+        f"pictures {verdict.pictures}; Graph calls {verdict.calls}, "
+        f"repeated {len(verdict.repeated_after_s)}, over budget {max(0.0, verdict.over_budget):.2f}"
     )
     for fault in verdict.faults:
         console.print(f"FAULT: {fault}", style="bold red", markup=False)

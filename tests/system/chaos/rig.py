@@ -146,6 +146,11 @@ class Rig:
         for number, account in enumerate(ACCOUNTS):
             await self.control_graph(f"accounts/{account}", tokens=[f"{self.keys.token}{number}"])
 
+    async def withhold_profile(self, ig_user_id: str, ig_account_id: str) -> None:
+        """Let a conversation alone name a user, who has not consented to more."""
+        await self.control_graph(f"threads/{ig_user_id}", igAccountId=ig_account_id)
+        await self.control_graph(f"users/{ig_user_id}", answer="consent_required")
+
     async def graph_calls(
         self, ig_user_id: str | None = None, kind: str = "profiles"
     ) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ WAITS_S = (0.2, 0.5, 1.0, 2.0, 3.0)
 OK, UNAVAILABLE = 200, 503
 NOT_ANSWERED = "not answered"
 TOO_SLOW = "no answer in time"
+_GRAPH_TOLD_WITHIN_S = 0.5
 
 Participant = tuple[str, str]
 
@@ -65,14 +66,16 @@ class Stream:
     """Sends webhooks of new and known senders, and lookups, at a given rate each second.
 
     Open loop: the next delivery leaves at its time, whatever became of the last one. A delivery
-    that is not acknowledged is sent again, the same bytes, until it is.
+    that is not acknowledged is sent again, the same bytes, until it is. Of the new senders
+    `withholding` withhold their profile: Graph names them in a conversation alone.
     """
 
-    def __init__(self, rig: Rig, random: Random, rate: float) -> None:
+    def __init__(self, rig: Rig, random: Random, rate: float, withholding: float = 0.0) -> None:
         self.ledger = Ledger()
         self._rig = rig
         self._random = random
         self._rate = rate
+        self._withholding = withholding
         self._next_user = random.randrange(10**15, 2 * 10**15)
         self._tasks: set[asyncio.Task[None]] = set()
         self._departure = asyncio.Event()
@@ -159,6 +162,8 @@ class Stream:
 
     async def _deliver(self, delivery: tuple[bytes, list[Participant], bool]) -> None:
         body, participants, is_new = delivery
+        if is_new and self._random.random() < self._withholding:
+            await self._withhold(participants)
         self.ledger.sent += 1
         self._departure.set()
         self._departure = asyncio.Event()
@@ -175,6 +180,13 @@ class Stream:
             self.ledger.new_acks.append(now)
         if is_new and not tries:
             self.ledger.latest_new = now
+
+    async def _withhold(self, participants: list[Participant]) -> None:
+        """Have Graph refuse the profiles; while it is broken they stay as they are."""
+        for account, user in participants:
+            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(_GRAPH_TOLD_WITHIN_S):
+                    await self._rig.withhold_profile(user, account)
 
     async def _answer(self, asked: Awaitable[Answer]) -> str:
         answer = await self._judge(asked)

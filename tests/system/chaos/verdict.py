@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sandbox.graph.calls import most_over_budget
+from sandbox.graph.calls import BURST
+from sandbox.graph.profiles import made_up_profile
+from tests.system.chaos.pictures import judge_pictures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    import asyncpg
+
+    from tests.system.chaos.lateness import Lateness
     from tests.system.chaos.rig import Rig
     from tests.system.chaos.stream import Ledger, Participant
 
@@ -22,18 +29,21 @@ if TYPE_CHECKING:
 _STANDING = """
 SELECT a.ig_account_id, a.ig_user_id, CASE
     WHEN p.ig_user_id IS NULL THEN 'missing'
+    WHEN c.last_fetched_at IS NOT NULL AND c.source = 'conversation'
+        THEN 'named by conversation'
     WHEN c.last_fetched_at IS NOT NULL AND c.raw->>'id' IS DISTINCT FROM a.ig_user_id
         THEN 'another''s name'
     WHEN c.last_fetched_at IS NOT NULL THEN 'named'
     WHEN c.last_error->>'reason' IS NOT NULL THEN 'reason recorded'
     WHEN EXISTS (SELECT FROM instagram_pauses x WHERE x.until > now()
         AND x.scope IN ('app', 'account:' || a.ig_account_id)) THEN 'paused'
-    ELSE 'pending' END AS standing
+    ELSE 'pending' END AS standing, c.username
 FROM unnest($1::text[], $2::text[]) AS a (ig_account_id, ig_user_id)
 LEFT JOIN instagram_participants p USING (ig_account_id, ig_user_id)
 LEFT JOIN instagram_user_cache c ON c.ig_user_id = a.ig_user_id
 """
-GOOD = ("named", "reason recorded")
+NAMED = ("named", "named by conversation")
+GOOD = (*NAMED, "reason recorded")
 _CATCHING_UP_S = 2.0
 # asyncpg leaves a future behind when a connection attempt is given up
 _NOT_OURS = ("ConnectionError('unexpected connection_lost() call')",)
@@ -52,15 +62,23 @@ class Verdict:
     over_budget: float = 0.0
     over_budget_at_s: float = 0.0
     lost: list[Participant] = field(default_factory=list)
+    pictures: int = 0
     faults: list[str] = field(default_factory=list)
 
 
 async def judge(
-    rig: Rig, ledger: Ledger, *, budget: float, settle_s: float, jitter_s: float = 0.0
+    rig: Rig,
+    ledger: Ledger,
+    *,
+    budget: float,
+    settle_s: float,
+    jitter_s: float = 0.0,
+    lateness: Lateness | None = None,
 ) -> Verdict:
     """Wait until everybody acknowledged has a name or a reason, then judge the run.
 
-    `jitter_s` is how much later than it was made a busy machine may see a call.
+    `jitter_s` is how much later than it was made a machine may see a call; to it comes twice the
+    lateness of the machine's timers, of the one who makes the call and of the one who sees it.
     """
     verdict = Verdict()
     rows = await _settled(rig, ledger, settle_s)
@@ -68,17 +86,22 @@ async def judge(
     verdict.lost = [
         (row["ig_account_id"], row["ig_user_id"])
         for row in rows
-        if row["standing"] in ("missing", "pending", "another's name")
+        if row["standing"] in ("missing", "pending", "another's name") or _is_misnamed(row)
     ]
-    calls = sorted(
-        (*rig.calls_of_the_dead, *await rig.graph_calls()), key=lambda call: float(call["atS"])
-    )
+    calls = await rig.all_graph_calls()
     verdict.calls = len(calls)
     verdict.repeated_after_s = _repeated(calls)
-    excesses = [_excess(times_s, budget) for times_s in _judgeable(rig, calls)]
-    verdict.over_budget, verdict.over_budget_at_s = max(excesses, default=(0.0, 0.0))
-    verdict.over_budget -= budget * jitter_s
-    verdict.faults = [*_faults(verdict, ledger), *_fallen(rig), *complaints(rig)]
+    excesses = (_excesses(times_s, budget) for times_s in _judgeable(rig, calls))
+    late_s = lateness.worst_before if lateness else lambda _: 0.0
+    verdict.over_budget, verdict.over_budget_at_s = max(
+        (
+            (over - budget * (jitter_s + 2 * late_s(at_s)), at_s)
+            for at_s, over in itertools.chain(*excesses)
+        ),
+        default=(0.0, 0.0),
+    )
+    verdict.pictures, missing = await judge_pictures(rig)
+    verdict.faults = [*_faults(verdict, ledger), *missing, *_fallen(rig), *complaints(rig)]
     return verdict
 
 
@@ -91,6 +114,12 @@ async def _settled(rig: Rig, ledger: Ledger, settle_s: float) -> list[Any]:
         if is_settled or time.monotonic() > deadline:
             return rows
         await asyncio.sleep(1)
+
+
+def _is_misnamed(row: asyncpg.Record) -> bool:
+    """Tell whether a user has a name that Graph gave to somebody else."""
+    own = made_up_profile(row["ig_user_id"])["username"]
+    return row["standing"] in NAMED and row["username"] != own
 
 
 def _judgeable(rig: Rig, calls: Iterable[dict[str, Any]]) -> list[list[float]]:
@@ -115,25 +144,25 @@ def _is_just_after(at_s: float, moments: Iterable[float]) -> bool:
     return any(moment <= at_s < moment + _CATCHING_UP_S for moment in moments)
 
 
-def _excess(times_s: list[float], budget: float) -> tuple[float, float]:
-    """Give by how many calls the worst window passed the budget, and when it ended."""
-    most = most_over_budget(times_s, budget)
-    low, high = 0, len(times_s)
-    while low < high:
-        middle = (low + high) // 2
-        if most_over_budget(times_s[: middle + 1], budget) >= most:
-            high = middle
-        else:
-            low = middle + 1
-    return most, times_s[low] if low < len(times_s) else 0.0
+def _excesses(times_s: Iterable[float], budget: float) -> Iterator[tuple[float, float]]:
+    """Give for each call its time, and by how many the worst window that it ends is over."""
+    most, start_s = -math.inf, None
+    for index, at_s in enumerate(times_s):
+        start_s = at_s if start_s is None else start_s
+        offset = index - budget * (at_s - start_s)
+        most = max(most, -offset)
+        yield at_s, offset + most + 1 - BURST
 
 
 def _repeated(calls: Iterable[dict[str, Any]]) -> list[float]:
-    """For each call about a user who had been given a name already, say when that was."""
+    """For each call about a user who had been given a name already, say when that was.
+
+    A call to a conversation is of those who withhold their profile, after one that was refused.
+    """
     named: dict[str, float] = {}
     repeated = []
     for call in calls:
-        if call["answer"] == "profile":
+        if call["answer"] in ("profile", "conversations"):
             user, at_s = call["igUserId"], float(call["atS"])
             if user in named:
                 repeated.append(named[user])
