@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks import footprint, growth, lookups, overload, plots, receiving, report, resolving
+from benchmarks import (
+    footprint,
+    growth,
+    lookups,
+    overload,
+    plots,
+    ratios,
+    receiving,
+    report,
+    resolving,
+)
 from benchmarks.findings import FULL, TINY
 from benchmarks.loads import BenchmarkError
 from benchmarks.world import world
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.findings import Findings, Scale
 
 BENCHMARKS = {
+    "ratios": ratios.run,
     "receiving": receiving.run,
     "overload": overload.run,
     "lookups": lookups.run,
@@ -35,7 +46,7 @@ BENCHMARKS = {
 @click.option("--tiny", is_flag=True, help="Only see that they run; nothing is kept.")
 @click.option("--draw", is_flag=True, help="Measure nothing: write the page from what is kept.")
 def main(names: Sequence[str], *, tiny: bool, draw: bool) -> None:
-    """Measure the service; without a NAME, everything, in under 10 minutes."""
+    """Measure the service; without a NAME, everything, in about 10 minutes."""
     try:
         if not draw:
             measured = asyncio.run(_measure(names or list(BENCHMARKS), TINY if tiny else FULL))

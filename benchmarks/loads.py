@@ -49,7 +49,7 @@ class Latency:
 
 
 async def closed_loop(
-    target: Target, file: Path, seconds: int, *, connections: int = 32, key: str = ""
+    target: Target, file: Path, seconds: int, *, connections: int = 64, key: str = ""
 ) -> Sample:
     """Send the requests of a file as fast as the answers come; every answer must be a 2xx."""
     if shutil.which("wrk") is None:

@@ -17,7 +17,6 @@ from benchmarks.findings import (
     Findings,
     Samples,
     Scale,
-    cpu_ratio,
     interleaved,
     middle,
     plain,
@@ -28,6 +27,7 @@ from benchmarks.receiving import BARE
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
+    from benchmarks.loads import Latency
     from benchmarks.world import Ours, Target, World
 
 COMPETITORS = (inline,)
@@ -48,7 +48,10 @@ async def run(world: World, scale: Scale) -> Findings:
             await make_known(other, users)
         samples = await _closed(world, scale, ours.target, bare, others, users)
         _tell(found, samples)
-        await _latency(world, scale, ours, found, middle(samples["ours"], "per_s") / 2, users)
+        half_per_s = middle(samples["ours"], "per_s") / 2
+        took = await latency(world, scale, ours, half_per_s, users)
+        for name, value in (("p50", took.p50_ms), ("p99", took.p99_ms), ("p99.9", took.p999_ms)):
+            found.add(f"Lookup of one at {half_per_s:.0f}/s, {name}", value, "ms")
         await _raw(ours, found, users, scale)
         found.raw = plain(samples)
     return found
@@ -83,15 +86,7 @@ def _tell(found: Findings, samples: Samples) -> None:
         return [sample.per_s * size for sample in samples[name]]
 
     found.add("Lookups of one", middle(samples["ours"], "per_s"), "/s")
-    of_bare = ratio(samples, "ours", "bare")
-    found.add("Lookups of one, of a bare server's constant", of_bare, "×", "at least", 0.8)
-    found.add("Lookups of one, by processor time", cpu_ratio(samples, "ours", "bare"), "×")
-    found.add("Lookups of one, processor time", middle(samples["ours"], "cpu_us"), "µs")
-    found.add("Lookups of one, a bare server's", middle(samples["bare"], "cpu_us"), "µs")
-    pairs = zip(identities("ours 50", 50), identities("ours", 1), strict=True)
-    times = median(fifty / one for fifty, one in pairs)
     found.add("Identities a second in lookups of 50", median(identities("ours 50", 50)), "/s")
-    found.add("Times those in lookups of one", times, "×", "at least", 8)
     found.add("Identities a second in lookups of 200", median(identities("ours 200", 200)), "/s")
     if "inline" in samples:
         times = ratio(samples, "ours", "inline")
@@ -100,16 +95,13 @@ def _tell(found: Findings, samples: Samples) -> None:
         found.add("Times the lookups of 50 of FastAPI", times, "×", "at least", 2.5)
 
 
-async def _latency(
-    world: World, scale: Scale, ours: Ours, found: Findings, per_s: float, users: list[str]
-) -> None:
-    lines = payloads.lookups(users)
+async def latency(
+    world: World, scale: Scale, ours: Ours, per_s: float, users: list[str]
+) -> Latency:
+    """Measure how long lookups of one take at a fixed rate."""
+    raw = [payloads.raw_request(line, world.keys.inbox) for line in payloads.lookups(users)]
     count = int(per_s * scale.open_loop_s)
-    raw = [payloads.raw_request(line, world.keys.inbox) for line in lines]
-    requests = (raw * (count // len(raw) + 1))[:count]
-    took = await open_loop(ours.target, requests, per_s)
-    for name, value in (("p50", took.p50_ms), ("p99", took.p99_ms), ("p99.9", took.p999_ms)):
-        found.add(f"Lookup of one at {per_s:.0f}/s, {name}", value, "ms")
+    return await open_loop(ours.target, (raw * (count // len(raw) + 1))[:count], per_s)
 
 
 async def _raw(ours: Ours, found: Findings, users: list[str], scale: Scale) -> None:

@@ -3,12 +3,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from benchmarks import footprint, growth, lookups, overload, receiving, report, resolving
+from benchmarks import footprint, growth, lookups, overload, ratios, receiving, report, resolving
 from benchmarks.competitors import environment
 from benchmarks.findings import TINY, Findings, Row
 from benchmarks.world import World, world
 
-PLACES = [receiving, overload, lookups, resolving, footprint, growth]
+PLACES = [ratios, receiving, overload, lookups, resolving, footprint, growth]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
