@@ -23,6 +23,7 @@ CONTAINER = "tests/test_container.py"
 CONNECTIONS = "tests/abuse/test_connections.py"
 DOORWAY = "tests/http/test_doorway.py"
 BODIES = "tests/http/test_bodies.py"
+SANDBOX = "tests/browser/test_sandbox.py"
 
 MUTATIONS = (
     Mutation(
@@ -427,5 +428,26 @@ MUTATIONS = (
         "middlewares=[_send_once]",
         "middlewares=[]",
         "tests/graph/test_calls.py",
+    ),
+    Mutation(
+        "the sandbox signs in nobody of another address",
+        "sandbox/own_browser.py",
+        '        _is_loopback(urlsplit(f"//{request.host}").hostname)\n        and ',
+        "        ",
+        f"{SANDBOX}::test_other_sites_and_tunnels_are_not_signed_in",
+    ),
+    Mutation(
+        "the sandbox signs in nobody behind a tunnel",
+        "sandbox/own_browser.py",
+        "        and not any(name.lower() in _FORWARDED for name in request.headers)\n",
+        "",
+        f"{SANDBOX}::test_other_sites_and_tunnels_are_not_signed_in",
+    ),
+    Mutation(
+        "the sandbox signs in no other user of the machine",
+        "sandbox/own_browser.py",
+        "        and _users_of_peer(request) == {os.getuid()}\n",
+        "",
+        f"{SANDBOX}::test_other_users_of_the_machine_are_not_signed_in",
     ),
 )
