@@ -1,1 +1,1 @@
-"""Connected accounts: the life of their tokens, and what happens when an account leaves."""
+"""Connected accounts: checks and renewal of their tokens, and the erasure of their people."""

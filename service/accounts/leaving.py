@@ -1,4 +1,4 @@
-"""Erasing people: all of a removed account's, and those who have written to nobody for long."""
+"""Erases the people of removed accounts, and people whose last message is too old."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Forget = Callable[[Sequence[str]], None]
 
 BATCH = 500
-BREATHER_S = 0.05  # between batches, for everybody else
+BREATHER_S = 0.05  # between batches, to leave PostgreSQL to other work
 LOOK_EVERY_S = 30.0
 WAITED_FOR_S = 5.0
 _LOOK_AGAIN_S = 0.05
@@ -34,8 +34,8 @@ log = structlog.get_logger()
 class AccountLeaver:
     """Erases the people of removed accounts in batches, resumed by any replica after a crash.
 
-    `forget` clears this process's memory of users; other replicas hear of it from the tables.
-    People who have written to another account too keep their identity.
+    `forget` clears this process's memory of users; other replicas are notified by the tables.
+    People who also wrote to another account keep their identity.
     """
 
     def __init__(self, leavings: Leavings, forget: Forget) -> None:
@@ -44,7 +44,7 @@ class AccountLeaver:
         self._wake = asyncio.Event()
 
     async def wait_for(self, ig_account_id: str, at_most_s: float = WAITED_FOR_S) -> bool:
-        """Begin at once, and wait a while; tells whether all people of the account are erased."""
+        """Start immediately and wait; returns whether all people of the account are erased."""
         self._wake.set()
         for _ in range(round(at_most_s / _LOOK_AGAIN_S)):
             leaving = await self._leavings.list_leavings()
@@ -54,7 +54,7 @@ class AccountLeaver:
         return False
 
     async def run(self) -> None:
-        """Erase what is to be erased, until cancelled."""
+        """Erase the people of removed accounts until cancelled."""
         while True:
             self._wake.clear()
             try:
@@ -82,7 +82,7 @@ class AccountLeaver:
 
 
 class Retention:
-    """Erases people who have written to nobody for `days` days, once an hour, by one replica."""
+    """Erases people whose last message is older than `days` days, hourly and on one replica."""
 
     def __init__(self, leavings: Leavings, forget: Forget, days: float) -> None:
         self._leavings = leavings
@@ -100,7 +100,7 @@ class Retention:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def sweep(self, now: datetime) -> int:
-        """Erase everybody who is silent for too long, in batches; tells how many."""
+        """Erase all people whose last message is too old, in batches; returns how many."""
         after, erased, since = BEFORE_EVERYBODY, 0, now - self._kept
         while silent := await self._leavings.find_silent(since, after, BATCH):
             found = sorted({person.ig_user_id for person in silent if not person.wrote_since})

@@ -1,4 +1,4 @@
-"""Daily checks of the tokens, and renewal before they end."""
+"""Daily checks of access tokens, and their renewal before they expire."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from service.vault import Vault
 
 LOOK_EVERY_S = 30.0
-_SPREAD = 0.1  # of the time to the next check, so that checks do not come together
+_SPREAD = 0.1  # of the time to the next check, so that checks do not coincide
 _TOKEN_INVALID = "token_invalid"  # noqa: S105 - a reason
 
 log = structlog.get_logger()
 
 
 class NoSlotError(Exception):
-    """The budget has no slot now, or the account or the app is paused."""
+    """The budget has no slot, or the account or the app is paused."""
 
 
 class TokenChecker:
-    """Checks each connection once a day, by whichever replica comes first.
+    """Checks each connection once a day, on any replica.
 
-    Facebook tokens by debug_token, Instagram tokens by `/me`; an Instagram token that ends within
-    30 days is renewed. Every call takes its slot in the budget. `seals` says that plain tokens are
-    ours to seal, and so to renew.
+    Facebook tokens are checked with debug_token, Instagram tokens with `/me`; an Instagram token
+    that expires within 30 days is renewed. Every call takes a slot of the budget. `seals`: plain
+    tokens are sealed by this service, so it also renews them.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class TokenChecker:
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
-        """Look for tokens to check at once: a connection has changed."""
+        """Look for tokens to check immediately: a connection has changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Check what is due until cancelled."""
+        """Check the tokens that are due until cancelled."""
         while True:
             self._wake.clear()
             try:
@@ -101,10 +101,10 @@ class TokenChecker:
             if failure.problem.reason == _TOKEN_INVALID:
                 await self._bury(token, error)
         except UnstorableError as failure:
-            error, wait = f"what Meta says of it can't be stored: {failure}", CHECK_EVERY
+            error, wait = f"Meta's answer can't be stored: {failure}", CHECK_EVERY
         if error is not None:
             log.warning("token not checked", ig_account_id=token.ig_account_id, error=error)
-        spread = 1 - random.random() * _SPREAD  # noqa: S311 - spreads checks, guards nothing
+        spread = 1 - random.random() * _SPREAD  # noqa: S311 - not used for security
         await self._tokens.put_off(token.ig_account_id, self._clock() + wait * spread, error)
         return True
 
@@ -128,7 +128,7 @@ class TokenChecker:
             await self._renew(token, plain)
 
     async def _renew(self, token: StoredToken, plain: str) -> None:
-        """Renew a token; the new one is kept before anything else can fail."""
+        """Renew a token; the new one is stored before anything else can fail."""
         await self._take_slot(token.ig_account_id)
         renewed = await self._calls.renew(plain)
         sealed = self._vault.seal(_with_end(renewed, self._clock()), token.ig_account_id)
@@ -136,7 +136,7 @@ class TokenChecker:
             await self._accept(token, sealed)
 
     async def _accept(self, token: StoredToken, pending: str) -> bool:
-        """Put a renewed token in the old one's place once `/me` has accepted it."""
+        """Replace the old token with the renewed one once `/me` accepts it."""
         account = token.ig_account_id
         renewed, ends_at = _read_end(self._vault.open(pending, account))
         await self._take_slot(account)
@@ -167,7 +167,7 @@ class TokenChecker:
 
 
 def token_state(token: StoredToken, vault: Vault) -> TokenState:
-    """Give what the rules about tokens judge."""
+    """Return the input of the token rules."""
     return TokenState(
         ig_account_id=token.ig_account_id,
         location_id=token.location_id,
@@ -191,7 +191,7 @@ def _words(error: GraphError) -> str:
 
 
 def _with_end(renewed: RenewedToken, now: datetime) -> str:
-    """Write a renewed token with its end in front, as it is kept until it is accepted."""
+    """Encode a pending token: its expiry as Unix seconds (0: unknown), a space, the token."""
     if renewed.expires_in_s is None:
         return f"0 {renewed.token}"
     return f"{(now + timedelta(seconds=renewed.expires_in_s)).timestamp():.0f} {renewed.token}"

@@ -1,4 +1,4 @@
-"""Trying a token at Meta before it is stored."""
+"""Tests a token with Meta before it is stored."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from service.model import GraphProblem
 
 TRIED_WITHIN_S = 3.0
-NO_ACCOUNT = ""  # whose pauses hold nobody back
+NO_ACCOUNT = ""  # has no pauses
 
 
 class TokenRefusedError(ServiceError):
-    """Meta calls the token dead; the message has Meta's words."""
+    """Meta reports that the token is dead; the message quotes Meta."""
 
     def __init__(self, problem: GraphProblem) -> None:
         codes = [f"code {problem.code}"] if problem.code is not None else []
@@ -30,9 +30,9 @@ class TokenRefusedError(ServiceError):
 
 
 class TokenTrial:
-    """Asks Meta's `/me` with a token, in a slot of the budget, within 3 seconds for both.
+    """Calls Meta's `/me` with a token, in a slot of the budget; both within 3 seconds.
 
-    The pause of an account whose old token is dead does not hold the new one back.
+    A pause caused by the account's old token does not prevent the call.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class TokenTrial:
     async def try_token(self, ig_account_id: str, login: str, token: str) -> Trial:
         """Try a token; raises TokenRefusedError if it is dead.
 
-        Where Meta can't be asked, or refuses for another reason, the token is not accepted yet:
-        the next check tells.
+        If Meta cannot be asked, or refuses for another reason, the token counts as not accepted
+        yet; the next check decides.
         """
         try:
             async with asyncio.timeout(self._within_s):

@@ -1,4 +1,4 @@
-"""What to warn of about the tokens, read every minute."""
+"""Warnings about tokens, read every minute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 class TokenWatch:
-    """Keeps the warnings about all tokens for `/status` and the metrics."""
+    """Holds the warnings about all tokens for `/status` and the metrics."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class TokenWatch:
             await asyncio.sleep(READ_EVERY_S)
 
     async def read(self, location_id: str | None = None) -> list[TokenWarning]:
-        """Read what to warn of now, the most urgent accounts first; of all locations or of one."""
+        """Read the warnings of all locations or of one, the most urgent accounts first."""
         now, states = self._clock(), await self._tokens.list_states(location_id)
         self.warnings = [
             warning
@@ -68,5 +68,5 @@ class TokenWatch:
         return self.counts[kind]
 
     def describe(self) -> dict[str, object]:
-        """Say what to do about tokens, for at most 20 of them."""
+        """Return what to do about tokens, for at most 20 of them."""
         return {"total": len(self.warnings), "warnings": self.warnings[:MOST_SHOWN]}

@@ -1,1 +1,1 @@
-"""The Graph API: calls, what each answer means, and the budget and pauses that every call obeys."""
+"""The Graph API: calls, the meaning of answers, and the budget and pauses that apply to calls."""

@@ -1,7 +1,7 @@
-"""What an answer of the Graph API means, and whose fault it is where it brings nothing.
+"""Interprets Graph API answers, and attributes failures to the user, the account or the app.
 
-Source: Meta for Developers, "Graph API: Handling errors". Errors are told apart by `code` and
-`error_subcode`, never by the HTTP status alone and never by the message.
+Source: Meta for Developers, "Graph API: Handling errors". Errors are classified by
+`code` and `error_subcode`, never by the HTTP status alone and never by the message.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _DECISIONS: dict[int, tuple[type[GraphError], str]] = {
     **dict.fromkeys((100, 3, 2500), (UnclearFault, "bad_request")),
     **dict.fromkeys((102, 190), (AccountFault, "token_invalid")),
     368: (AccountFault, "policy_block"),
-    230: (UserFault, "consent_required"),  # out of the permissions' range
+    230: (UserFault, "consent_required"),  # documented as a permission error
 }
 
 
 def read_profile(ig_user_id: str, answer: Answer, usage: Usage) -> Profile:
-    """Turn an answer into the user's profile, or raise whose fault it is that there is none.
+    """Return the user's profile from an answer, or raise the fault that it reports.
 
-    An answer without an id is the user's own; a profile without any of its fields is none.
+    An answer without an id counts as the user's; an answer without any profile field is a fault.
     """
     body = read_object(answer, usage)
     if body.get("id") is not None and ig_id(body["id"]) != ig_user_id:
@@ -60,7 +60,7 @@ def read_profile(ig_user_id: str, answer: Answer, usage: Usage) -> Profile:
 
 
 def read_object(answer: Answer, usage: Usage) -> dict[str, Any]:
-    """Give the JSON object of a successful answer, or raise what the answer means."""
+    """Return the JSON object of a successful answer, or raise the fault that it reports."""
     if answer.body is None:
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             raise AccountFault(GraphProblem("throttled", message="HTTP 429"), usage.throttled_s)
@@ -72,7 +72,7 @@ def read_object(answer: Answer, usage: Usage) -> dict[str, Any]:
 
 
 def read_error(status: int, error: object, usage: Usage) -> GraphError:
-    """Classify an error object by its code and subcode; the rows that throttle always win."""
+    """Classify an error object by its code and subcode; throttling codes take precedence."""
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     code, subcode = _integer(fields.get("code")), _integer(fields.get("error_subcode"))
 
@@ -100,7 +100,7 @@ def _decision(code: int, subcode: int | None, status: int) -> tuple[type[GraphEr
 
 
 def _name(value: object) -> str | None:
-    """A name of which something can be seen, or None."""
+    """Return a name with a visible character, or None."""
     return None if not isinstance(value, str) or is_blank(value) else bounded_name(value)
 
 
@@ -118,6 +118,6 @@ def _text(value: object) -> str | None:
 
 
 def _words(value: object) -> str | None:
-    """Read Meta's text for people, which goes into the table and the log; cut if it is long."""
+    """Return Meta's text for people, truncated, for the tables and the log."""
     text = _text(value)
     return None if text is None else text[:LONGEST_MESSAGE]

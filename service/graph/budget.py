@@ -1,4 +1,4 @@
-"""The budget over all replicas, and the pauses: every Graph call passes here."""
+"""The call budget of all replicas, and the pauses; every Graph call asks here first."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SLOW_FROM_PERCENT = 75.0
 FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02
-_LEAST_BURST = 1.25  # with 1 every timer that is late would put off all that follow
+_LEAST_BURST = 1.25  # at 1, one late timer would delay all later slots
 _RETELL_PACE_S = 20.0
-_GOOD_FOR_S = 0.0025  # a slot is good for half an interval, or for what a busy loop may take
-_MOST_FORFEITS = 5  # a machine that is always late has to get on all the same
+_GOOD_FOR_S = 0.0025  # a slot is valid for half an interval, and at least for a busy loop's delay
+_MOST_FORFEITS = 5  # after these a late slot is used, or a slow machine would make no calls
 _LEAST_WAIT_S = 0.005
 
 
 class PauseBoard:
-    """The pauses as this replica sees them: a hint, kept up to date by notices.
+    """The replica's copy of the pauses, kept up to date by notices.
 
-    The statement that takes a slot in the budget is what decides.
+    It is a hint: the statement that reserves a slot decides.
     """
 
     def __init__(self) -> None:
@@ -49,31 +49,31 @@ class PauseBoard:
 
     @property
     def listed(self) -> list[Pause]:
-        """The pauses, and the first of the accounts without a connection."""
+        """Return the pauses, and the first of the accounts without a connection."""
         return [*self._listed, *self.unconnected]
 
     @property
     def unconnected(self) -> list[Pause]:
-        """The first accounts that users wrote to and nobody has connected, as pauses."""
+        """Return the first unconnected accounts that users wrote to, as pauses."""
         strangers = itertools.islice(self._unconnected, MOST_UNCONNECTED_LISTED)
         return [Pause(account_scope(a), FOREVER, "no_connection", math.inf) for a in strangers]
 
     def replace(self, pauses: Sequence[Pause]) -> None:
-        """Show these pauses and no others."""
+        """Replace all pauses."""
         now = asyncio.get_running_loop().time()
         self._listed = list(pauses)
         self._by_scope = {pause.scope: (pause.reason, now + pause.left_s) for pause in pauses}
 
     def connect(self, ig_account_ids: Iterable[str], alias_ids: Iterable[str] = ()) -> None:
-        """Know these accounts as connected and no others; their other ids are no strangers."""
+        """Replace the connected accounts; `alias_ids` are their other ids."""
         self._connected = frozenset(ig_account_ids)
         known = self._connected.union(alias_ids)
         self._unconnected = {a: None for a in self._unconnected if a not in known}
 
     def holds(self, ig_account_id: str) -> bool:
-        """Tell whether an account's users are left to the sweeper: paused, or not connected.
+        """Return whether an account's users are left to the sweeper: paused, or not connected.
 
-        Nobody's account costs a look into a set: there may be any number of them.
+        An unconnected account costs one set lookup: there can be any number of them.
         """
         if self._connected is not None and ig_account_id not in self._connected:
             self._note_unconnected(ig_account_id)
@@ -91,26 +91,26 @@ class PauseBoard:
             )
 
     def app_pause_s(self) -> float:
-        """How many seconds the whole app is still paused."""
+        """Return how many more seconds the whole app is paused."""
         return self._left_s(APP_SCOPE)
 
     def is_account_paused(self, ig_account_id: str) -> bool:
-        """Tell whether an account is paused by itself."""
+        """Return whether an account itself is paused."""
         return bool(self._by_scope) and self._left_s(account_scope(ig_account_id)) > 0
 
     def is_paused(self, ig_account_id: str) -> bool:
-        """Tell whether calls for an account are paused, with the app's or by itself."""
+        """Return whether calls for an account are paused, by the app's pause or its own."""
         return self.reason(ig_account_id) is not None
 
     def reason(self, ig_account_id: str) -> str | None:
-        """Say why calls for an account are paused, with the app's or by itself; None if not."""
+        """Return why calls for an account are paused, by the app or itself; None if not."""
         for scope in (APP_SCOPE, account_scope(ig_account_id)) if self._by_scope else ():
             if self._left_s(scope) > 0:
                 return self._by_scope[scope][0]
         return None
 
     def count(self, kind: Literal["app", "account"], reason: str) -> int:
-        """How many scopes of a kind are paused for this reason."""
+        """Count the scopes of a kind that are paused for this reason."""
         if (kind, reason) == ("account", "no_connection"):
             return len(self._unconnected)
         return sum(
@@ -120,7 +120,7 @@ class PauseBoard:
         )
 
     def paused_accounts(self) -> list[str]:
-        """The accounts that are paused by themselves."""
+        """Return the accounts that have their own pause."""
         prefix = account_scope("")
         return [s.removeprefix(prefix) for s in self._by_scope if s.startswith(prefix)]
 
@@ -130,9 +130,9 @@ class PauseBoard:
 
 
 class Budget:
-    """Slots for Graph calls: never more than rate × T + 2 in any T seconds, over all replicas.
+    """Slots for Graph calls: at most rate × T + 2 in any T seconds, over all replicas.
 
-    `on_slow` is told for how many seconds an account that nears its own limit is to be left.
+    `on_slow` is called with an account near its own limit, and for how many seconds to skip it.
     """
 
     def __init__(
@@ -156,18 +156,18 @@ class Budget:
 
     @property
     def patience_s(self) -> float:
-        """How long a worker waits for a slot before it lets others have its claim."""
+        """How long a worker waits for a slot before it releases its claim."""
         return 5 + 2 * self._interval_s
 
     async def wait_for_slot(
         self, ig_account_id: str, ig_user_id: str = "", *, is_probe: bool = False
     ) -> Reservation | None:
-        """Wait for a slot and take it; the reservation if paused, None if there was none in time.
+        """Wait for a slot and take it; returns the reservation if paused, None after a timeout.
 
-        A slot that comes late, as after a stall of Postgres or of this process, is forfeited:
-        used now it would crowd the next window. None is asked for that might come too late to be
-        used: nobody else would get it. Only workers may wait here: many waiters would starve one
-        another.
+        A slot that arrives late, after a stall of PostgreSQL or of this process, is forfeited:
+        using it would exceed the rate of the next window. No slot is reserved that could arrive
+        after the timeout, since nobody else could use it. Only workers wait here: many waiters
+        would starve each other.
         """
         now = asyncio.get_running_loop().time
         asks_until_s, forfeits = now() + self.patience_s - self._slots.most_ahead_s, 0
@@ -181,7 +181,7 @@ class Budget:
                 if until_s > asks_until_s:
                     return None
             await asyncio.sleep(max(0.0, until_s - now()))
-            is_probe = is_probe or slot.is_probe  # also where this slot is not to be used
+            is_probe = is_probe or slot.is_probe  # also if this slot is not used
             if slot.at_s is None:
                 continue
             is_late = now() > slot.at_s + self._good_for_s
@@ -191,18 +191,18 @@ class Budget:
         return None
 
     async def _take(self, slot: Reservation, ig_account_id: str, *, is_probe: bool) -> Reservation:
-        """Take a slot that has come; a pause that was made meanwhile forfeits it."""
+        """Take a slot whose time has come; a pause made since then forfeits it."""
         await self._limiter.acquire()
         if is_probe:
             return slot
         return msgspec.structs.replace(slot, paused_by=self._board.reason(ig_account_id))
 
     def note_usage(self, ig_account_id: str, usage: Usage) -> None:
-        """Keep what an answer's headers say until `act_on_usage`."""
+        """Remember an answer's usage headers until `act_on_usage`."""
         self._usage[ig_account_id] = usage
 
     async def act_on_usage(self, ig_account_id: str) -> None:
-        """Slow down before Meta does: from 75 % of a limit on, down to nothing at 100 %."""
+        """Reduce the rate before Meta throttles: from 75 % of a limit, down to zero at 100 %."""
         usage = self._usage.pop(ig_account_id, None)
         if usage is None:
             return
@@ -216,7 +216,7 @@ class Budget:
             self._on_slow(ig_account_id, self._interval_s / _share(usage.account))
 
     async def _set_pace(self, share: float) -> None:
-        """Tell all replicas the share of the rate, when it has changed or is about to lapse."""
+        """Share the pace with all replicas if it has changed or is about to lapse."""
         now = asyncio.get_running_loop().time()
         is_news = abs(share - self._told_share) > 0.01  # noqa: PLR2004 - one per cent
         if is_news or (share < 1 and now - self._told_at > _RETELL_PACE_S):
@@ -225,6 +225,6 @@ class Budget:
 
 
 def _share(percent: float) -> float:
-    """The share of the rate that a used percentage leaves."""
+    """Return the share of the rate that remains at a used percentage."""
     left = (FULL_PERCENT - percent) / (FULL_PERCENT - SLOW_FROM_PERCENT)
     return min(1.0, max(_SMALLEST_SHARE, left))

@@ -1,7 +1,7 @@
-"""A GET to Meta's Graph API: the token in a header, a proof, a bounded answer without secrets.
+"""GET calls to Meta's Graph API, with a bounded answer from which secrets are removed.
 
-Source: Meta for Developers, "Securing Graph API calls" (appsecret_proof). It belongs to
-graph.facebook.com: graph.instagram.com is sent none.
+Source: Meta for Developers, "Securing Graph API calls" (appsecret_proof). The proof is sent to
+graph.facebook.com only, not to graph.instagram.com.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 MOST_BODY_BYTES = 256 * 1024
 _PROVEN_LOGIN = "facebook"
 _SECRET_PARAMETERS = ("input_token", "access_token")
-_SHORTEST_SECRET = 8  # striking out less would garble names, and guards nothing
+_SHORTEST_SECRET = 8  # redacting shorter strings would garble names
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer; `body` is its JSON object without our secrets, None if it is none.
+    """An HTTP answer; `body` is its redacted JSON object, None if it is not one.
 
-    `version` is the API's that answered, empty if Meta did not say.
+    `version` is the API version that answered, empty if Meta did not send it.
     """
 
     status: int
@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class GraphCaller:
-    """Makes calls; every secret that was sent is struck out of what comes back.
+    """Makes calls; every secret that was sent is redacted from the answer.
 
     `hosts` maps a connection's login to the base URL of its Graph host.
     """
@@ -64,10 +64,10 @@ class GraphCaller:
         self._most_body_bytes = most_body_bytes
 
     async def get(self, login: str, path: str, token: str, query: Mapping[str, str]) -> Answer:
-        """Get one page within the timeout for the whole call; no redirect is followed.
+        """Make one GET call within the timeout; does not follow redirects.
 
-        Raises NobodysFault where no answer comes, AccountFault for a token that no HTTP header
-        can hold.
+        Raises NobodysFault if there is no answer, AccountFault if the token cannot be sent in a
+        header.
         """
         if not is_sendable(token):
             message = "the stored token holds characters that no HTTP header can"
@@ -78,11 +78,11 @@ class GraphCaller:
         return await self._call(url, {**query, **proof}, headers, [token, *proof.values()])
 
     async def get_unversioned(self, login: str, path: str, query: Mapping[str, str]) -> Answer:
-        """Get a page that Meta keeps outside its versions, with the token in the query."""
+        """Call an endpoint without a version, with the token in the query."""
         return await self._call(f"{self._hosts[login]}/{path}", query, {}, [])
 
     def app_token(self, app_id: str) -> str:
-        """Make the app's own access token ("Access tokens": app access tokens)."""
+        """Return the app access token ("Access tokens": app access tokens)."""
         return f"{app_id}|{self._app_secret}"
 
     async def _call(
@@ -128,7 +128,7 @@ def graph_caller(
     timeout_s: float,
     most_body_bytes: int = MOST_BODY_BYTES,
 ) -> GraphCaller:
-    """Build a caller of the hosts that the settings name, proven by the first app secret."""
+    """Create a caller of the configured hosts that signs with the first app secret."""
     hosts = {"facebook": settings.graph_base_url, "instagram": settings.instagram_graph_base_url}
     secret = settings.meta_app_secrets[0].get_secret_value()
     return GraphCaller(
@@ -137,12 +137,12 @@ def graph_caller(
 
 
 def is_sendable(token: str) -> bool:
-    """Tell whether a token can stand in an HTTP header."""
+    """Return whether a token can be sent in an HTTP header."""
     return bool(token) and not any(ord(character) < ord(" ") for character in token)
 
 
 def decode(body: bytes, secrets: Iterable[str] = ()) -> dict[str, Any] | None:
-    """Decode a JSON object, clean of secrets and of what can't be stored; None if it is none."""
+    """Decode a JSON object, redacted and storable; None if the body is not one."""
     try:
         answer = clean(json.loads(body), list(secrets))
     except (ValueError, RecursionError):
@@ -151,12 +151,12 @@ def decode(body: bytes, secrets: Iterable[str] = ()) -> dict[str, Any] | None:
 
 
 def upstream_problem(message: str) -> GraphProblem:
-    """Describe a call that failed on the way, or at Meta."""
+    """Return the problem of a call that failed in transit or at Meta."""
     return GraphProblem("upstream_error", message=message)
 
 
 def graph_session(connections: int) -> aiohttp.ClientSession:
-    """Open a client that keeps no cookies, reads no proxy and never sends a call twice."""
+    """Open a client that keeps no cookies, ignores proxy variables and never repeats a call."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -166,13 +166,13 @@ def graph_session(connections: int) -> aiohttp.ClientSession:
 
 
 class _LostConnectionError(aiohttp.ClientError):
-    """The connection broke while a call was under way."""
+    """The client connection broke during a call."""
 
 
 async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Hide lost connections from aiohttp, which would repeat the call outside the budget."""
+    """Hide a lost connection from aiohttp, which would repeat the call outside the budget."""
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:

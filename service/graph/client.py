@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class GraphClient:
-    """Fetches profiles; raises what an answer means as a GraphError.
+    """Fetches profiles; raises failures as GraphError.
 
-    `on_usage` hears the usage headers of every answer, with the account it was for.
+    `on_usage` gets the account and the usage headers of every answer.
     """
 
     def __init__(self, caller: GraphCaller, on_usage: Callable[[str, Usage], None]) -> None:

@@ -1,7 +1,7 @@
-"""The conversation call: who talks with an account in one thread, by username.
+"""The conversation call, which returns the usernames of a thread's participants.
 
-Source: Meta for Developers, "Instagram Messaging: Get conversations". The participants have an id
-and, as a rule, a username; the business is one of them.
+Source: Meta for Developers, "Instagram Messaging: Get conversations". A participant has an
+id and usually a username; the business is one of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST_USERNAME = 200  # Instagram's own limit is 30
 
 
 class ConversationClient:
-    """Finds usernames in conversations; raises what an answer means as a GraphError."""
+    """Finds usernames in conversations; raises failures as GraphError."""
 
     def __init__(self, caller: GraphCaller) -> None:
         self._caller = caller
@@ -28,7 +28,7 @@ class ConversationClient:
     async def fetch_username(
         self, ig_user_id: str, login: str, token: str
     ) -> tuple[str | None, Usage]:
-        """Fetch a user's username, None where the conversation does not show it, and the usage."""
+        """Fetch a user's username, None if the conversation does not show it, and the usage."""
         query = {"platform": "instagram", "user_id": ig_user_id, "fields": "participants"}
         answer = await self._caller.get(login, "me/conversations", token, query)
         usage = read_usage(answer.headers, CONVERSATION_POOLS)
@@ -38,7 +38,7 @@ class ConversationClient:
 
 
 def participants(threads: list[Any]) -> dict[str, str | None]:
-    """The username of each participant of some threads, by id; None where it is not shown."""
+    """Map the id of each participant of some threads to the username, None if not shown."""
     found: dict[str, str | None] = {}
     for thread in threads:
         listed = thread.get("participants") if isinstance(thread, dict) else None
@@ -51,7 +51,7 @@ def participants(threads: list[Any]) -> dict[str, str | None]:
 
 
 def username(value: object) -> str | None:
-    """A username that can be shown, or None."""
+    """Return a username that can be shown, or None."""
     if not isinstance(value, str) or is_blank(value) or len(value) > LONGEST_USERNAME:
         return None
     return value

@@ -1,4 +1,4 @@
-"""Secrets struck out of what Graph says, and characters replaced that PostgreSQL can't hold."""
+"""Removes secrets, and characters that PostgreSQL cannot store, from Graph answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_ENCODINGS = 4  # a URL inside JSON inside a URL, and one more
 
 
 def clean(value: object, secrets: Sequence[str]) -> object:
-    """Strike secrets out of decoded JSON, in keys too, and make it storable, in every depth."""
+    """Redact decoded JSON at every depth, keys too, and make it storable."""
     if isinstance(value, str):
         return clean_text(value, secrets)
     if isinstance(value, dict):
@@ -31,23 +31,23 @@ def clean(value: object, secrets: Sequence[str]) -> object:
 
 
 def clean_text(text: str, secrets: Sequence[str]) -> str:
-    """Strike secrets out of a text; NUL and lone surrogates are replaced."""
+    """Redact a text, and replace NUL and lone surrogates."""
     return _storable(redact(text, secrets))
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """Strike secrets out of a text, also where they are URL-, HTML- or JSON-encoded.
+    """Redact secrets in a text, including URL-, HTML- and JSON-encoded ones.
 
-    A text that holds an encoded secret is returned decoded.
+    A text that contains an encoded secret is returned decoded.
     """
-    text = _strike(text, secrets)
+    text = _replace(text, secrets)
     if not any(mark in text for mark in "%\\&"):
         return text
     decoded = _decoded(text)
-    return _strike(decoded, secrets) if any(secret in decoded for secret in secrets) else text
+    return _replace(decoded, secrets) if any(secret in decoded for secret in secrets) else text
 
 
-def _strike(text: str, secrets: Sequence[str]) -> str:
+def _replace(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, STRUCK_OUT)
     return text

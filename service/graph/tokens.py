@@ -1,4 +1,4 @@
-"""Graph calls about access tokens: what they are good for, whose they are, and their renewal.
+"""Graph calls about access tokens: inspection, the owning account, and renewal.
 
 Source: Meta for Developers, "Graph API: Debug-Token"; "Instagram API with Instagram Login: Get
 started" (`/me`) and "Refresh a long-lived token".
@@ -26,7 +26,7 @@ _A_CENTURY_S = 100 * 366 * 86_400
 
 
 class TokenFacts(msgspec.Struct, frozen=True):
-    """What Meta says of a token that works; null where it does not say. Times are UTC."""
+    """What Meta reports about a valid token; null if unknown. Times are UTC."""
 
     expires_at: datetime | None = None
     data_access_expires_at: datetime | None = None
@@ -34,7 +34,7 @@ class TokenFacts(msgspec.Struct, frozen=True):
 
 
 class RenewedToken(msgspec.Struct, frozen=True):
-    """A new token in the place of an old one, and for how many seconds it is good."""
+    """A token that replaces an old one, and for how many seconds it is valid."""
 
     token: str
     expires_in_s: float | None
@@ -44,9 +44,9 @@ class RenewedToken(msgspec.Struct, frozen=True):
 
 
 class TokenCalls:
-    """Asks Meta about tokens; raises GraphError as any call does.
+    """Calls Meta about tokens; raises GraphError.
 
-    With `app_id` tokens are inspected in the app's own name, else each in its own.
+    With `app_id`, tokens are inspected with the app access token, else with themselves.
     """
 
     def __init__(self, caller: GraphCaller, app_id: str = "") -> None:
@@ -54,7 +54,7 @@ class TokenCalls:
         self._app_id = app_id
 
     async def inspect(self, login: str, token: str) -> TokenFacts:
-        """Ask debug_token; raises AccountFault `token_invalid` where Meta calls the token dead."""
+        """Call debug_token; raises AccountFault `token_invalid` if the token is dead."""
         asker = self._caller.app_token(self._app_id) if self._app_id else token
         body = await self._get(login, "debug_token", asker, input_token=token)
         found = body.get("data")
@@ -69,7 +69,7 @@ class TokenCalls:
         )
 
     async def username(self, ig_account_id: str, login: str, token: str) -> str | None:
-        """Ask for the account's own username, which also shows that its token works."""
+        """Fetch the account's username, which also proves that its token works."""
         if login == INSTAGRAM:
             body = await self._get(login, "me", token, fields="id,username")
         else:
@@ -77,15 +77,15 @@ class TokenCalls:
         return _username(body)
 
     async def try_token(self, login: str, token: str) -> str | None:
-        """Ask `/me`: raises AccountFault `token_invalid` if the token is dead.
+        """Call `/me`; raises AccountFault `token_invalid` if the token is dead.
 
-        Gives the account's username where the answer is an Instagram account's.
+        Returns the account's username if the answer describes an Instagram account.
         """
         fields = "id,username" if login == INSTAGRAM else "id"
         return _username(await self._get(login, "me", token, fields=fields))
 
     async def renew(self, token: str) -> RenewedToken:
-        """Renew an Instagram token. Meta's URL carries the old one: nothing of it is logged."""
+        """Renew an Instagram token. The URL contains the old token, so it is never logged."""
         answer = await self._caller.get_unversioned(
             INSTAGRAM,
             "refresh_access_token",
@@ -104,7 +104,7 @@ class TokenCalls:
 
 
 def _dead(debug: dict[str, Any]) -> AccountFault:
-    """Say why a token is dead, as debug_token does."""
+    """Return the fault that debug_token reports for a dead token."""
     error = debug.get("error")
     fields: dict[str, Any] = error if isinstance(error, dict) else {}
     code, subcode, message = (fields.get(name) for name in ("code", "subcode", "message"))
@@ -124,7 +124,7 @@ def _username(body: dict[str, Any]) -> str | None:
 
 
 def _moment(unix_seconds: object) -> datetime | None:
-    """Read a time of debug_token; 0 means never."""
+    """Parse a time of debug_token; 0 means never."""
     if isinstance(unix_seconds, bool) or not isinstance(unix_seconds, int) or unix_seconds <= 0:
         return None
     try:

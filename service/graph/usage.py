@@ -1,4 +1,4 @@
-"""What Meta's usage headers say ("Graph API: Rate limits")."""
+"""Parses Meta's usage headers ("Graph API: Rate limits")."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 PROFILE_POOLS = frozenset({"instagram"})
 CONVERSATION_POOLS = frozenset({"messenger", "pages"})
 _LONGEST_WAIT_S = 86_400.0
-_LARGEST = 1e308  # a longer integer is no float
+_LARGEST = 1e308  # a larger integer does not fit in a float
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """How much of Meta's limits is used, in percent, and the wait that Meta asks for.
+    """The used share of Meta's limits in percent, and the waits that Meta asks for, in seconds.
 
-    `app` is None where Meta says nothing of it, as it does after few calls. `account` and
-    `regain_s` come from the rows of the call's own pool, `other_regain_s` from all the others.
+    `app` is None if Meta does not send it, as after few calls. `account` and `regain_s` come from
+    the rows of the call's own pool, `other_regain_s` from all other rows.
     """
 
     app: float | None = None
@@ -30,15 +30,15 @@ class Usage(msgspec.Struct, frozen=True):
 
     @property
     def throttled_s(self) -> float | None:
-        """How long to wait after a throttle, which some pool must have caused."""
+        """How long to wait after Meta has throttled a call, whichever pool caused it."""
         return self.regain_s or self.other_regain_s
 
 
 def read_usage(headers: Mapping[str, str], pools: Collection[str] = PROFILE_POOLS) -> Usage:
-    """Read the usage headers; what can't be read counts as none.
+    """Parse the usage headers; unreadable ones are ignored.
 
-    One header may hold rows of several pools, under several ids: a row of another `type` says
-    nothing of this kind of call. A row without a type counts for every kind.
+    One header can hold rows of several pools under several ids: a row of another `type` does not
+    apply to this kind of call. A row without a type applies to every kind.
     """
     app = _percent(_json_header(headers, "X-App-Usage")) or None
     rows = _rows(_json_header(headers, "X-Business-Use-Case-Usage"))
@@ -62,7 +62,7 @@ def _regain_s(row: dict[str, Any]) -> float:
 
 
 def _bounded(wait_s: float) -> float | None:
-    """A wait of 0 means that Meta does not block now."""
+    """Return a wait within the allowed range; None for 0, which means no wait."""
     return min(wait_s, _LONGEST_WAIT_S) or None
 
 

@@ -1,1 +1,1 @@
-"""What the inbox reads: identities, the events that announce changes, and erasure."""
+"""What the Inbox reads: identities, change events, the list of people and pictures."""

@@ -1,6 +1,6 @@
-"""Changes of identities, handed to whoever watches them, as Server-Sent Events.
+"""Sends changes of identities to subscribed clients as Server-Sent Events.
 
-An event is written once, as the bytes that go over the wire, however many watch.
+An event is encoded once, however many clients get it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_SUBSCRIPTIONS = 1000
 MOST_CHANGED = 10_000
-ROOM = 500  # events that may wait for one client: several batches, so only a slow one falls behind
+ROOM = 500  # waiting events per client: several batches, so only a slow client falls behind
 _BATCH = 100
 _AGAIN_S = 0.5
 HEARTBEAT = b": still here\n\n"
@@ -34,14 +34,14 @@ log = structlog.get_logger()
 
 
 class NoRoomError(Exception):
-    """As many watch as may."""
+    """The subscription limit is reached."""
 
 
 class Subscription:
-    """What one client has yet to be sent.
+    """The events that wait to be sent to one client.
 
-    `ids` is whom it watches, None for everybody; `on_end` is called when it is over, to free a
-    sender that waits for the client.
+    `ids` are the users it subscribed to, None for all; `on_end` is called when it ends, to release
+    a sender that waits for the client.
     """
 
     def __init__(self, ids: frozenset[str] | None, on_end: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class Subscription:
         self._is_over = False
 
     async def next(self, at_most_s: float) -> bytes:
-        """Wait for events, give a heartbeat if none came in time, nothing once it is over."""
+        """Wait for events; returns a heartbeat after `at_most_s`, and b"" once it has ended."""
         if not await wait_at_most(self._ready, at_most_s):
             return HEARTBEAT
         events = b"".join(self._events)
@@ -62,7 +62,7 @@ class Subscription:
         return events
 
     def put(self, event: bytes) -> bool:
-        """Add an event; false if there is no room for it."""
+        """Add an event; false if the limit is reached."""
         if len(self._events) >= ROOM:
             return False
         self._events.append(event)
@@ -70,12 +70,12 @@ class Subscription:
         return True
 
     def reload(self) -> None:
-        """Tell the client to load anew, instead of all that waits."""
+        """Replace the waiting events with one that tells the client to reload."""
         self._events.clear()
         self.put(RELOAD)
 
     def end(self) -> None:
-        """Send nothing more; may be called again."""
+        """End the subscription; can be called again."""
         if not self._is_over:
             self._is_over = True
             self._ready.set()
@@ -83,9 +83,9 @@ class Subscription:
 
 
 class Changes:
-    """Reads what has changed, once, and hands it to the subscriptions that want it.
+    """Reads each changed identity once and passes it to the matching subscriptions.
 
-    `look_up` reads identities in the order asked; raises UnavailableError.
+    `look_up` reads identities in the requested order; raises UnavailableError.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class Changes:
 
     @property
     def subscriptions(self) -> int:
-        """How many watch."""
+        """How many clients are subscribed."""
         return len(self._all)
 
     def subscribe(
         self, ids: frozenset[str] | None, on_end: Callable[[], None] = lambda: None
     ) -> Subscription:
-        """Watch some users, or everybody; raises NoRoomError."""
+        """Subscribe to some users, or to all; raises NoRoomError."""
         if self._is_closed or len(self._all) >= MOST_SUBSCRIPTIONS:
             raise NoRoomError
         subscription = Subscription(ids, on_end)
@@ -121,7 +121,7 @@ class Changes:
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Watch no longer; may be called again."""
+        """Remove a subscription; can be called again."""
         self._all.discard(subscription)
         for watchers in self._places(subscription):
             watchers.discard(subscription)
@@ -130,7 +130,7 @@ class Changes:
                 del self._by_user[ig_user_id]
 
     def note(self, ig_user_ids: Iterable[str]) -> None:
-        """Announce that users have changed, on whatever replica, to those who watch them."""
+        """Announce that users have changed, on any replica."""
         wanted = (ig_user_id for ig_user_id in ig_user_ids if self._is_wanted(ig_user_id))
         self._changed.update(dict.fromkeys(wanted))
         if len(self._changed) > MOST_CHANGED:
@@ -139,19 +139,19 @@ class Changes:
             self._wake.set()
 
     def note_gap(self) -> None:
-        """Announce that anybody may have changed: who watches has to load anew."""
+        """Announce that any user may have changed: all clients must reload."""
         self._changed.clear()
         self._has_missed = True
         self._wake.set()
 
     def close(self) -> None:
-        """End every subscription and take no more."""
+        """End every subscription and accept no new ones."""
         self._is_closed = True
         for subscription in self._all:
             subscription.end()
 
     async def run(self) -> None:
-        """Hand changes out until cancelled; while Postgres is away they wait."""
+        """Send changes until cancelled; while PostgreSQL is unavailable they wait."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -165,10 +165,10 @@ class Changes:
         for subscription in self._all:
             subscription.reload()
         if self._all:
-            await asyncio.sleep(_AGAIN_S)  # gap upon gap is two reloads a second, not more
+            await asyncio.sleep(_AGAIN_S)  # at most two reloads a second, however many gaps
 
     async def _announce(self) -> None:
-        """Read a batch and hand it out; senders get their turn before the next one."""
+        """Read a batch and send it; senders run before the next batch."""
         batch = list(islice(self._changed, _BATCH))
         for ig_user_id in batch:
             del self._changed[ig_user_id]
@@ -179,7 +179,7 @@ class Changes:
             log.warning("changed identities not read", users=len(batch), error=str(error))
             self._changed = dict.fromkeys(batch) | self._changed
             await asyncio.sleep(_AGAIN_S)
-        except Exception:  # a row that nobody can read must not stop the service
+        except Exception:  # an unreadable row must not stop the service
             log.exception("changed identities not shown", users=len(batch))
             self.note_gap()
         await asyncio.sleep(0)
@@ -191,7 +191,7 @@ class Changes:
         event = _event(cached, self._rules)
         for subscription in watchers:
             if not subscription.put(event):
-                log.warning("a client that reads too slowly was cut off", waiting=ROOM)
+                log.warning("a client that reads too slowly was disconnected", waiting=ROOM)
                 self.unsubscribe(subscription)
                 subscription.end()
 

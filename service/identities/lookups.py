@@ -1,4 +1,4 @@
-"""What the inbox reads: identities, from memory while they are fresh, else from the tables."""
+"""Lookups of identities: from memory while they are fresh, else from the tables."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Lookups:
-    """Reads identities, and makes those due that are not fresh.
+    """Reads identities, and makes users due whose identity is not fresh.
 
-    `on_seen` hears each identity that was read from the tables, and tells whether a picture of it
-    is to be copied: such an identity is about to change, and is not remembered.
+    `on_seen` gets each identity read from the tables, and returns whether its picture will be
+    copied: such an identity is about to change, so it is not remembered.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Lookups:
         self._remembered = metrics.lookups_from_memory
 
     def recall(self, ig_user_id: str) -> bytes | None:
-        """Give the JSON of an identity that is fresh and in memory; None asks for `read`."""
+        """Return the JSON of a fresh identity in memory; None if `read` is needed."""
         body = self._memory.find(ig_user_id)
         if body is not None:
             self._remembered.inc()
@@ -60,9 +60,9 @@ class Lookups:
         return body
 
     async def read(self, ig_user_ids: Sequence[str]) -> list[bytes]:
-        """Give the JSON of identities in the order asked, repeats kept; unknown users too.
+        """Return the JSON of identities in the requested order, with repeats and unknown users.
 
-        Raises UnavailableError where one is not in memory and PostgreSQL does not answer in time.
+        Raises UnavailableError if one is not in memory and PostgreSQL does not answer in time.
         """
         bodies = {
             ig_user_id: body
@@ -82,7 +82,7 @@ class Lookups:
         return [bodies[ig_user_id] for ig_user_id in ig_user_ids]
 
     async def read_cached(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
-        """Read what the tables know of users, and make those due that are not fresh."""
+        """Read identities from the tables, and make users due whose identity is not fresh."""
         found = await self._identities.look_up(ig_user_ids)
         await self._schedule([cached for cached in found if self._wants_fetch(cached)])
         return found
@@ -97,7 +97,7 @@ class Lookups:
         return body, shown.state
 
     def _fresh_for_s(self, cached: CachedIdentity) -> float:
-        """How long nothing in an identity changes by time alone, counted from when it was read."""
+        """Return for how many seconds after the read time alone does not change the identity."""
         until = expires_at(cached, self._rules)
         if until is None:
             return 0.0
@@ -114,7 +114,7 @@ class Lookups:
         )
 
     async def _schedule(self, stale: Sequence[CachedIdentity]) -> None:
-        """Queue a refresh; a lookup is answered even where this fails."""
+        """Queue a refresh; a failure does not affect the lookup."""
         if not stale:
             return
         try:

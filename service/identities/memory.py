@@ -1,4 +1,4 @@
-"""Fresh identities in memory, as the inbox gets them: their JSON."""
+"""Fresh identities in memory, as the JSON that the Inbox gets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 class Mark(NamedTuple):
-    """The moment before a read."""
+    """A point in time before a read."""
 
     revision: int
     at_s: float
@@ -32,10 +32,10 @@ def _loop_time() -> float:
 
 
 class LookupMemory:
-    """The identities lately looked up, at most `capacity`, until each expires.
+    """Recently read identities, at most `capacity`, until each expires.
 
-    It answers only while it is trusted: while notices of changes are proven to reach this process.
-    Two generations of plain dicts forget those that nobody asks for.
+    It answers only while it is trusted, that is while notices of changes are proven to arrive.
+    Unused entries are dropped with the older of two generations of plain dicts.
     """
 
     def __init__(self, capacity: int = CAPACITY, clock: Callable[[], float] = _loop_time) -> None:
@@ -50,7 +50,7 @@ class LookupMemory:
         return len(self._young) + len(self._old)
 
     def find(self, ig_user_id: str) -> bytes | None:
-        """Give the JSON of a fresh identity, or None."""
+        """Return the JSON of a fresh identity, or None."""
         if not self.is_trusted:
             return None
         entry = self._young.get(ig_user_id)
@@ -62,23 +62,23 @@ class LookupMemory:
         return entry.body if self._clock() < entry.until_s else None
 
     def mark(self) -> Mark:
-        """Take a mark before identities are read: a user who changes after it is not remembered."""
+        """Return a mark to take before a read; users who change after it are not remembered."""
         return Mark(self._revisions.mark(), self._clock())
 
     def remember(self, ig_user_id: str, body: bytes, fresh_for_s: float, mark: Mark) -> None:
-        """Remember an identity that was read after the mark, fresh for so long from then on."""
+        """Remember an identity that was read after the mark, for `fresh_for_s` from the mark."""
         if self.is_trusted and not self._revisions.may_have_changed(ig_user_id, mark.revision):
             self._old.pop(ig_user_id, None)
             self._keep(ig_user_id, _Entry(body, mark.at_s + fresh_for_s))
 
     def evict(self, ig_user_id: str) -> None:
-        """Forget a user who has changed or is erased, also what is being read of them."""
+        """Forget a changed or erased user, and any read of them in progress."""
         self._revisions.note(ig_user_id)
         self._young.pop(ig_user_id, None)
         self._old.pop(ig_user_id, None)
 
     def clear(self) -> None:
-        """Forget everybody: anybody may have changed."""
+        """Forget all users: any of them may have changed."""
         self._revisions.note_all()
         self._young, self._old = {}, {}
 

@@ -1,8 +1,8 @@
-"""The list of people: who has written, the most recent first, filtered, page by page.
+"""The list of people who have written, most recent first, in pages and with filters.
 
-Filters look at the identity as it is shown, so they are judged here and not in SQL. A page looks at
-a bounded number of participants: with a filter that few people match it may hold few of them, or
-nobody, and still say where to go on.
+Filters apply to the identity as it is shown, so they run here and not in SQL. A page reads a
+bounded number of participants: with a filter that few people match, a page can be short or empty
+and still have a next page.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     ReadBelow = Callable[[Place, int], Awaitable[Sequence[Written]]]
 
 MOST_SCANNED = 5000
-MOST_MATCHES = 5000  # users that a search sorts; a prefix of more is looked for among the latest
+MOST_MATCHES = 5000  # a search with more matches filters the most recent people instead of sorting
 A_STEP = 500
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """Whom to list. `q`: how the username (after an `@`), the name or the id begins."""
+    """The filters. `q` is a prefix of the username (after an `@`), the name or the id."""
 
     q: str = ""
     location_id: str | None = None
@@ -42,12 +42,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def is_filtered(self) -> bool:
-        """Tell whether the identity itself has to be looked at."""
+        """Return whether a filter needs the identity itself."""
         return (self.state, self.reason, self.named) != (None, None, None)
 
 
 class PersonAccount(msgspec.Struct, frozen=True, rename="camel"):
-    """An account that a person has written to; `location_id` is null if nobody connected it."""
+    """An account that a person wrote to; `location_id` is null if it is not connected."""
 
     ig_account_id: str
     location_id: str | None
@@ -55,14 +55,14 @@ class PersonAccount(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Person(Identity, frozen=True, rename="camel"):
-    """An identity, where the person wrote, and when Meta is asked for it next."""
+    """An identity, the accounts the person wrote to, and the time of the next fetch."""
 
     accounts: list[PersonAccount]
     next_attempt_at: datetime | None
 
 
 class PeoplePage(msgspec.Struct, frozen=True):
-    """Some people, and the place of the last one looked at; None at the end of the list."""
+    """People, and the place where the next page starts; None at the end of the list."""
 
     people: list[Person]
     next_place: Place | None
@@ -79,7 +79,7 @@ class People:
     async def page(
         self, asked: Asked, now: datetime, limit: int, after: Place | None = None
     ) -> PeoplePage:
-        """Read a page; it looks at 5,000 participants at most."""
+        """Read a page from at most 5,000 participants."""
         read_below, is_search = await self._source(asked, now)
         size = A_STEP if is_search or asked.is_filtered else limit + 1
         found: list[tuple[Place, CachedIdentity]] = []
@@ -103,19 +103,15 @@ class People:
             )
         rows = await self._store.read_of(ids, TOP, EARLIEST, None)
         found = await self._fitting(rows, Asked(), is_search=False)
-        return (
-            await self._page(
-                [
-                    (place, cached)
-                    for place, cached in found
-                    if wanted.lower() in (cached.ig_user_id, f"@{(cached.username or '').lower()}")
-                ],
-                None,
-            )
-        ).people
+        matching = [
+            (place, cached)
+            for place, cached in found
+            if wanted.lower() in (cached.ig_user_id, f"@{(cached.username or '').lower()}")
+        ]
+        return (await self._page(matching, None)).people
 
     async def _source(self, asked: Asked, now: datetime) -> tuple[ReadBelow, bool]:
-        """Choose where participants are read from; true: they still have to be searched."""
+        """Choose how to read participants; true if `q` is still to be applied."""
         since = EARLIEST if asked.days is None else now - timedelta(days=asked.days)
         accounts = await self._accounts(asked)
         matches = await self._matches(asked.q) if asked.q else None
@@ -136,7 +132,7 @@ class People:
         return by_name, False
 
     async def _accounts(self, asked: Asked) -> list[str] | None:
-        """Name the accounts that are asked for; None: all of them."""
+        """Return the requested accounts; None for all."""
         if asked.location_id is None:
             return None if asked.ig_account_id is None else [asked.ig_account_id]
         of_location = await self._store.accounts_of(asked.location_id)
@@ -144,7 +140,7 @@ class People:
         return [each for each in of_location if wanted in (None, each)]
 
     async def _matches(self, q: str) -> list[str] | None:
-        """Find the users that a search is for; None if there are more than can be sorted."""
+        """Find the users that match a search; None if there are too many to sort."""
         prefix, is_username = q.removeprefix("@"), q.startswith("@")
         may_be_id = prefix.isascii() and prefix.isdigit()
         found = await self._store.find_by_prefix(

@@ -1,1 +1,1 @@
-"""How well the service does, judged by the names that people get."""
+"""The verdict on the service, based on the share of people who get a name."""

@@ -1,4 +1,4 @@
-"""The figures that the verdict is made of."""
+"""The figures that the verdict is based on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
     from service.judgement.token_rules import TokenWarning
 
-NO_REASON = "unknown"  # of a failure that was stored without one
-MOST_HELD = 1000  # users behind a pause are counted so far
+NO_REASON = "unknown"  # the reason of a failure stored without one
+MOST_HELD = 1000  # the count of users behind a pause stops here
 
 
 class Writers(msgspec.Struct, frozen=True, rename="camel"):
-    """What became of those who wrote within the last hour.
+    """The people who wrote within the last hour.
 
-    `waiting`: no name yet and no reason why; `late`: those of them who wrote over a minute ago.
-    `nameless`: those without a name by reason. `codes`: Meta's code of each reason, `100/33`.
+    `waiting`: no name and no failure yet; `late`: the waiting who wrote over a minute ago.
+    `nameless`: people without a name, by reason. `codes`: Meta's code of each reason, as `100/33`.
     """
 
     wrote: int = 0
@@ -32,12 +32,12 @@ class Writers(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_name(self) -> int:
-        """How many have no name although Meta was asked, or may not be asked."""
+        """How many have no name although Meta was asked, or calls are paused."""
         return sum(self.nameless.values())
 
 
 class AccountWriters(Writers, frozen=True, rename="camel"):
-    """The same of one account. `location_id` is null for an account that nobody connected."""
+    """The same for one account. `location_id` is null if the account is not connected."""
 
     ig_account_id: str = ""
     username: str | None = None
@@ -45,7 +45,7 @@ class AccountWriters(Writers, frozen=True, rename="camel"):
 
 
 class PauseFigure(msgspec.Struct, frozen=True):
-    """What holds a scope's calls back, and how many users wait for it to end (up to 1,000)."""
+    """A pause, and how many users wait for its end (up to 1,000)."""
 
     scope: str
     reason: str
@@ -56,7 +56,7 @@ class PauseFigure(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Everything that is judged. `connected` is how many accounts are; None: not known."""
+    """The input of the verdict. `connected` is the number of connections; None: unknown."""
 
     everybody: Writers
     accounts: Sequence[AccountWriters] = ()

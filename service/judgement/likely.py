@@ -1,4 +1,4 @@
-"""The likely cause of a reason, as far as the figures tell it."""
+"""The likely cause behind a reason, inferred from the figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_OF_THEM = 0.8
 
 
 class Likely(msgspec.Struct, frozen=True):
-    """A likely cause, and its cure and command where they differ from the reason's own."""
+    """A likely cause, and its cure and command if they differ from the reason's."""
 
     likely: str | None = None
     cure: str | None = None
@@ -40,7 +40,7 @@ _LIKELY = {
 
 
 def likely_cause(reason: str, number: int, named: int) -> Likely:
-    """Say why so many recent writers have no name, where nearly all of them have none."""
+    """Return why recent writers have no name, if nearly all of them have none."""
     if number < MANY or number < MOST_OF_THEM * (number + named):
         return _NOTHING
     found = _LIKELY.get(reason, _NOTHING)

@@ -1,4 +1,4 @@
-"""When a token is renewed, and what to warn of: pure rules over what is stored and a clock.
+"""When to renew a token and what to warn about: pure rules over stored values and a clock.
 
 Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long-lived token" and
 "Graph API: Debug-Token".
@@ -13,13 +13,13 @@ from typing import Literal
 import msgspec
 
 CHECK_EVERY = timedelta(days=1)
-CHECK_AGAIN_AFTER = timedelta(hours=1)  # where Meta could not be asked
+CHECK_AGAIN_AFTER = timedelta(hours=1)  # if Meta could not be asked
 RENEWABLE_AFTER = timedelta(hours=24)
 RENEW_WITHIN = timedelta(days=30)
 WARN_WITHIN = timedelta(days=14)
 INSTAGRAM = "instagram"
 
-# Without the first two of each list there are no names; without the others no webhooks.
+# The first two of each list are needed for names, the others for webhooks.
 FACEBOOK_SCOPES = (
     "instagram_basic",
     "instagram_manage_messages",
@@ -42,10 +42,9 @@ WarningKind = Literal["dead", "ends", "data_access_ends", "scopes", "check_faile
 
 
 class TokenState(msgspec.Struct, frozen=True):
-    """What is stored of a connection's token; times are null where Meta has not told them.
+    """The stored facts about a connection's token; times are null if unknown.
 
-    `stored_at` is when the token came here. `check_error` is what Meta said at the last check,
-    null if it went well.
+    `check_error` is Meta's answer at the last check, null if it succeeded.
     """
 
     ig_account_id: str
@@ -63,9 +62,9 @@ class TokenState(msgspec.Struct, frozen=True):
 
 
 class TokenWarning(msgspec.Struct, frozen=True, rename="camel"):
-    """Something to do about a token: what and until when (null: now), and what to do.
+    """A problem with a token, its deadline (null: now), and what to do.
 
-    `is_urgent`: names stop already, or are about to. `command` is what to type, if that helps.
+    `is_urgent`: names have stopped or are about to. `command` is a shell command, if one helps.
     """
 
     kind: WarningKind
@@ -80,10 +79,10 @@ class TokenWarning(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def is_renewable(state: TokenState, now: datetime, *, seals: bool) -> bool:
-    """Tell whether the token can be renewed here, and it is time to.
+    """Return whether it is time to renew the token, and this service can.
 
-    An Instagram token whose end is not known yet is renewed too: the answer tells the new end. A
-    plain token is its owner's to renew, unless plain tokens are sealed here anyway.
+    An Instagram token without a known expiry is renewed too, since the answer has the new expiry.
+    A plain token belongs to another application, which renews it, unless `seals` is set.
     """
     if state.login != INSTAGRAM or state.is_dead or (state.is_plain and not seals):
         return False
@@ -95,12 +94,12 @@ def is_renewable(state: TokenState, now: datetime, *, seals: bool) -> bool:
 
 
 def needed_scopes(login: str) -> tuple[str, ...]:
-    """Name the permissions that a token of a login needs, those for names first."""
+    """Return the permissions that a token of a login needs, those for names first."""
     return INSTAGRAM_SCOPES if login == INSTAGRAM else FACEBOOK_SCOPES
 
 
 def missing_scopes(login: str, scopes: tuple[str, ...] | None) -> list[str]:
-    """Name the permissions that a token lacks; none where Meta has not told them."""
+    """Return the permissions that a token lacks; none if its permissions are unknown."""
     if scopes is None:
         return []
     granted = set(scopes)
@@ -117,7 +116,7 @@ def warnings(state: TokenState, now: datetime, *, seals: bool) -> list[TokenWarn
 
 
 def name_account(state: TokenState) -> str:
-    """Name an account by its @name, where it is known, and its id."""
+    """Return an account's @username, if known, and its id."""
     return f"@{state.username} ({state.ig_account_id})" if state.username else state.ig_account_id
 
 

@@ -1,8 +1,7 @@
-"""The verdict: a pure function of figures to a level and sentences.
+"""The verdict: a pure function from figures to a level and sentences.
 
-`/status`, the console, `doctor`, a metric and an alert show what it says. Machinery that runs is
-not health: what counts is the share of recent writers who have a name, and why the others have
-none.
+`/status`, the console, `doctor`, a metric and an alert show it. It is not about running processes:
+it measures the share of recent writers who have a name, and why the others have none.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 Level = Literal["ok", "attention", "broken"]
 
 LEVELS: tuple[Level, ...] = ("ok", "attention", "broken")
-NONE_NAMED_FROM = 5  # so many without a name and nobody with one is broken, whatever the reason
+NONE_NAMED_FROM = 5  # this many people without a name, and none with one, is broken for any reason
 NONE_NAMED_WATCHED_FROM = 3
 MANY_NAMELESS_FROM, MANY_NAMELESS_SHARE = 5, 0.5
 LONG_WAIT_S = 60.0
@@ -34,7 +33,7 @@ CAN_WAIT = frozenset({"throttled", "outage", "no_connection"})
 
 
 class Cause(msgspec.Struct, frozen=True, rename="camel"):
-    """One thing to know: what is wrong, why most likely, what to do, and the command for it."""
+    """One problem: what is wrong, the likely cause, what to do, and the command for it."""
 
     level: Level
     text: str
@@ -47,13 +46,13 @@ class Cause(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def sentence(self) -> str:
-        """All of it in a line."""
+        """The whole cause on one line."""
         parts = [self.text, self.likely, self.cure]
         return " ".join(part for part in parts if part)
 
 
 class Verdict(msgspec.Struct, frozen=True, rename="camel"):
-    """The judgement; the worst cause stands first."""
+    """The level and the causes, the worst first."""
 
     level: Level
     sentences: list[str]
@@ -61,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def judge(figures: Figures) -> Verdict:
-    """Say how well people get their names, and what to do where they don't."""
+    """Judge how many people get a name, and what to do about the others."""
     found = [
         *_machinery(figures),
         *_pauses(figures),
@@ -92,12 +91,12 @@ def account_level(writers: Writers) -> Level:
 
 
 def pause_level(reason: str) -> Level:
-    """Tell a pause that ends by itself, or concerns a stranger, from one that has to be ended."""
+    """Return the level of a pause: "attention" if it ends by itself or can wait."""
     return "attention" if reason in CAN_WAIT else "broken"
 
 
 def worst_first(accounts: Sequence[AccountWriters]) -> list[AccountWriters]:
-    """Order accounts by how badly their writers fare."""
+    """Sort accounts by level and by the number of writers without a name."""
     return sorted(
         accounts,
         key=lambda a: (
@@ -111,7 +110,7 @@ def worst_first(accounts: Sequence[AccountWriters]) -> list[AccountWriters]:
 
 
 def name_account(ig_account_id: str, username: str | None, location_id: str | None) -> str:
-    """Name an account as people know it, else by its id and location."""
+    """Return an account's @username, else its id and location."""
     if username:
         return f"@{printable(username)}"
     where = f" ({printable(location_id)})" if location_id else ""
@@ -202,7 +201,7 @@ def _held(pause: PauseFigure, writers: AccountWriters | None) -> str:
 
 
 def _accounts(figures: Figures) -> list[Cause]:
-    """Judge what Meta said of recent writers; what a pause explains is told with the pause."""
+    """Judge recent failures by account, except those that a pause explains."""
     paused = {pause.reason for pause in figures.pauses if pause.scope == APP_SCOPE}
     return [
         _account(account, blamed)
@@ -217,7 +216,7 @@ def _own_pause(account: AccountWriters, pauses: Sequence[PauseFigure]) -> set[st
 
 
 def _blamed(account: AccountWriters, told: set[str]) -> Writers | None:
-    """Leave out what a pause has told already; None if nothing is left."""
+    """Leave out the reasons already reported by a pause; None if nothing is left."""
     left = {reason: n for reason, n in account.nameless.items() if reason not in told}
     return msgspec.structs.replace(account, nameless=left) if left else None
 
@@ -253,7 +252,7 @@ def _who(account: AccountWriters, without: int, name: str) -> str:
 
 
 def _why(writers: Writers) -> str:
-    """Put each reason with its share, the most frequent first."""
+    """List each reason with its share, the most frequent first."""
     ordered = sorted(writers.nameless.items(), key=lambda item: -item[1])
     parts = []
     for reason, number in ordered:
@@ -282,7 +281,7 @@ def _waiting(figures: Figures) -> list[Cause]:
 
 
 def _tokens(figures: Figures) -> list[Cause]:
-    """Pass on what to do about tokens; a dead one is told by its account's pause."""
+    """List what to do about tokens, except dead ones, which their account's pause reports."""
     return [
         Cause(
             "broken" if warning.is_urgent else "attention",

@@ -138,7 +138,7 @@ async def test_a_client_that_does_not_read_is_cut_off_and_the_others_are_not(
             seen = {(await stream.identity())["igUserId"] for _ in range(users)}
             assert len(seen) == users
             assert await client.metric(STREAMS) == 1
-    assert [line["log_level"] for line in logs if "cut off" in line["event"]] == ["warning"]
+    assert [line["log_level"] for line in logs if "disconnected" in line["event"]] == ["warning"]
 
 
 @pytest.mark.usefixtures("_short_heartbeats")

@@ -1,1 +1,1 @@
-"""Profile pictures: which addresses may be fetched, the fetch itself, and the copies we keep."""
+"""Profile pictures: the allowed addresses, the fetch, and the stored copies."""

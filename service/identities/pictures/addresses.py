@@ -1,4 +1,4 @@
-"""Which picture addresses may be fetched: https on Meta's hosts, and never a private network."""
+"""The picture addresses that are fetched: https on Meta's hosts, never a private network."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 LONGEST_URL = 4096
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# An address and nothing else: no user before the host, no backslash (browsers read it as a slash)
-# and no character that could leave a header.
+# Only a plain address: no user before the host, no backslash (browsers read it as a slash) and no
+# character that could end a header.
 _URL = re.compile(
     r"(?P<origin>(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?P<port>:[0-9]{1,5})?)"
     r"/[!-\[\]-~]*",
@@ -28,10 +28,10 @@ _DOMAIN = re.compile(
 
 
 class PictureHosts:
-    """The hosts that pictures may come from.
+    """The hosts that pictures are fetched from.
 
-    An entry is a domain, which allows https on it and its subdomains, or a whole origin such as
-    `http://127.0.0.1:9000`, which allows exactly that one, on a private network too.
+    An entry is a domain, which allows https on it and its subdomains, or an origin such as
+    `http://127.0.0.1:9000`, which allows exactly that origin, even on a private network.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
@@ -40,11 +40,11 @@ class PictureHosts:
         self._domains = tuple(f".{entry}" for entry in named - self._origins)
 
     def allows(self, url: str) -> bool:
-        """Tell whether a picture may be fetched from this address, or a browser sent there."""
+        """Return whether pictures can be fetched from this address, and browsers sent to it."""
         return self.is_named_origin(url) or self._is_on_a_domain(url)
 
     def is_named_origin(self, url: str) -> bool:
-        """Tell whether the address lies on an origin that is named whole."""
+        """Return whether the address belongs to an allowed origin."""
         found = _matched(url)
         return found is not None and found["origin"].lower() in self._origins
 
@@ -53,12 +53,12 @@ class PictureHosts:
         if found is None or found["scheme"].lower() != "https" or found["port"] is not None:
             return False
         host = found["host"].lower()
-        is_name = _DOMAIN.fullmatch(host) is not None  # an IP address would pass by the resolver
+        is_name = _DOMAIN.fullmatch(host) is not None  # an IP address would bypass the resolver
         return is_name and bool(self._domains) and f".{host}".endswith(self._domains)
 
 
 def redirected(url: str, location: str) -> str:
-    """Resolve a redirect's Location against the address it came from; empty if it is none."""
+    """Resolve a redirect's Location against its address; empty if it is invalid."""
     try:
         return str(URL(url, encoded=True).join(URL(location, encoded=True)))
     except ValueError:
@@ -66,7 +66,7 @@ def redirected(url: str, location: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the public internet, also behind IPv6's disguises."""
+    """Return whether an IP address is public, including IPv4 addresses embedded in IPv6."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -75,7 +75,7 @@ def is_public(address: str) -> bool:
 
 
 def _embedded(ip: Ip) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses that an IPv6 address leads to: mapped, 6to4, Teredo, NAT64."""
+    """Return the IPv4 addresses embedded in an IPv6 address: mapped, 6to4, Teredo, NAT64."""
     if isinstance(ip, ipaddress.IPv4Address):
         return []
     nat64 = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
@@ -85,7 +85,7 @@ def _embedded(ip: Ip) -> list[ipaddress.IPv4Address]:
 
 def _is_public(ip: Ip) -> bool:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        return True  # judged by the address that it maps
+        return True  # decided by the mapped address
     if ip in _NAT64:
         return True
     is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local

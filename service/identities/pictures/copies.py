@@ -1,4 +1,4 @@
-"""The pool that copies pictures: two at a time a process, each user once at a time."""
+"""Copies pictures: two at a time per process, one at a time per user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 class _Copy:
-    """A copy that is wanted, and the end that its callers wait for."""
+    """A requested copy, and the event that its callers wait for."""
 
     __slots__ = ("done", "url")
 
@@ -39,10 +39,10 @@ class _Copy:
 
 
 class Pictures:
-    """Copies pictures outside the Graph budget: those that somebody waits for go first.
+    """Copies pictures outside the Graph budget; requested pictures go first.
 
-    What is queued may be lost: a request for the picture, or the next fetch, asks again. `count`
-    hears the outcome of each copy. Without `is_copying` nothing is offered any more.
+    A queued copy can be lost: a request for the picture, or the next fetch, queues it again.
+    `count` gets the outcome of each copy. Without `is_copying` offers are ignored.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Pictures:
         return len(self._urgent) + len(self._later)
 
     def lacks(self, cached: CachedIdentity) -> bool:
-        """Tell whether the identity names a live picture that was not copied since its fetch."""
+        """Return whether the identity has a live picture that was not copied since its fetch."""
         url, copied_at = cached.profile_pic_url, cached.picture_copied_at
         if url is None or not self._hosts.allows(url):
             return False
@@ -82,7 +82,7 @@ class Pictures:
         return expires_at is None or expires_at > cached.read_at
 
     def offer(self, ig_user_id: str, url: str) -> None:
-        """Copy a picture soon; one that can't be copied is left out, with a line that says why."""
+        """Queue a copy; one that cannot be made is skipped and logged."""
         if not self._is_copying:
             return
         if not self._hosts.allows(url):
@@ -94,9 +94,9 @@ class Pictures:
             self._wake.set()
 
     def offer_seen(self, cached: CachedIdentity) -> bool:
-        """Copy the picture of an identity that was looked up, unless that was tried already.
+        """Queue the picture of an identity that was looked up, unless that was tried before.
 
-        Tells whether there is one to copy.
+        Returns whether there is a picture to copy.
         """
         url = cached.profile_pic_url if self._is_copying else None
         if url is None or self._tried.get(cached.ig_user_id) == url or not self.lacks(cached):
@@ -105,7 +105,7 @@ class Pictures:
         return True
 
     async def copy(self, ig_user_id: str, url: str, within_s: float) -> None:
-        """Copy a picture before those that nobody waits for; returns when done, or in time."""
+        """Copy a picture before the queued ones; returns when done or after `within_s`."""
         copy = self._under_way.get(ig_user_id)
         if copy is None or copy.url != url:
             copy = self._urgent.get(ig_user_id)
@@ -123,7 +123,7 @@ class Pictures:
             log.debug("a picture was not copied in time", ig_user_id=ig_user_id)
 
     def forget(self, ig_user_id: str) -> None:
-        """Drop what is queued for a user; a copy under way is not stored if the user is erased."""
+        """Drop a user's queued copy; a running one is not stored if the user is erased."""
         for queue in (self._urgent, self._later):
             if copy := queue.pop(ig_user_id, None):
                 copy.done.set()
@@ -158,7 +158,7 @@ class Pictures:
         finally:
             del self._under_way[ig_user_id]
             copy.done.set()
-            self._wake.set()  # another address of this user's may wait
+            self._wake.set()  # another address of this user may be queued
         self._count(outcome)
         self._tried.pop(ig_user_id, None)
         self._tried[ig_user_id] = copy.url
@@ -171,7 +171,7 @@ class Pictures:
         except (PictureError, UnavailableError, UnstorableError) as error:
             log.info(f"{TAG} picture not copied", ig_user_id=ig_user_id, error=str(error))
             return "failed"
-        except Exception:  # one user's picture must not stop the others'
+        except Exception:  # one picture must not stop the others
             log.exception(f"{TAG} picture not copied", ig_user_id=ig_user_id)
             return "error"
         log.debug(f"{TAG} picture {kept}", ig_user_id=ig_user_id)
@@ -182,6 +182,6 @@ class Pictures:
         return await self._stored.keep(ig_user_id, url, image.content_type, image.body)
 
     def _is_wanted(self, ig_user_id: str, url: str) -> bool:
-        """Tell whether this address is queued or under way already."""
+        """Return whether this address is already queued or being copied."""
         queues = (self._under_way, self._urgent, self._later)
         return any((copy := q.get(ig_user_id)) is not None and copy.url == url for q in queues)

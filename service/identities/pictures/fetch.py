@@ -1,4 +1,4 @@
-"""The fetch of a picture: bounded in bytes, time and redirects, never from a private network."""
+"""Fetches a picture, bounded in bytes, time and redirects, and never from a private network."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 
 
 class PictureError(ServiceError):
-    """A picture that was not fetched; the message says why and holds no address."""
+    """A picture was not fetched; the message gives the reason without the address."""
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image as its host sent it, and its type by its first bytes."""
+    """An image as its host sent it, and its type from its first bytes."""
 
     content_type: str
     body: bytes
 
 
 def image_type(body: bytes) -> str | None:
-    """Tell an image's media type by its first bytes; None if it is none that we keep."""
+    """Return an image's media type from its first bytes; None if it is not supported."""
     if body.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if body.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -52,7 +52,7 @@ def image_type(body: bytes) -> str | None:
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only; a name that has none can't be connected to."""
+    """Resolves names to public addresses only."""
 
     def __init__(self, resolver: AbstractResolver) -> None:
         self._resolver = resolver
@@ -60,23 +60,23 @@ class PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Resolve a name; raises OSError if it leads to no public address."""
+        """Resolve a name; raises OSError if it has no public address."""
         found = await self._resolver.resolve(host, port, family)
         public = [result for result in found if is_public(result["host"])]
         if not public:
-            raise OSError("the name leads to no public address")
+            raise OSError("the name has no public address")
         return public
 
     async def close(self) -> None:
-        """Close what the names are resolved with."""
+        """Close the underlying resolver."""
         await self._resolver.close()
 
 
 class PictureFetcher:
-    """Fetches pictures from the allowed hosts; `open` makes one.
+    """Fetches pictures from the allowed hosts; created by `open`.
 
-    Domains are connected to by public addresses alone. An origin that is named whole is the
-    operator's word and may be private.
+    Domains are reached at public addresses only. An allowed origin can be private, since the
+    operator chose it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class PictureFetcher:
         resolver: AbstractResolver | None = None,
         timeout_s: float = FETCH_TIMEOUT_S,
     ) -> AsyncIterator[PictureFetcher]:
-        """Make a fetcher whose connections are closed when the block ends."""
+        """Create a fetcher whose client connections are closed when the block ends."""
         guarded = PublicResolver(resolver or ThreadedResolver())
         async with _session(guarded) as public, _session(None) as named:
             yield cls(hosts, public, named, timeout_s)
@@ -150,7 +150,7 @@ def _declared_bytes(headers: Mapping[str, str]) -> int:
 
 
 def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
-    """Open a client without cookies, proxies or decompression, which could multiply the bytes."""
+    """Open a client without cookies, proxies, or decompression, which could multiply the size."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(resolver=resolver, limit=4),
         cookie_jar=aiohttp.DummyCookieJar(),
