@@ -1,1 +1,1 @@
-"""PostgreSQL: the tables behind every promise; their statements are in `queries/`."""
+"""Access to PostgreSQL; the statements are in `queries/`."""

@@ -1,4 +1,4 @@
-"""What the commands read and write besides the service's own work: doctor's reads, call by call."""
+"""The statements of `doctor` and other commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_USERS = 10_000
 
 
 class CheckedConnection(msgspec.Struct, frozen=True):
-    """A connection with its sealed token; `total` is how many there are, listed or not."""
+    """A connection with its stored token; `total` counts all connections, listed or not."""
 
     ig_account_id: str
     alias_ids: list[str]
@@ -40,7 +40,7 @@ class CheckedConnection(msgspec.Struct, frozen=True):
 
     @property
     def is_callable(self) -> bool:
-        """Tell whether nothing holds this account's calls back."""
+        """Return whether calls for this account are allowed now."""
         return self.token_status == "active" and self.pause_reason is None  # noqa: S105 - a state
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class CheckedConnection(msgspec.Struct, frozen=True):
 
 
 class CheckedPause(msgspec.Struct, frozen=True):
-    """A pause of the whole app, or of an account that nobody has connected."""
+    """A pause of the whole app."""
 
     scope: str
     reason: str
@@ -56,7 +56,7 @@ class CheckedPause(msgspec.Struct, frozen=True):
 
 
 class UserGroup(msgspec.Struct, frozen=True):
-    """Users in the same state; `last_error` is the JSON of the latest failure among them."""
+    """Users in the same state; `last_error` is the JSON of their latest failure."""
 
     is_fetched: bool
     is_fresh: bool
@@ -71,24 +71,24 @@ class UserGroup(msgspec.Struct, frozen=True):
 
 
 class Checkup:
-    """Reads, each bounded in rows and in time, and the budget for calls that an operator makes."""
+    """Reads bounded in rows and time, and slots for calls that an operator makes."""
 
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
         self._rules = rules
 
     async def read_connections(self, location_id: str | None) -> list[CheckedConnection]:
-        """Read a location's connections, or all of them: at most 1000, troubled ones first."""
+        """Read the connections of a location or of all: at most 1000, those with problems first."""
         rows = await self._database.fetch(_SQL["list_connections"], location_id, MOST_ACCOUNTS)
         return [CheckedConnection(**row) for row in rows]
 
     async def read_pauses(self) -> list[CheckedPause]:
-        """Read what pauses the app."""
+        """Read the pauses of the app."""
         rows = await self._database.fetch(_SQL["list_app_pause"])
         return [CheckedPause(**row) for row in rows]
 
     async def read_users(self, location_id: str | None, accounts: int) -> list[UserGroup]:
-        """Group the users who wrote last, about 10,000 of them, by their state."""
+        """Group the most recent users, about 10,000, by their state."""
         an_account = max(1, MOST_USERS // max(1, accounts))
         rows = await self._database.fetch(
             _SQL["group_users"],
@@ -107,7 +107,7 @@ class Checkup:
         return directory(rows)
 
     async def take_slot(self, calls_per_second: float) -> float | None:
-        """Take a slot in the budget, pauses or not: seconds to wait, None if it is full."""
+        """Take a slot in the budget despite pauses; returns the wait in seconds, None if full."""
         interval_s = 1 / calls_per_second
         rows = await self._database.fetch(
             _SQL["take_slot"],
@@ -117,5 +117,5 @@ class Checkup:
         return rows[0]["wait_s"] if rows else None
 
     async def end_run_out_pauses(self, ig_account_id: str) -> None:
-        """Lift the pauses of the app and the account that had only been waiting for a success."""
+        """End the expired pauses of the app and the account, after a call has succeeded."""
         await self._database.fetch(_SQL["end_run_out_pauses"], account_scope(ig_account_id))

@@ -1,4 +1,4 @@
-"""Taking work and settling it: one flight a user, and blame where it belongs."""
+"""Claims users for a call and settles the outcome; a user has one call in flight at a time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 class Claims:
-    """Claims, settlements and pauses, each in one statement or one transaction."""
+    """Claims and settles users, each in one statement or transaction."""
 
     def __init__(self, database: Database, rules: Rules, lease: timedelta) -> None:
         self._database = database
@@ -55,32 +55,32 @@ class Claims:
         self._failures = Coalescer(self._fail)
 
     async def take(self, ig_account_id: str, ig_user_id: str) -> Claim | Refusal:
-        """Claim a user who is due, unless another worker or replica holds the user."""
+        """Claim a user who is due, unless another worker or replica has claimed the user."""
         return await self._takes.submit((ig_account_id, ig_user_id))
 
     async def resolve(self, claim: Claim, profile: Profile) -> Settled:
-        """Store a profile, replacing what was known; ends streaks and pauses that had run out."""
+        """Store a profile, replacing the previous one; ends streaks and expired pauses."""
         return await self._resolutions.submit((claim, profile))
 
     async def fail(self, claim: Claim, problem: GraphProblem) -> Settled:
-        """Charge the user a failure; good values stay."""
+        """Charge the user a failure; stored values stay."""
         return await self._failures.submit((claim, problem))
 
     async def release(self, claim: Claim, wait: timedelta = NOW) -> Settled:
-        """Give a claim back; the user is due again after the wait."""
+        """Release a claim; the user is due again after the wait."""
         await self._database.fetch(_CLAIMING["release"], *_release_of(claim, wait))
         return PAUSED
 
     async def renew(self, claim: Claim, lasts: timedelta) -> bool:
-        """Hold a claim for longer; false if it is no longer ours."""
+        """Extend a claim; false if it was lost."""
         return bool(
             await self._database.fetch(_CLAIMING["renew"], claim.ig_user_id, claim.lease, lasts)
         )
 
     async def fail_upstream(self, claim: Claim, problem: GraphProblem) -> Settled:
-        """Charge the user, unless this makes an outage: five users in a row, or one is on.
+        """Charge the user, unless this is an outage: the fifth user in a row, or one has begun.
 
-        An outage pauses the app, or one account, and gives the five their failure back.
+        An outage pauses the app or one account, and refunds the failures of the five users.
         """
         async with self._database.transaction() as connection:
             if not await _hold(connection, claim):
@@ -91,7 +91,7 @@ class Claims:
             return PAUSED if await end_in_outage(connection, claim, problem) else settled
 
     async def suspect(self, claim: Claim, problem: GraphProblem) -> Settled:
-        """Record a failure that may be the user's, the account's or ours; charges nobody yet.
+        """Record a failure of unclear cause without charging anyone yet.
 
         Two different users of an account in a row pause the account, two accounts the app.
         """
@@ -112,7 +112,7 @@ class Claims:
             return msgspec.structs.replace(released, next_attempt_at=due_at)
 
     async def invalidate_token(self, claim: Claim) -> Settled:
-        """Mark the token as dead and pause its account until it is replaced."""
+        """Mark the token as dead and pause its account until the token is replaced."""
         async with self._database.transaction() as connection:
             if not await _hold(connection, claim):
                 return LOST
@@ -123,7 +123,7 @@ class Claims:
             return await _release(connection, claim)
 
     async def pause(self, claim: Claim, scope: str, reason: str, hold_s: float | None) -> Settled:
-        """Pause a scope for as long as Meta says, else growing; the user is charged nothing."""
+        """Pause a scope for `hold_s`, else longer each time; does not charge the user."""
         async with self._database.transaction() as connection:
             await write_pause(connection, scope, reason, hold_s, cause=claim)
             return await _release(connection, claim)
@@ -197,7 +197,7 @@ def _claim(row: asyncpg.Record, lease: int) -> Claim | Refusal:
 def _hand_out(
     judged: dict[tuple[str, str], Claim | Refusal], key: tuple[str, str]
 ) -> Claim | Refusal:
-    """Give a claim to the first who asked; the others of its batch find the user in flight."""
+    """Return the claim to the first caller of a batch; for the others the user is in flight."""
     verdict = judged.get(key, ERASED)
     if isinstance(verdict, Claim):
         judged[key] = IN_FLIGHT
@@ -217,7 +217,7 @@ def _release_of(claim: Claim, wait: timedelta) -> tuple[str, int, timedelta, str
 
 
 async def _hold(connection: Session, claim: Claim) -> bool:
-    """Lock the streaks and the claim's row; false if the claim is no longer ours."""
+    """Lock the streaks and the claim's row; false if the claim was lost."""
     await connection.execute(_STREAKS["lock"])
     return bool(await connection.fetchval(_STREAKS["lock_lease"], claim.ig_user_id, claim.lease))
 

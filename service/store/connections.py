@@ -1,4 +1,4 @@
-"""Connections: the accounts that may be called, and the directory of their ids."""
+"""Connections: the accounts that calls are made for, and the directory of their ids."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ log = structlog.get_logger()
 
 
 class TakenError(ServiceError):
-    """An id belongs to another connection already; `owner` is its account."""
+    """An id already belongs to another connection; `owner` is its account."""
 
     def __init__(self, owner: str) -> None:
-        super().__init__(f"an id belongs to the connection {owner} already")
+        super().__init__(f"an id already belongs to the connection {owner}")
         self.owner = owner
 
 
 class ExistsError(ServiceError):
-    """The account is connected already."""
+    """The account is already connected."""
 
 
 class Connection(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection as operators see it: everything but the token.
+    """A connection without its token, as shown to operators.
 
-    `is_plain` tells that the token is stored as Meta gave it, and not encrypted; `last_named_at`
-    when one of those who wrote last got a name.
+    `is_plain`: the token is stored unencrypted. `last_named_at`: when one of the latest writers
+    got a name.
     """
 
     ig_account_id: str
@@ -72,7 +72,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Connections:
-    """Reads and writes connections; tokens are sealed before they leave this process."""
+    """Reads and writes connections; tokens are sealed before they are stored."""
 
     def __init__(self, database: Database, vault: Vault, *, seals_plain: bool = False) -> None:
         self._database = database
@@ -91,11 +91,11 @@ class Connections:
         *,
         is_new_only: bool = False,
     ) -> Connection:
-        """Create or replace a connection and lift the pauses that a new token ends.
+        """Create or replace a connection, and lift the pauses that a new token ends.
 
-        `trial` is what Meta said of the token. Raises ExistsError if only a new connection is
-        wanted, TakenError if one of the ids is another connection's. Participants stored under an
-        alias move to the account; the account's own ids cease to be users.
+        `trial` is the result of testing the token. Raises ExistsError if `is_new_only` and the
+        account is connected, TakenError if another connection has one of the ids. Participants
+        stored under an alias move to the account; the account's own ids are no longer users.
         """
         ids = [ig_account_id, *alias_ids]
         scopes = [account_scope(own_id) for own_id in ids]
@@ -126,15 +126,15 @@ class Connections:
         return Connection(**rows[0])
 
     async def exists(self, ig_account_id: str) -> bool:
-        """Tell whether an account is connected."""
+        """Return whether an account is connected."""
         return bool(await self._database.fetch(_SQL["exists"], ig_account_id))
 
     async def change(
         self, ig_account_id: str, location_id: str | None, alias_ids: Sequence[str] | None
     ) -> Connection | None:
-        """Change a connection's location, its aliases or both, and keep its token.
+        """Change a connection's location, aliases or both, and keep its token.
 
-        None if there is no such connection; raises TakenError as `put` does.
+        Returns None if there is no such connection; raises TakenError as `put` does.
         """
         ids = [ig_account_id, *(alias_ids or ())]
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
@@ -158,9 +158,9 @@ class Connections:
         return Connection(**rows[0])
 
     async def lift_pause(self, scope: str) -> bool:
-        """End a pause at once; false if there is none. What goes wrong still begins a new one.
+        """End a pause immediately; false if there is none. A new failure starts a new pause.
 
-        A token that Meta has refused is tried once more.
+        A token that Meta refused is tried once more.
         """
         kind, _, ig_account_id = scope.partition(":")
         async with self._database.transaction() as connection:
@@ -174,7 +174,7 @@ class Connections:
     async def delete(self, ig_account_id: str, *, erases: bool = False) -> bool:
         """Remove a connection; false if there is none.
 
-        Its people's names stay, unless it is noted that they are to be erased.
+        With `erases` its people are erased in the background; otherwise their names stay.
         """
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock"])
@@ -206,9 +206,9 @@ class Connections:
             )
 
     async def take_over(self) -> None:
-        """Act on what another application has stored: lift pauses that it ends, seal its tokens.
+        """Apply changes made by another application: lift outdated pauses, seal its tokens.
 
-        Tokens are sealed only where SEAL_TOKENS says so: their owner can't read them any more.
+        Tokens are sealed only with SEAL_TOKENS, since the other application cannot read them then.
         """
         await self._database.fetch(_SQL["lift_outdated_pauses"], None, timeout_s=SLOW_STATEMENT_S)
         if not self._seals_plain:
@@ -234,9 +234,9 @@ def directory(rows: Sequence[asyncpg.Record]) -> dict[str, str]:
 
 
 async def mark_token_dead(connection: Session, ig_account_id: str, stored: str) -> bool:
-    """Mark a token as refused by Meta; false if it was replaced meanwhile.
+    """Mark a token as refused by Meta; false if it was replaced in the meantime.
 
-    Another application's constraint may refuse that: the account's pause says it as well.
+    A constraint of another application can refuse the update; the account's pause is enough then.
     """
     try:
         async with connection.transaction():
@@ -249,7 +249,7 @@ async def mark_token_dead(connection: Session, ig_account_id: str, stored: str) 
 
 
 async def _acquit(connection: Session, ig_account_id: str) -> None:
-    """Make due at once whom the old token was refused for: the new one knows nothing of it."""
+    """Make users due whose call failed with the old token, since the new one may work."""
     suspects = await connection.fetch(_STREAKS["end_streak"], account_scope(ig_account_id))
     users = [row["ig_user_id"] for row in suspects]
     await connection.execute(_STREAKS["make_due"], ig_account_id, users)

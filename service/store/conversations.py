@@ -1,4 +1,4 @@
-"""Names from conversations: the limits of those calls, and what they bring."""
+"""Names from conversations: the limits of conversation calls, and the usernames."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from service.store.database import Database
     from service.store.outcomes import Claim
 
-INTERVAL = timedelta(seconds=0.5)  # Meta: 2 calls a second an account
-BUSY = "busy"  # instead of a slot: every one that may be given out is taken
+INTERVAL = timedelta(seconds=0.5)  # Meta allows 2 calls a second per account
+BUSY = "busy"  # returned instead of a slot: all slots within reach are taken
 MOST_AHEAD = timedelta(seconds=10)
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 FIRST_AND_LONGEST_PAUSE = {"throttled": (_MINUTE, _HOUR), "permission": (_HOUR, 6 * _HOUR)}
@@ -28,20 +28,20 @@ _SQL = read_queries("conversations")
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """A time for one conversation call of an account, `wait_s` from now."""
+    """The time of one conversation call of an account, `wait_s` from now."""
 
     wait_s: float
     was_paused: bool
 
 
 class ConversationLimits:
-    """Slots and pauses of the conversation calls, an account each, for every replica."""
+    """Slots and pauses of conversation calls per account, shared by all replicas."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def take_slot(self, ig_account_id: str) -> Slot | str:
-        """Take the account's next slot; or why there is none: a pause's reason, or `BUSY`."""
+        """Take the account's next slot; if there is none, returns a pause's reason or `BUSY`."""
         rows = await self._database.fetch(_SQL["take_slot"], ig_account_id, INTERVAL, MOST_AHEAD)
         if rows:
             return Slot(rows[0]["wait_s"], rows[0]["was_paused"])
@@ -49,18 +49,18 @@ class ConversationLimits:
         return str(paused[0]["reason"]) if paused else BUSY
 
     async def pause(self, ig_account_id: str, reason: str, hold_s: float | None) -> None:
-        """Make no such calls for the account, for as long as Meta says, else growing."""
+        """Pause conversation calls for the account for `hold_s`, else longer each time."""
         hold = None if hold_s is None else timedelta(seconds=hold_s)
         lengths = FIRST_AND_LONGEST_PAUSE.get(reason, _OTHER_PAUSES)
         await self._database.fetch(_SQL["pause"], ig_account_id, reason, hold, *lengths)
 
     async def forget_strikes(self, ig_account_id: str) -> None:
-        """Let the next pause begin small: a call has succeeded."""
+        """Reset the length of the next pause, after a call has succeeded."""
         await self._database.fetch(_SQL["forget_strikes"], ig_account_id)
 
 
 class ConversationNames:
-    """Stores usernames that conversations show."""
+    """Stores usernames found in conversations."""
 
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
@@ -68,11 +68,11 @@ class ConversationNames:
         self._settlements = Coalescer(self._settle)
 
     async def settle(self, claim: Claim, username: str | None, refusal: GraphProblem) -> Settled:
-        """Settle a claim with a username, None for the one known; `refusal` is the profile's."""
+        """Settle a claim with a username (None: keep the known one) and the profile's refusal."""
         return await self._settlements.submit((claim, username, refusal))
 
     async def add(self, usernames: Mapping[str, str]) -> int:
-        """Name participants without a fresh name; their profiles stay wanted. Gives how many."""
+        """Name participants without a fresh name, whose profiles stay due; returns how many."""
         rows = await self._database.fetch(
             _SQL["import"], list(usernames), list(usernames.values()), self._rules.ttl
         )

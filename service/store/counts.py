@@ -1,4 +1,4 @@
-"""How many users are resolved, pending and failed: counted while few, estimated beyond."""
+"""Counts resolved, pending and failed users: exact for small tables, else estimated."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SQL = read_queries("counting")
 
 
 class Counts:
-    """Counts users by state in a bounded time, however many there are.
+    """Counts users by state in bounded time.
 
-    Reads whole tables up to the bounds, and beyond them so many pages taken at random.
+    Reads whole tables up to these page counts, and beyond them that many random pages.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""PostgreSQL: a pool whose every use is bounded in time."""
+"""A pool of PostgreSQL sessions; every use has a time limit."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
     Session = PoolConnectionProxy[asyncpg.Record]
 
 STATEMENT_TIMEOUT_S = 2.0
-SLOW_STATEMENT_S = 10.0  # of operators and of the background
+SLOW_STATEMENT_S = 10.0  # for operators' and background statements
 POOL_SIZE = 10
-_DURABLY = "SET LOCAL synchronous_commit = on"  # where the session itself can't be told
+_DURABLY = "SET LOCAL synchronous_commit = on"  # if the session's setting cannot be changed
 _IS_READ_ONLY = "SELECT current_setting('transaction_read_only')"
-_OPENED_WITHIN_S = 60.0  # several hosts, each of which may hang
-# A session that fails so is of no further use, nor are the others that were opened beside it.
+_OPENED_WITHIN_S = 60.0  # there can be several hosts, each of which can hang
+# After one of these errors the session, and all others opened before, must be replaced.
 _LOST = (
     asyncpg.ReadOnlySQLTransactionError,  # the server was demoted: a failover
-    asyncpg.InvalidSQLStatementNameError,  # a pooler has moved us to another server session
+    asyncpg.InvalidSQLStatementNameError,  # a pooler switched to another server session
     asyncpg.DuplicatePreparedStatementError,
     asyncpg.IdleSessionTimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # used between the server's last word and the end of the line
+    asyncpg.InternalClientError,  # used after the server closed the session
     ConnectionError,
 )
 _UNLUCKY = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _FAILED = (*CONNECT_FAILURES, *_LOST)
-# a value or a row that a type, a constraint or a trigger refuses, another application's too
+# a type, constraint or trigger, possibly another application's, refuses a value or row
 REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.RaiseError)
 
 
 class Database:
-    """Runs statements; raises UnavailableError where Postgres does not answer in time.
+    """Runs statements; raises UnavailableError if PostgreSQL does not answer in time.
 
-    The bound of a statement includes the wait for a connection. A connection that was lost (or a
-    deadlock) is tried once more at once, so every statement has to be idempotent.
+    A statement's time limit includes the wait for a session. After a lost session or a deadlock
+    the statement is retried once, so every statement must be idempotent.
     """
 
     def __init__(self, pool: asyncpg.Pool[Any], *, commits_lazily: bool = False) -> None:
@@ -62,7 +62,7 @@ class Database:
     async def connect(
         cls, url: str, pool_size: int = POOL_SIZE, most_idle_s: float = MOST_IDLE_S
     ) -> AsyncIterator[Database]:
-        """Open the pool; raises UnavailableError if no writable server can be reached."""
+        """Open the pool; raises UnavailableError if no writable server is reachable."""
         try:
             async with asyncio.timeout(_OPENED_WITHIN_S):
                 opened = await create_pool(url, pool_size, most_idle_s)
@@ -92,7 +92,7 @@ class Database:
                 return await self._fetch(query, args)
 
     async def check_writable(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> None:
-        """Raise UnavailableError unless the server answers and takes writes."""
+        """Raise UnavailableError unless the server answers and accepts writes."""
         [row] = await self.fetch(
             "SELECT current_setting('transaction_read_only')", timeout_s=timeout_s
         )
@@ -104,7 +104,7 @@ class Database:
             )
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Send a notice to every replica; it has been sent when this returns."""
+        """Send a notice to every replica; returns once it is committed."""
         await self.fetch("SELECT pg_notify($1, $2)", channel, payload)
 
     async def _fetch(self, query: str, args: tuple[object, ...]) -> list[asyncpg.Record]:
@@ -117,7 +117,7 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> AsyncIterator[Session]:
-        """Give a connection inside a transaction; the whole block is bounded."""
+        """Open a transaction on a session; the whole block has a time limit."""
         async with self._translated(timeout_s), self._connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -127,14 +127,14 @@ class Database:
                 yield connection
             except (
                 Exception
-            ):  # not an interruption: that drops the connection, and waits for nobody
+            ):  # except after a cancellation, which drops the session without waiting
                 await transaction.rollback()
                 raise
             await transaction.commit()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Session]:
-        """Take a connection; one that is interrupted is dropped, so that giving back can't hang."""
+        """Take a session; a cancelled one is dropped, so that returning it cannot hang."""
         connection = await self._pool.acquire()
         try:
             yield connection
@@ -157,7 +157,7 @@ class Database:
                 yield
         except REFUSED_VALUES as error:
             raise UnstorableError(describe_refusal(error)) from without_values(error)
-        except OverflowError as error:  # a time beyond Python's calendar, in an argument or a row
+        except OverflowError as error:  # a time outside Python's range, in an argument or a row
             raise UnstorableError("a time is out of range") from error
         except _FAILED as error:
             if _is_unencodable(error):
@@ -168,7 +168,7 @@ class Database:
 
 
 async def _drop(connection: Session) -> None:
-    """Close a connection in the midst of a statement; the server is told to give that up."""
+    """Close a session during a statement, and cancel the statement on the server."""
     with suppress(*_FAILED):
         await connection.close(timeout=STATEMENT_TIMEOUT_S)
 
@@ -182,11 +182,11 @@ async def _close(pool: asyncpg.Pool[Any]) -> None:
 
 
 def _is_unencodable(error: BaseException) -> bool:
-    """Tell whether asyncpg could not encode an argument: that is the argument's fault."""
+    """Return whether asyncpg could not encode an argument."""
     is_of_the_driver = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     return is_of_the_driver and not isinstance(error, asyncpg.ClientConfigurationError)
 
 
 def describe(error: BaseException) -> str:
-    """Name a driver's error without the values that its message may quote."""
+    """Describe a driver's error without its message, which can quote values."""
     return f"{type(error).__name__} {getattr(error, 'sqlstate', None) or ''}".strip()

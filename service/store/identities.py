@@ -1,4 +1,4 @@
-"""Identities: looked up, refreshed, backfilled and erased."""
+"""Looks up, schedules and erases identities."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ _LOOKING_UP = read_queries("looking_up")
 
 
 class DueUser(msgspec.Struct, frozen=True):
-    """A participant to be put on the queue."""
+    """A participant to queue."""
 
     ig_account_id: str
     ig_user_id: str
 
 
 class Forced(msgspec.Struct, frozen=True):
-    """Users made due whatever the cache says.
+    """Users made due even if the cache does not require it.
 
-    A call counts from `forced_at` on. `hints` has one callable participant a user; a user whose
-    accounts are all paused has none.
+    Only calls after `forced_at` count. `hints` has one callable participant per user, none if all
+    accounts of the user are paused.
     """
 
     forced_at: datetime
@@ -52,16 +52,16 @@ class Forced(msgspec.Struct, frozen=True):
 
 
 class Candidates(msgspec.Struct, frozen=True):
-    """What a backfill may fetch: how many (counted up to 10,000), and the most recent of them."""
+    """The users that a backfill can fetch: the number (up to 10,000), and the most recent."""
 
     total: int
     ig_user_ids: list[str]
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """Users without a fresh identity who are no candidates, or can't be called now.
+    """Counts of users without a fresh identity who cannot be fetched now.
 
-    `waiting_until`: when the last of those who wait is tried again.
+    `waiting_until`: when the last of the waiting users is retried.
     """
 
     stopped: int
@@ -72,7 +72,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Identities:
-    """Reads and schedules identities; concurrent lookups share one statement."""
+    """Reads and schedules identities; concurrent lookups share a statement."""
 
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
@@ -80,14 +80,14 @@ class Identities:
         self._lookups = Coalescer(self._look_up, patience_s=LOOKED_UP_WITHIN_S)
 
     async def look_up(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
-        """Read identities in the order asked, repeats kept; unknown users too.
+        """Read identities in the requested order, with repeats and unknown users.
 
         Raises UnavailableError within 2.5 seconds.
         """
         return await self._lookups.submit_all(ig_user_ids)
 
     async def watch(self, ig_user_ids: Sequence[str]) -> list[CachedIdentity]:
-        """Read identities and what blocks them, fresh or not, in the order asked."""
+        """Read identities in the requested order; `pause` is read for fresh ones too."""
         rows = await self._database.fetch(
             _LOOKING_UP["look_up"],
             *(ig_user_ids, self._rules.ttl, True),
@@ -95,7 +95,7 @@ class Identities:
         return [_cached(row) for row in rows]
 
     async def schedule_stale(self, ig_user_ids: Sequence[str]) -> list[DueUser]:
-        """Make participants due whose identity is not fresh; returns those due now."""
+        """Make participants without a fresh identity due; returns those due now."""
         rows = await self._database.fetch(
             _LOOKING_UP["schedule_stale"],
             sorted(set(ig_user_ids)),
@@ -106,18 +106,18 @@ class Identities:
         return [_due(row) for row in rows if row["is_due"]]
 
     async def find_due(self, a_account: int, at_most: int, overdue: timedelta) -> list[DueUser]:
-        """Find what has been due for a while, of accounts that may be called."""
+        """Find users of callable accounts that have been due for at least `overdue`."""
         rows = await self._database.fetch(
             _SWEEPING["find_due"], a_account, at_most, overdue, timeout_s=SLOW_STATEMENT_S
         )
         return [_due(row) for row in rows]
 
     async def clear_failures(self, ig_user_id: str) -> None:
-        """Forget how often a user has failed."""
+        """Reset a user's failures."""
         await self._database.fetch(_ASKING["clear_failures"], ig_user_id)
 
     async def force(self, ig_user_ids: Sequence[str], *, include_fresh: bool) -> Forced:
-        """Make users due now, stopped ones too, with `anew` fresh ones; calls in flight go on."""
+        """Make users due now, including stopped ones; calls in flight continue."""
         rows = await self._database.fetch(
             _ASKING["force"], sorted(set(ig_user_ids)), include_fresh, self._rules.max_failures
         )
@@ -129,7 +129,7 @@ class Identities:
         return Forced(forced_at, list(hints.values()), {row["ig_user_id"] for row in rows})
 
     async def has_location(self, location_id: str) -> bool:
-        """Tell whether any account belongs to the location."""
+        """Return whether any account belongs to the location."""
         rows = await self._database.fetch(_ASKING["has_location"], location_id)
         return bool(rows[0][0])
 
@@ -142,10 +142,10 @@ class Identities:
         include_failed: bool,
         failed_before: datetime | None = None,
     ) -> Candidates:
-        """Find the users of a location without a fresh identity, most recent message first.
+        """Find a location's users without a fresh identity, most recent message first.
 
-        `include_failed` takes those who wait or have stopped; with `failed_before` only if they
-        failed before then.
+        `include_failed` includes users who wait or have stopped, with `failed_before` only those
+        who failed before then.
         """
         rows = await self._database.fetch(
             _ASKING["find_candidates"],
@@ -166,7 +166,7 @@ class Identities:
     async def count_left_out(
         self, location_id: str, within: timedelta, *, include_failed: bool
     ) -> LeftOut:
-        """Count the users of a location that a backfill leaves without a fresh identity."""
+        """Count a location's users that a backfill leaves without a fresh identity."""
         [row] = await self._database.fetch(
             _BACKFILL["left_out"],
             location_id,
@@ -181,7 +181,7 @@ class Identities:
         return LeftOut(**row)
 
     async def erase(self, *ig_user_ids: str) -> None:
-        """Delete everything held about users; a claim in flight can't settle any more."""
+        """Delete everything stored about users; claims in flight can no longer settle."""
         async with self._database.transaction(SLOW_STATEMENT_S) as connection:
             for statement in ERASE:
                 await connection.execute(statement, ig_user_ids)
@@ -200,5 +200,5 @@ def _due(row: asyncpg.Record) -> DueUser:
 
 
 def _cached(row: asyncpg.Record) -> CachedIdentity:
-    """Read a row of the lookup, whose columns stand in the order of the fields."""
+    """Convert a row of the lookup; its columns have the order of the fields."""
     return CachedIdentity(*row)

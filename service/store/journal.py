@@ -1,4 +1,4 @@
-"""Participants, made durable before a webhook is acknowledged."""
+"""Stores participants before a webhook is acknowledged."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _RECEIVING = read_queries("receiving")
 
 
 class Journalled(msgspec.Struct, frozen=True):
-    """A participant that is committed.
+    """A committed participant.
 
-    `fresh_until` is null while the identity needs a fetch; `is_scheduled` tells that a first
-    fetch already stands in the tables, `is_due` that it may be made now.
+    `fresh_until` is null while the identity needs a fetch. `is_scheduled`: a first fetch is
+    already in the tables. `is_due`: the fetch can be made now.
     """
 
     ig_account_id: str
@@ -38,7 +38,7 @@ class Journalled(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Writes contacts; concurrent deliveries share one statement and one commit."""
+    """Writes contacts; concurrent deliveries share a statement and a commit."""
 
     def __init__(self, database: Database, rules: Rules) -> None:
         self._database = database
@@ -46,11 +46,11 @@ class Journal:
         self._writes = Coalescer(self._write, patience_s=DURABLE_WITHIN_S)
 
     async def write(self, contacts: Sequence[Contact]) -> list[Journalled]:
-        """Commit the contacts and say what is due; raises UnavailableError within 2.5 seconds."""
+        """Commit contacts and return their state; raises UnavailableError within 2.5 seconds."""
         return await self._writes.submit_all(contacts)
 
     async def _write(self, contacts: Sequence[Contact]) -> list[Journalled]:
-        rows = merge_contacts(contacts)  # a statement can't touch one row twice
+        rows = merge_contacts(contacts)  # a statement cannot update a row twice
         written = await self._database.fetch(
             _RECEIVING["journal"],
             [row.ig_account_id for row in rows],
@@ -67,5 +67,5 @@ class Journal:
 
 
 def _journalled(ig_account_id: str, *rest: Any) -> Journalled:  # noqa: ANN401 - a row's columns
-    """Read a row, whose columns stand in the order of the fields; one text serves all its users."""
+    """Convert a row, whose columns have the order of the fields; interns the account id."""
     return Journalled(sys.intern(ig_account_id), *rest)

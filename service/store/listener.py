@@ -1,4 +1,4 @@
-"""The notices of every replica, on a session of its own that proves that it hears them."""
+"""Receives the notices of all replicas on a separate session, and proves that they arrive."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ log = structlog.get_logger()
 
 
 class _UnheardError(Exception):
-    """A notice was sent and has not arrived."""
+    """A notice that was sent has not arrived."""
 
 
 class Listener:
-    """Hears the notices of every replica, and knows whether it does.
+    """Receives the notices of all replicas, and knows whether they arrive.
 
-    `notify` sends a notice the way every other one is sent. One that has to arrive here is sent
-    every second: a session may answer and still hear nothing, behind a pooler in transaction mode
-    or at the far end of a dead line. Notices arrive in the order in which they were sent, so a
-    proof shows that nothing before it was missed.
+    `notify` sends a notice as all others are sent. Every second the listener sends itself a
+    notice, the proof: a session can answer and still receive nothing, behind a pooler in
+    transaction mode or over a dead network path. Notices arrive in the order they were sent, so a
+    proof shows that none before it was missed.
 
-    `on_connected` is called once notices arrive on a new session: some may have been missed.
-    `on_doubt` is called when they may be missed from now on, `on_proof` when none was.
+    `on_connected` is called once notices arrive on a new session, since some may have been missed;
+    `on_doubt` when notices may be missed from now on; `on_proof` when none was missed.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Listener:
         self._is_heard = asyncio.Event()
 
     async def run(self) -> None:
-        """Listen until cancelled, reconnecting for ever."""
+        """Listen until cancelled; reconnects after errors."""
         attempt = 0
         while True:
             try:
@@ -84,7 +84,7 @@ class Listener:
             attempt += 1
 
     async def _listen(self) -> AsyncIterator[None]:
-        """Listen on a new session until it is lost; yields while it is good."""
+        """Listen on a new session; the block runs until the session is lost."""
         lost = asyncio.Event()
         connection = await connect(self._url)
         try:
@@ -105,7 +105,7 @@ class Listener:
                 await connection.add_listener(channel, self._hear)
 
     async def _prove_again(self, lost: asyncio.Event) -> None:
-        """Prove that nothing was missed; where nothing can be sent, only doubt."""
+        """Prove that no notice was missed; if the proof cannot be sent, call `on_doubt`."""
         try:
             await self._prove(lost)
         except UnavailableError:
@@ -114,7 +114,7 @@ class Listener:
             self._on_proof()
 
     async def _prove(self, lost: asyncio.Event) -> None:
-        """Send a notice and hear it; raises UnavailableError, _UnheardError or ConnectionError."""
+        """Send a proof and await it; raises UnavailableError, _UnheardError or ConnectionError."""
         self._expected = secrets.token_hex(8)
         self._is_heard.clear()
         await self._notify(PROOFS, self._expected)
@@ -139,7 +139,7 @@ class Listener:
 
 
 _UNHEARD = (
-    "notices do not arrive, so nothing is answered from memory: if DATABASE_URL leads to a pooler "
+    "notices do not arrive, so nothing is answered from memory: if DATABASE_URL points to a pooler "
     "in transaction mode, set LISTEN_DATABASE_URL to a direct connection of the same database"
 )
 

@@ -1,4 +1,4 @@
-"""Bringing a database up to `schema.sql`: a new one, an older one, or one that is up to date."""
+"""Creates the schema in a new database, and migrates an older one."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ log = structlog.get_logger()
 
 
 async def migrate(dsn: str, vault: Vault, *, seals_plain: bool = False) -> int:
-    """Bring the schema up to date, and seal tokens anew that are sealed with an older key.
+    """Bring the schema up to date, and reseal tokens that are sealed with an older key.
 
-    With `seals_plain` tokens that another application has stored are sealed too. Replicas may
-    start together: one works, the others wait for it. Returns how many tokens were sealed; raises
-    UnavailableError if the database can't be reached or refuses.
+    With `seals_plain`, plain tokens of another application are sealed too. If replicas start
+    together, one migrates and the others wait. Returns how many tokens were sealed; raises
+    UnavailableError if the database cannot be reached or refuses a statement.
     """
     try:
         async with (
@@ -68,9 +68,9 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @asynccontextmanager
 async def _turn(keeper: asyncpg.Connection) -> AsyncIterator[None]:
-    """Wait until no other replica migrates, and keep the others out for the length of the block.
+    """Hold the migration lock for the length of the block.
 
-    The lock is a transaction's, so that it holds through a pooler and ends with its session.
+    It is a transaction-level lock, which works through a pooler and ends with its session.
     """
     while True:
         async with keeper.transaction():
@@ -97,7 +97,7 @@ async def _bring_up(connection: asyncpg.Connection) -> None:
 
 
 def _read_migrations() -> list[tuple[str, str]]:
-    """Read the name and the text of every migration, in their order."""
+    """Read the name and the text of every migration, in order."""
     return [(path.stem, path.read_text("utf-8")) for path in sorted(MIGRATIONS.glob("*.sql"))]
 
 
@@ -112,9 +112,9 @@ async def _apply(connection: asyncpg.Connection, name: str, script: str) -> None
 
 
 async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str) -> bool:
-    """Apply a file in one transaction; false if a lock was not to be had soon.
+    """Apply a file in one transaction; false if it did not get a lock in time.
 
-    What waits for a table's lock holds up everybody who comes after it, so it waits briefly.
+    A statement that waits for a table's lock blocks all later ones, so the wait is short.
     """
     try:
         async with connection.transaction():
@@ -130,8 +130,8 @@ async def _apply_at_once(connection: asyncpg.Connection, name: str, script: str)
 async def _apply_by_statement(connection: asyncpg.Connection, script: str) -> None:
     r"""Apply a file outside a transaction; an empty line ends a statement.
 
-    As in psql, `\gexec` after a query runs what the query returns. An index may take longer than
-    the server allows a statement; the limit is lifted, unless the session belongs to a pooler.
+    As in psql, `\gexec` after a query runs the query's result. An index can take longer than the
+    statement_timeout, which is therefore removed unless the session belongs to a pooler.
     """
     if await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid():
         await connection.execute("SET statement_timeout = 0")

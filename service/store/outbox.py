@@ -1,4 +1,4 @@
-"""The outbox of forwarding: deliveries stored, claimed, finished, postponed and measured."""
+"""The outbox of deliveries to forward."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SQL = read_queries("forwarding")
 
 
 class Outgoing(msgspec.Struct, frozen=True):
-    """A delivery to one address, ready to be stored; `size` counts its body in bytes."""
+    """A delivery to one address, ready to be stored; `size` is the body's length in bytes."""
 
     delivery_id: str
     address: str
@@ -41,7 +41,7 @@ class Outgoing(msgspec.Struct, frozen=True):
 
 
 class Forward(msgspec.Struct, frozen=True):
-    """A stored delivery that this process may post to its address while the lease lasts."""
+    """A stored delivery that this process can post until its lease lapses."""
 
     id: int
     lease: int
@@ -52,14 +52,14 @@ class Forward(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A forward that was not answered with 2xx, and why."""
+    """A forward that did not get a 2xx answer, and the error."""
 
     forward: Forward
     error: str
 
 
 class Postponed(msgspec.Struct, frozen=True):
-    """When a failed forward is tried next; set aside after 36 hours."""
+    """When a failed forward is retried; it is set aside after 36 hours."""
 
     attempts: int
     due_at: datetime
@@ -67,7 +67,7 @@ class Postponed(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """What one address has not taken yet."""
+    """The deliveries that wait for one address."""
 
     address: str
     waiting: int = 0
@@ -79,10 +79,9 @@ class Backlog(msgspec.Struct, frozen=True):
 
 
 class Outbox:
-    """Stores deliveries for forwarding; concurrent webhooks share one statement.
+    """Stores deliveries for forwarding; concurrent webhooks share a statement.
 
-    What waits is at most `most_bytes`. The figure is measured now and then, and what this process
-    has stored since is added to it.
+    At most `most_bytes` wait: the last measurement plus the bytes stored by this process since.
     """
 
     def __init__(self, database: Database, most_bytes: int) -> None:
@@ -99,7 +98,7 @@ class Outbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes of bodies wait, at most."""
+        """Upper bound of the bytes that wait."""
         return self._measured_bytes + self._stored_bytes + self._storing_bytes
 
     async def store(self, deliveries: Sequence[Outgoing]) -> None:
@@ -132,7 +131,7 @@ class Outbox:
     async def claim(
         self, address: str, at_most: int, lease: int, lasting: timedelta, most_at_a_time: int
     ) -> list[Forward]:
-        """Lease the deliveries that are due first; over all replicas at most `most_at_a_time`."""
+        """Lease the deliveries due first; all replicas together hold at most `most_at_a_time`."""
         async with self._database.transaction() as session:
             await session.execute(_SQL["lock_address"], address)
             rows = await session.fetch(
@@ -152,7 +151,7 @@ class Outbox:
         return sorted(forwards, key=lambda forward: forward.id)
 
     async def finish(self, forward: Forward) -> None:
-        """Delete a delivery that its address has taken."""
+        """Delete a delivery that its address answered with 2xx."""
         await self._finishes.submit(forward)
 
     async def _finish(self, forwards: Sequence[Forward]) -> list[None]:
@@ -160,7 +159,7 @@ class Outbox:
         return [None] * len(forwards)
 
     async def postpone(self, forward: Forward, error: str) -> Postponed | None:
-        """Plan the next try, or set the delivery aside; None if it is claimed anew or dropped."""
+        """Schedule the next attempt, or set the delivery aside; None if the lease was lost."""
         return await self._failures.submit(Failure(forward, error))
 
     async def _postpone(self, failures: Sequence[Failure]) -> list[Postponed | None]:
@@ -178,11 +177,11 @@ class Outbox:
         return [found.get(failure.forward.id) for failure in failures]
 
     async def release(self, forwards: Sequence[Forward]) -> None:
-        """Give back deliveries that were not posted."""
+        """Release deliveries that were not posted."""
         await self._database.fetch(_SQL["release"], *_keys(forwards))
 
     async def measure(self) -> list[Backlog]:
-        """Count what waits at each address; the whole table is read."""
+        """Count the deliveries of each address; reads the whole table."""
         stored_before = self._stored_bytes
         rows = await self._database.fetch(_SQL["measure"], timeout_s=SLOW_STATEMENT_S)
         backlogs = [Backlog(**row) for row in rows]
@@ -191,22 +190,22 @@ class Outbox:
         return backlogs
 
     async def last_error(self, address: str) -> str | None:
-        """Say why the latest try at an address failed."""
+        """Return the error of the latest failed attempt at an address."""
         rows = await self._database.fetch(_SQL["last_error"], address)
         return rows[0]["last_error"] if rows else None
 
     async def set_aside_overdue(self) -> list[str]:
-        """Set aside what nobody posts any more, a bounded number; gives the addresses."""
+        """Set aside overdue deliveries that no replica posts, a batch; returns their addresses."""
         rows = await self._database.fetch(_SQL["set_aside_overdue"], _A_SLICE)
         return [row["address"] for row in rows]
 
     async def delete_set_aside(self) -> list[str]:
-        """Delete what was set aside 7 days ago, a bounded number; gives the addresses."""
+        """Delete deliveries set aside 7 days ago, a batch; returns their addresses."""
         rows = await self._database.fetch(_SQL["delete_set_aside"], KEPT_ASIDE, _A_SLICE)
         return [row["address"] for row in rows]
 
     async def retry(self, address: str | None) -> int:
-        """Make everything that waits or is set aside due now, for 36 hours; tells how many."""
+        """Make all waiting and set-aside deliveries due now, for 36 hours; returns how many."""
         retried, last_id = 0, 0
         while True:
             rows = await self._database.fetch(
@@ -218,7 +217,7 @@ class Outbox:
             last_id = max(row["id"] for row in rows)
 
     async def drop(self, address: str, *, only_set_aside: bool) -> int:
-        """Delete deliveries to an address unsent; tells how many."""
+        """Delete an address's deliveries without sending them; returns how many."""
         dropped = 0
         while True:
             rows = await self._database.fetch(_SQL["drop"], address, only_set_aside, _A_SLICE)

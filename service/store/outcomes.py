@@ -1,4 +1,4 @@
-"""What a worker may be given, and what becomes of it."""
+"""Claims, and the outcomes of settling them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to make one user's calls until the lease lapses; settling needs it.
+    """The exclusive right to make a user's calls and settle them, until the lease lapses.
 
-    `fresh_source` is where the names come from that are still fresh, None without any; `is_recent`
-    tells that the user's last message to the account is at most 30 days old.
+    `fresh_source` is the source of the names that are still fresh, None without any. `is_recent`:
+    the user's last message to the account is at most 30 days old.
     """
 
     ig_account_id: str
@@ -31,20 +31,20 @@ class Claim(msgspec.Struct, frozen=True):
 
     @property
     def scope(self) -> str:
-        """The scope of a pause of the claim's account."""
+        """The scope of the account's pauses."""
         return account_scope(self.ig_account_id)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why there was nothing to take: settled meanwhile, in flight elsewhere, or blocked."""
+    """Why a user was not claimed: already settled, in flight elsewhere, or blocked."""
 
     verdict: str
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """What a call came to in the tables.
+    """The stored outcome of a claim.
 
-    `outcome` is resolved, failed, paused (charged to nobody) or lost (erased, or claimed anew).
+    `outcome` is resolved, failed, paused (not charged) or lost (erased, or claimed again).
     """
 
     outcome: str
@@ -53,7 +53,7 @@ class Settled(msgspec.Struct, frozen=True):
 
     @classmethod
     def failed(cls, row: asyncpg.Record) -> Settled:
-        """Read what a user was charged."""
+        """Convert the row of a charged failure."""
         return cls("failed", row["fail_count"], row["next_attempt_at"])
 
 

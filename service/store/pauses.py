@@ -1,4 +1,4 @@
-"""Pauses, and the pace of the budget, as the tables keep them for every replica."""
+"""The pauses, and the pace of the budget, which all replicas share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BUDGET = read_queries("budget")
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """What holds a scope's calls back; `left_s` counts from when it was read."""
+    """A pause of a scope; `left_s` counts from when it was read."""
 
     scope: str
     until: datetime
@@ -44,21 +44,21 @@ class Pauses:
         self._database = database
 
     async def pause(self, scope: str, reason: PauseReason, hold_s: float | None) -> None:
-        """Pause a scope for as long as Meta says; else growing from strike to strike."""
+        """Pause a scope for `hold_s`, else longer with each strike."""
         async with self._database.transaction() as connection:
             await write_pause(connection, scope, reason, hold_s)
 
     async def read(self) -> list[Pause]:
-        """Read the pauses that are on."""
+        """Read the active pauses."""
         rows = await self._database.fetch(_PAUSES["list_active"], MOST_LISTED)
         return [Pause(**row) for row in rows]
 
     async def set_pace(self, share: float) -> None:
-        """Slow every replica to a share of the rate for a minute."""
+        """Slow all replicas down to a share of the rate for a minute."""
         await self._database.fetch(_BUDGET["set_pace"], share, PACE_LASTS)
 
     async def read_wait(self) -> tuple[float, float]:
-        """Read how many seconds ahead the budget is reserved, and the pace."""
+        """Read for how many seconds ahead slots are reserved, and the pace."""
         rows = await self._database.fetch(_BUDGET["read_wait"])
         return (rows[0]["wait_s"], rows[0]["pace"]) if rows else (0.0, 1.0)
 
@@ -70,9 +70,9 @@ async def write_pause(
     hold_s: float | None = None,
     cause: Claim | None = None,
 ) -> None:
-    """Pause a scope inside a transaction; calls in flight together count as one strike.
+    """Pause a scope within a transaction; calls in flight together count as one strike.
 
-    The probe that follows is left to another user, or account, than the cause where one is due.
+    The probe that follows uses another user or account than `cause`, if one is due.
     """
     hold = None if hold_s is None else timedelta(seconds=hold_s)
     blamed = (None, None) if cause is None else (cause.ig_account_id, cause.ig_user_id)

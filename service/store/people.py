@@ -1,8 +1,7 @@
-"""Who has written, in the order of their last messages, read in bounded steps.
+"""The people who wrote, in the order of their last messages, read in bounded steps.
 
-The order is that of `Place`: last message, then user, then account, all descending. Every read
-begins below a place and stops after a number of rows, so that its cost does not depend on how many
-participants there are.
+The order is that of `Place`: last message, user, account, all descending. Every read starts below
+a place and stops after a number of rows, so its cost does not depend on the number of participants.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
-NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # stands for a pause without end
+NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # stands for a pause without an end
 LONGEST_PREFIX = 64  # characters of a name that the indexes hold
 ACCOUNTS_A_USER = 20
 _SQL = read_queries("people")
@@ -30,7 +29,7 @@ _LAST_CHARACTER = "\U0010ffff"
 
 
 class Place(msgspec.Struct, frozen=True, order=True):
-    """A place in the list: the user's latest message and the account it was written to."""
+    """A position in the list: the user's latest message and its account."""
 
     last_message_at: datetime
     ig_user_id: str
@@ -41,14 +40,14 @@ TOP = Place(datetime(9990, 1, 1, tzinfo=UTC), _ABOVE_ALL, _ABOVE_ALL)
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A participant met on the way down; `is_latest`: the user has written nowhere later."""
+    """A participant of the list; `is_latest`: the user wrote to no other account later."""
 
     place: Place
     is_latest: bool
 
 
 class WrittenTo(msgspec.Struct, frozen=True):
-    """One account that a user has written to, and when the user is tried there next."""
+    """An account that a user wrote to, and when the user is next tried there."""
 
     ig_user_id: str
     ig_account_id: str
@@ -70,7 +69,7 @@ class PeopleStore:
         at_most: int,
         ig_account_ids: Sequence[str] | None = None,
     ) -> list[Written]:
-        """Read the participants that follow a place, of all accounts or of these alone."""
+        """Read the participants after a place, of all accounts or only of these."""
         args: list[object] = [*msgspec.structs.astuple(place), since, at_most]
         statement = _SQL["below"]
         if ig_account_ids is not None:
@@ -81,9 +80,9 @@ class PeopleStore:
     async def find_by_prefix(
         self, prefix: str, at_most: int, *, is_username: bool, may_be_id: bool
     ) -> list[str]:
-        """Find users whose username, name or id begins so: `at_most` of each kind.
+        """Find users by a prefix of the username, name or id, at most `at_most` of each kind.
 
-        `is_username` leaves out names and ids; `may_be_id` takes ids in.
+        `is_username` excludes names and ids; `may_be_id` includes ids.
         """
         rows = await self._database.fetch(
             _SQL["begin_with"],
@@ -104,7 +103,7 @@ class PeopleStore:
         since: datetime,
         ig_account_ids: Sequence[str] | None,
     ) -> list[Written]:
-        """Read the latest participant of each of these users, as far as it follows a place."""
+        """Read the latest participant of each of these users, if it comes after the place."""
         rows = await self._database.fetch(
             _SQL["of_users_below"],
             *msgspec.structs.astuple(place),
@@ -116,7 +115,7 @@ class PeopleStore:
         return [Written(Place(*row), is_latest=True) for row in rows]
 
     async def read_accounts(self, ig_user_ids: Sequence[str]) -> dict[str, list[WrittenTo]]:
-        """Read which accounts users have written to, the latest first, at most 20 each."""
+        """Read the accounts that users wrote to, latest first, at most 20 each."""
         if not ig_user_ids:
             return {}
         rows = await self._database.fetch(
@@ -133,6 +132,6 @@ class PeopleStore:
         return {row["ig_user_id"]: row["last_error"] for row in rows}
 
     async def accounts_of(self, location_id: str) -> list[str]:
-        """Name the accounts of a location."""
+        """Return the accounts of a location."""
         rows = await self._database.fetch(_SQL["accounts_of_location"], location_id)
         return [row["ig_account_id"] for row in rows]

@@ -1,4 +1,4 @@
-"""Copies of profile pictures: one a user, written only where its bytes are new."""
+"""Copies of profile pictures: one per user, written only if its bytes have changed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class StoredPicture(msgspec.Struct, frozen=True):
 
 
 class StoredPictures:
-    """Keeps and reads copies."""
+    """Stores and reads copies."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def keep(self, ig_user_id: str, url: str, content_type: str, body: bytes) -> Kept:
-        """Store what was fetched from an address; "outdated" if the identity names another now."""
+        """Store a fetched picture; "outdated" if the identity now has another address."""
         sha256 = hashlib.sha256(body).hexdigest()
         if await self._database.fetch(_SQL["touch"], ig_user_id, url, sha256):
             return "unchanged"

@@ -1,4 +1,4 @@
-"""Reads what the verdict is made of: recent writers, pauses, ends of tokens; each bounded."""
+"""Reads the figures of the verdict, with bounded statements."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SQL = read_queries("recent")
 
 
 class Recent:
-    """Reads the figures of the last hour, of one location or of all."""
+    """Reads the figures of the last hour, for one location or for all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def read(self, location_id: str | None = None) -> Figures:
-        """Read the figures as the tables have them; raises UnavailableError."""
+        """Read the figures; raises UnavailableError."""
         writers = await self._fetch("writers", location_id, MOST_WRITERS)
         pauses = await self._fetch("pauses", location_id, MOST_PAUSES, MOST_HELD)
         connected = await self._fetch("connected", location_id)
@@ -97,7 +97,7 @@ def _sum_up(rows: Sequence[asyncpg.Record]) -> Writers:
 
 
 def _why_nameless(row: asyncpg.Record) -> str | None:
-    """Why a user without a name has none; None if Meta has still to be asked."""
+    """Return why a user has no name; None if Meta has not been asked yet."""
     if row["blocked_by"] is not None:
         return str(row["blocked_by"])
     return (row["reason"] or NO_REASON) if row["fail_count"] else None

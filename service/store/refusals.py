@@ -1,17 +1,17 @@
-"""What PostgreSQL's refusals may say: names of constraints, columns and tables, never a value."""
+"""Describes PostgreSQL's refusals by constraint, column and table, never by a value."""
 
 from __future__ import annotations
 
 import asyncpg
 
-OURS = "IG001"  # the SQLSTATE of what our own migrations raise
+OURS = "IG001"  # the SQLSTATE that our migrations raise
 
 
 def describe_refusal(error: BaseException) -> str:
-    """Say what was refused, and by which constraint, column or table.
+    """Describe a refusal by its constraint, column or table.
 
-    The text of an error may quote the row: DETAIL does, and the message of a failed cast. Only
-    what our own statements raise is shown whole.
+    An error can quote the row: in DETAIL, and in the message of a failed cast. Only errors that
+    our own statements raise are shown whole.
     """
     sqlstate = getattr(error, "sqlstate", None)
     if not isinstance(error, asyncpg.PostgresError):
@@ -41,7 +41,7 @@ def _what(error: asyncpg.PostgresError) -> str:
 
 
 def without_values(error: BaseException) -> BaseException:
-    """Take out of an error whatever may quote a row, for a traceback may print it."""
+    """Remove the parts of an error that can quote a row, since a traceback may print them."""
     if isinstance(error, asyncpg.PostgresError):
         error.args = (describe_refusal(error),)
         for part in ("message", "detail", "hint", "context", "query", "internal_query"):

@@ -1,4 +1,4 @@
-"""Opening sessions of PostgreSQL: directly or through a pooler, with TLS, on a writable server."""
+"""Opens PostgreSQL sessions: directly or through a pooler, with TLS, on a writable server."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
 
-# Networks forget a silent connection, some after 240 s; a session that is used seldom is kept
-# known by probes, and dropped before that.
+# Networks drop idle TCP connections, some after 240 s: keepalive probes keep a session alive, and
+# an idle one is closed before that.
 KEEPALIVE_IDLE_S = 30
 KEEPALIVE_INTERVAL_S = 10
 KEEPALIVE_PROBES = 3
@@ -32,7 +32,7 @@ _PROTOCOL_VIOLATION = "08P01"  # how PgBouncer reports everything
 CONNECT_FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # no server that takes writes; or one that broke the protocol
+    asyncpg.InternalClientError,  # no writable server, or a protocol error
     OSError,
     TimeoutError,
 )
@@ -41,7 +41,7 @@ _WHO_ANSWERS = """
     SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit,
         current_setting('server_encoding') AS encoding, current_database() AS database
 """
-# Sent after connecting: poolers refuse them as startup parameters. An ack rests on the first.
+# Sent after connecting, since poolers refuse them as startup parameters. Acks depend on the first.
 _SETTINGS = """
     SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply');
@@ -51,19 +51,19 @@ _SETTINGS = """
 
 
 class PooledSession(asyncpg.Connection):
-    """A session that is kept alive, and given back to the pool without a round trip."""
+    """A session with keepalive probes, returned to the pool without a round trip."""
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:  # noqa: ANN401 - asyncpg's own
         super().__init__(protocol, transport, *rest)
         _keep_alive(transport.get_extra_info("socket"))
 
     def get_reset_query(self) -> str:
-        """Reset nothing: no statement here leaves state in a session."""
+        """Reset nothing: no statement leaves state in the session."""
         return ""
 
 
 def _keep_alive(connected: socket.socket | None) -> None:
-    """Have the system probe a silent connection; a local socket needs no probes."""
+    """Enable TCP keepalive; a local socket needs none."""
     if connected is None or connected.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -74,9 +74,9 @@ def _keep_alive(connected: socket.socket | None) -> None:
 
 
 async def connect(url: str) -> asyncpg.Connection:
-    """Open one session; raises UnavailableError, or RefusedError where waiting can't help.
+    """Open one session; raises UnavailableError, or RefusedError if retrying cannot help.
 
-    It keeps no prepared statements, which a pooler in transaction mode might lose.
+    It keeps no prepared statements, which a pooler in transaction mode can lose.
     """
     server = read_postgres_url(url)
     async with _explained(server):
@@ -91,16 +91,16 @@ class Opened(NamedTuple):
 
 
 async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> Opened:
-    """Open a pool that suits the server; raises UnavailableError or RefusedError.
+    """Open a pool for a server or a pooler; raises UnavailableError or RefusedError.
 
-    Nothing is set in the sessions of a pooler: in transaction mode they are other clients' too.
+    Sessions of a pooler keep their settings: in transaction mode other clients use them too.
     """
     server = read_postgres_url(url)
     is_pooler, commits_lazily = await _examine(url)
     async with _explained(server):
         pool = await asyncpg.create_pool(
             **_arguments(server),
-            min_size=0,  # asyncpg would keep these however long they are idle
+            min_size=0,  # asyncpg never closes these, however long they are idle
             max_size=size,
             max_inactive_connection_lifetime=most_idle_s,
             init=None if is_pooler else _set_up,
@@ -110,7 +110,7 @@ async def create_pool(url: str, size: int, most_idle_s: float = MOST_IDLE_S) -> 
 
 
 async def _examine(url: str) -> tuple[bool, bool]:
-    """Tell whether a pooler answers, which gives out process ids of its own; and how it commits."""
+    """Return whether a pooler answers, by its process ids, and whether commits are lazy."""
     server = read_postgres_url(url)
     connection = await connect(url)
     try:
@@ -124,7 +124,7 @@ async def _examine(url: str) -> tuple[bool, bool]:
 
 
 def refuse_encoding(database: str, encoding: str) -> None:
-    """Raise RefusedError for a database that can't hold every name and every message of Meta's."""
+    """Raise RefusedError unless the database can store every name and every message of Meta."""
     if encoding != "UTF8":
         raise RefusedError(
             f'The database "{database}" has the encoding {encoding}, which can\'t hold every name: '
@@ -137,7 +137,7 @@ async def _set_up(connection: asyncpg.Connection) -> None:
 
 
 def _arguments(server: PostgresUrl) -> dict[str, Any]:
-    """Put a connection string into asyncpg's words; sessions must be writable."""
+    """Return a connection string as asyncpg's arguments; sessions must be writable."""
     parameters = dict(server.parameters)
     context = _context_of_the_systems_certificates(parameters)
     return {
@@ -156,9 +156,9 @@ def _arguments(server: PostgresUrl) -> dict[str, Any]:
 
 
 def _context_of_the_systems_certificates(parameters: dict[str, str]) -> ssl.SSLContext | None:
-    """Trust the system's authorities where asked to, or where verify-full names no other.
+    """Trust the system's certificate authorities if requested, or by default with verify-full.
 
-    Takes the parameters that it answers out of the rest, which asyncpg reads.
+    Removes the parameters that it uses, so that asyncpg reads only the others.
     """
     if parameters.get("sslmode") != "verify-full":
         return None
@@ -177,7 +177,7 @@ def _context_of_the_systems_certificates(parameters: dict[str, str]) -> ssl.SSLC
 
 @asynccontextmanager
 async def _explained(server: PostgresUrl) -> AsyncIterator[None]:
-    """Raise what went wrong as one sentence that names the word an operator needs."""
+    """Translate errors into one sentence that an operator can act on."""
     try:
         yield
     except CONNECT_FAILURES as error:
@@ -187,7 +187,7 @@ async def _explained(server: PostgresUrl) -> AsyncIterator[None]:
 
 
 def _reason(error: BaseException, server: PostgresUrl) -> tuple[str, bool]:
-    """Say why the server can't be used, without a secret; and whether waiting is in vain."""
+    """Return why the server cannot be used, without secrets, and whether that is permanent."""
     match error:
         case TimeoutError():
             return f"no answer from {server} within {server.connect_timeout_s:g} s", False
@@ -207,7 +207,7 @@ def _reason(error: BaseException, server: PostgresUrl) -> tuple[str, bool]:
 
 
 def _words_of_the_server(error: asyncpg.PostgresError) -> tuple[str, bool]:
-    """Repeat the message alone, which names a role, database or parameter; not its details."""
+    """Return the server's message, which names a role, database or parameter, without details."""
     message = str(getattr(error, "message", None) or type(error).__name__)
     state = error.sqlstate or ""
     if state == _PROTOCOL_VIOLATION:
@@ -216,10 +216,10 @@ def _words_of_the_server(error: asyncpg.PostgresError) -> tuple[str, bool]:
 
 
 def _unreachable(error: OSError, server: PostgresUrl) -> tuple[str, bool]:
-    if type(error) is ConnectionError:  # asyncpg's words for the one byte that refuses TLS
+    if type(error) is ConnectionError:  # what asyncpg raises if the server refuses TLS
         return f"{server} does not offer TLS, which sslmode asks for", True
     if isinstance(error, FileNotFoundError) and not server.hosts:
         return "no host is named, and no server is listening on this machine", False
-    if error.errno is None:  # each of several addresses failed
+    if error.errno is None:  # all of several addresses failed
         return f"{server}: nothing listens there, or it is out of reach", False
     return f"{server}: {os.strerror(error.errno)}", False

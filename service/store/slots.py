@@ -1,4 +1,4 @@
-"""Slots for Graph calls, in one row of PostgreSQL for every replica."""
+"""Slots for Graph calls, kept in one PostgreSQL row for all replicas."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PROBE = timedelta(seconds=15)
 _MOST_AHEAD_S = 1.0
 FIRST_READINGS = 8
-_A_STEP_S = 0.05  # clocks that are only corrected drift less from question to question
+_A_STEP_S = 0.05  # between two readings a clock that is only adjusted drifts less than this
 _BUDGET = read_queries("budget")
 
 
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """An answer to the wish for one call.
+    """The answer to a request for a slot.
 
-    `at_s` is when the call may be made, in seconds of the event loop's clock; if null, `paused_by`
-    tells why it may not, or else the budget is full and may be asked again in `full_for_s` seconds.
+    `at_s` is the time of the call, in seconds of the event loop's clock. If it is null, `paused_by`
+    is the reason of a pause; without a pause the budget is full for another `full_for_s` seconds.
     """
 
     at_s: float | None
@@ -45,36 +45,36 @@ class Reservation(msgspec.Struct, frozen=True):
 
 
 class ServerClock:
-    """The server's clock as the event loop's (Cristian 1989, Probabilistic clock synchronization).
+    """Converts the server's clock to the event loop's (Cristian 1989, Probabilistic clock sync).
 
-    A reading tells between which bounds their difference lies: it was made somewhere between the
-    question and the answer. The estimate moves no further than a reading demands, so quick round
-    trips sharpen it, slow ones do it no harm, and it follows a clock that was set.
+    A reading bounds the difference of the clocks, since it was made between the question and the
+    answer. The estimate moves only as far as a reading requires, so quick round trips improve it,
+    slow ones do not harm it, and it follows a clock that was set.
     """
 
     def __init__(self) -> None:
         self._ahead_s: float | None = None
 
     def read(self, server_s: float, asked_at_s: float, told_at_s: float) -> bool:
-        """Take a reading, between two times of the event loop; tells whether the clock was set."""
+        """Use a reading made between two loop times; returns whether the server's clock was set."""
         least, most = server_s - told_at_s, server_s - asked_at_s
         guess = (least + most) / 2 if self._ahead_s is None else self._ahead_s
         self._ahead_s = min(max(guess, least), most)
         return abs(self._ahead_s - guess) > _A_STEP_S
 
     def in_loop_s(self, server_s: float) -> float:
-        """Give a time of the server's as the loop's."""
+        """Convert a time of the server's clock to the loop's clock."""
         if self._ahead_s is None:
             raise ValueError("the server's clock has not been read")
         return server_s - self._ahead_s
 
 
 class Slots:
-    """Takes slots `interval_s` apart, over all replicas; one statement for who asks together.
+    """Takes slots `interval_s` apart over all replicas; concurrent callers share a statement.
 
-    A generic cell rate algorithm (ITU-T I.371) without burst, which never reserves more than a
-    second or one interval ahead. A pause that has run out lets one call through as a probe. After
-    the server's clock was set nothing is taken until the slots of before it have passed.
+    A generic cell rate algorithm (ITU-T I.371) without burst that reserves at most a second or one
+    interval ahead. An expired pause lets one call through as a probe. After the server's clock was
+    set, no slot is taken until the earlier slots have passed.
     """
 
     def __init__(self, database: Database, interval_s: float) -> None:
@@ -92,15 +92,15 @@ class Slots:
     ) -> Reservation:
         """Take the next slot, unless the account or the app is paused.
 
-        A pause that has run out still holds the user whose failure caused it, and one of the app
-        the whole account, if somebody else is due who may be the probe. `is_probe` asks for the
-        second try of a probe's call.
+        An expired pause still blocks the user whose failure caused it, and an app pause that
+        user's account, if another user can make the probe. `is_probe`: the caller repeats a
+        probe's call.
         """
         found = None if is_probe else await self._together.submit(ig_account_id)
         return found or await self._reserve_apart(ig_account_id, ig_user_id, is_probe=is_probe)
 
     async def _reserve_together(self, ig_account_ids: Sequence[str]) -> list[Reservation | None]:
-        """Take a slot for each account without a pause, on or run out; None for the others."""
+        """Take a slot for each account without a pause, active or expired; None for the others."""
         if not self._is_clock_sharp:
             await self._sharpen_clock()
         scopes = [account_scope(ig_account_id) for ig_account_id in ig_account_ids]
@@ -110,13 +110,13 @@ class Slots:
     async def _reserve_apart(
         self, ig_account_id: str, ig_user_id: str, *, is_probe: bool
     ) -> Reservation:
-        """Take a slot where there are pauses to obey, or to end with a probe."""
+        """Take a slot for one call, subject to pauses and as a probe if one is due."""
         scope = account_scope(ig_account_id)
         (row,) = await self._read(_BUDGET["reserve"], scope, PROBE, is_probe, ig_user_id)
         return self._reservation(row)
 
     async def _sharpen_clock(self) -> None:
-        """Read the server's clock some times: the first answers ever are slow, and say little."""
+        """Read the server's clock several times, since the first answers are slow and imprecise."""
         for _ in range(FIRST_READINGS):
             await self._fetch(_BUDGET["read_clock"])
         self._is_clock_sharp = True
@@ -125,11 +125,11 @@ class Slots:
         rows, was_set = await self._fetch(statement, *self._spacing, *args)
         if was_set:
             self._not_before_s = asyncio.get_running_loop().time() + self.most_ahead_s
-            log.warning("the clock of PostgreSQL was set: no calls for a moment")
+            log.warning("PostgreSQL's clock was set: no calls for a moment")
         return rows
 
     async def _fetch(self, statement: str, *args: object) -> tuple[list[asyncpg.Record], bool]:
-        """Ask, and read the server's clock; tells also whether it was set."""
+        """Run a statement and read the server's clock; returns also whether the clock was set."""
         now = asyncio.get_running_loop().time
         asked_at_s = now()
         rows = await self._database.fetch(statement, *args)

@@ -1,6 +1,6 @@
-"""Failures of several users in a row, which tell whose they are: Graph's, the account's or theirs.
+"""Streaks: failures of several users in a row, which show whether Meta or the account is at fault.
 
-Whoever calls these holds `_STREAKS["lock"]`, but for charging a suspect.
+Callers must hold `_STREAKS["lock"]`, except for `charge_suspect`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 async def charge_upstream(
     connection: Session, claim: Claim, problem: GraphProblem, rules: Rules
 ) -> Settled:
-    """Charge the user, and keep what it was charged before, in case this becomes an outage."""
+    """Charge the user, and store the previous failure count in case this becomes an outage."""
     prior = await connection.fetchrow(_STREAKS["read_prior_failure"], claim.ig_user_id)
     charged = await connection.fetchrow(
         _SETTLING["settle_upstream"],
@@ -59,7 +59,7 @@ async def charge_upstream(
 
 
 async def prolong_outage(connection: Session, claim: Claim) -> bool:
-    """Pause again what an outage has paused; false if the claim fails outside of any."""
+    """Extend the pause of an outage; false if the claim belongs to no outage."""
     for scope in (APP_SCOPE, claim.scope):
         if await connection.fetchval(_PAUSES["read_reason"], scope) == "outage":
             await write_pause(connection, scope, "outage", cause=claim)
@@ -68,9 +68,9 @@ async def prolong_outage(connection: Session, claim: Claim) -> bool:
 
 
 async def end_in_outage(connection: Session, claim: Claim, problem: GraphProblem) -> bool:
-    """Once five users have failed in a row: pause the app and give them their failure back.
+    """After five users in a row: pause the app and refund their failures.
 
-    Where all five are one account's while others are active, that account alone is paused.
+    If all five belong to one account while others are active, only that account is paused.
     """
     ours = outage_scope(claim.ig_account_id)
     [in_a_row] = await connection.fetch(_STREAKS["measure"], APP_SCOPE)
@@ -95,9 +95,9 @@ async def end_in_outage(connection: Session, claim: Claim, problem: GraphProblem
 async def suspect(
     connection: Session, claim: Claim, problem: GraphProblem, rules: Rules
 ) -> timedelta:
-    """Keep an unclear failure in mind until a second user shows whose it is.
+    """Record an unclear failure until a second user's result shows the cause.
 
-    Gives how long the user is to wait; when the fault turns out to be the account's, nobody does.
+    Returns how long the user waits; zero once the account turns out to be at fault.
     """
     reason = problem.reason
     if await connection.fetchval(_PAUSES["read_reason"], APP_SCOPE) == reason:
@@ -118,7 +118,7 @@ async def suspect(
 
 
 async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) -> None:
-    """Charge a user whose unclear failure was its own, as another user's success shows."""
+    """Charge a user for an unclear failure after another user's success."""
     found = msgspec.json.decode(row["error"], type=GraphProblem)
     problem = msgspec.structs.replace(found, reason="refused")
     charged = await database.fetch(
@@ -145,7 +145,7 @@ async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) 
 async def _pause_app_if_accounts_agree(
     connection: Session, claim: Claim, problem: GraphProblem, reason: str
 ) -> None:
-    """Pause the app once two accounts are paused for a reason with no success between."""
+    """Pause the app once two accounts are paused for a reason without a success in between."""
     scope = f"accounts:{reason}"
     await _add(connection, scope, claim, problem, _UNCHARGED)
     [paused] = await connection.fetch(_STREAKS["measure"], scope)

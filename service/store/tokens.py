@@ -1,4 +1,4 @@
-"""The tokens of the connections: checks claimed, results recorded, renewed tokens stored."""
+"""Stores checks and renewals of the connections' tokens."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _PAUSES = read_queries("pauses")
 
 
 class StoredToken(msgspec.Struct, frozen=True):
-    """A connection's token as it is stored, plain or sealed, and what is known of it.
+    """A connection's token as stored, plain or sealed, and what is known about it.
 
-    `pending` is a renewed token, sealed, that Meta has not accepted yet.
+    `pending` is a renewed, sealed token that Meta has not accepted yet.
     """
 
     ig_account_id: str
@@ -44,7 +44,7 @@ class StoredToken(msgspec.Struct, frozen=True):
 
 
 class CheckedFacts(msgspec.Struct, frozen=True):
-    """What Meta said of a token at a check."""
+    """Meta's answer at a check."""
 
     username: str | None = None
     expires_at: datetime | None = None
@@ -53,7 +53,7 @@ class CheckedFacts(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Reads and writes what the tables hold of tokens; times are the caller's."""
+    """Reads and writes tokens and their checks; times are from the caller's clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -64,11 +64,11 @@ class Tokens:
         return _stored(rows[0], pending=rows[0]["pending_token"]) if rows else None
 
     async def put_off(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
-        """Plan the next check; `error` is what went wrong with this one."""
+        """Schedule the next check; `error` is the failure of this one."""
         await self._database.fetch(_SQL["put_off"], ig_account_id, until, error)
 
     async def record(self, token: StoredToken, facts: CheckedFacts, now: datetime) -> bool:
-        """Store what Meta said; false if the token was replaced meanwhile."""
+        """Store Meta's answer; false if the token was replaced in the meantime."""
         rows = await self._database.fetch(
             _SQL["record"],
             token.ig_account_id,
@@ -82,17 +82,17 @@ class Tokens:
         return bool(rows)
 
     async def keep_pending(self, ig_account_id: str, sealed: str) -> bool:
-        """Keep a renewed token until Meta has accepted it; false if the account was removed."""
+        """Store a renewed token until Meta accepts it; false if the account was removed."""
         return bool(await self._database.fetch(_SQL["keep_pending"], ig_account_id, sealed))
 
     async def drop_pending(self, ig_account_id: str) -> None:
-        """Forget a renewed token that Meta refuses."""
+        """Delete a renewed token that Meta refuses."""
         await self._database.fetch(_SQL["drop_pending"], ig_account_id)
 
     async def store_renewed(
         self, token: StoredToken, sealed: str, expires_at: datetime | None, now: datetime
     ) -> bool:
-        """Put a renewed token in the place of the old one; false if that was replaced meanwhile."""
+        """Replace the old token with the renewed one; false if it was replaced in the meantime."""
         async with self._database.transaction() as session:
             stored = await session.fetchval(
                 _SQL["store_renewed"], token.ig_account_id, token.stored, sealed, expires_at, now
@@ -105,7 +105,7 @@ class Tokens:
         return bool(stored)
 
     async def bury(self, token: StoredToken) -> bool:
-        """Mark a token as dead and pause its account; false if it was replaced meanwhile."""
+        """Mark a token as dead and pause its account; false if it was replaced in the meantime."""
         async with self._database.transaction() as session:
             if not await mark_token_dead(session, token.ig_account_id, token.stored):
                 return False
@@ -114,7 +114,7 @@ class Tokens:
         return True
 
     async def list_states(self, location_id: str | None = None) -> list[StoredToken]:
-        """Read every token, at most 10,000: dead ones first, then by their ends."""
+        """Read all tokens, at most 10,000: dead ones first, then by expiry."""
         rows = await self._database.fetch(_SQL["list_states"], MOST_LISTED, location_id)
         return [
             _stored(
