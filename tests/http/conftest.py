@@ -6,17 +6,20 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self
 
 import aiohttp
 import asyncpg
 import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from sandbox import samples
 from service.app import Running, service
 from service.settings import Settings
 from tests.answers import Answer
+from tests.conftest import Databases
 
 API = "/api/social/instagram"
 ACCOUNT, USER, OTHER = "17841400000000001", "1254459154682919", "1254459154682920"
@@ -153,31 +156,49 @@ class Start(Protocol):
 MakeSettings = Callable[..., Settings]
 
 
+def settings_for(database_url: str, **changed: object) -> Settings:
+    """Make settings for a database; arguments replace what they name."""
+    usual: dict[str, Any] = {
+        "_env_file": None,
+        "database_url": database_url,
+        "meta_app_secrets": APP_SECRET,
+        "meta_verify_token": "a-verify-token-for-tests",
+        "inbox_api_keys": INBOX_KEY,
+        "operator_api_keys": OPERATOR_KEY,
+        "token_encryption_keys": ENCRYPTION_KEY,
+        "graph_base_url": NOBODY_LISTENS,
+        "instagram_graph_base_url": NOBODY_LISTENS,
+        "picture_hosts": NOBODY_LISTENS,
+        "intake_url": SecretStr(""),
+        "migrate_on_start": False,
+        "host": "127.0.0.1",
+        "port": 0,
+        "shutdown_timeout_seconds": 4,
+    }
+    return Settings(**(usual | changed))
+
+
 @pytest.fixture
 def make_settings(database_url: str) -> MakeSettings:
     """Make settings for this test's database; arguments replace what they name."""
+    return partial(settings_for, database_url)
 
-    def make(**changed: object) -> Settings:
-        usual: dict[str, Any] = {
-            "_env_file": None,
-            "database_url": database_url,
-            "meta_app_secrets": APP_SECRET,
-            "meta_verify_token": "a-verify-token-for-tests",
-            "inbox_api_keys": INBOX_KEY,
-            "operator_api_keys": OPERATOR_KEY,
-            "token_encryption_keys": ENCRYPTION_KEY,
-            "graph_base_url": NOBODY_LISTENS,
-            "instagram_graph_base_url": NOBODY_LISTENS,
-            "picture_hosts": NOBODY_LISTENS,
-            "intake_url": SecretStr(""),
-            "migrate_on_start": False,
-            "host": "127.0.0.1",
-            "port": 0,
-            "shutdown_timeout_seconds": 4,
-        }
-        return Settings(**(usual | changed))
 
-    return make
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shared_database_url(databases: Databases, template_database: str) -> AsyncIterator[str]:
+    """Give the DSN of the database of `shared_client`."""
+    async with databases.new(template_database) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shared_client(shared_database_url: str) -> AsyncIterator[Client]:
+    """Start one replica for a module's tests that leave it as it was; they run in its loop."""
+    async with (
+        service(settings_for(shared_database_url)) as running,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Client(running, session)
 
 
 @pytest.fixture

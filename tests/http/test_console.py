@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from sandbox.messages import MessageRoutes
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SENDERS
@@ -70,11 +71,11 @@ class Tags(HTMLParser):
 
 
 @pytest.fixture
-async def site(client: Client) -> Site:
-    return Site(f"http://127.0.0.1:{client.running.port}", client.session)
+def site(shared_client: Client) -> Site:
+    return Site(f"http://127.0.0.1:{shared_client.running.port}", shared_client.session)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def sandbox(site: Site, make_settings: MakeSettings) -> AsyncIterator[Site]:
     """Start a second replica as the sandbox runs it; its messages go to the first one's webhook."""
     messages = MessageRoutes(site.url, APP_SECRET)
@@ -82,6 +83,7 @@ async def sandbox(site: Site, make_settings: MakeSettings) -> AsyncIterator[Site
         yield Site(f"http://127.0.0.1:{running.port}", site.session)
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_is_there_for_everybody_and_may_load_from_this_service_only(
     site: Site,
 ) -> None:
@@ -107,6 +109,7 @@ async def test_the_page_is_there_for_everybody_and_may_load_from_this_service_on
     assert b"key-for-tests" not in body
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_copy_of_the_page_that_is_still_good_is_not_sent_again(site: Site) -> None:
     _, response, _ = await site.call("GET", "/console")
     async with site.session.get(
@@ -115,6 +118,7 @@ async def test_a_copy_of_the_page_that_is_still_good_is_not_sent_again(site: Sit
         assert again.status == 304
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_all_that_the_page_loads_is_served(site: Site) -> None:
     _, _, body = await site.call("GET", "/console")
     loaded = Tags(body.decode()).loaded
@@ -125,6 +129,7 @@ async def test_all_that_the_page_loads_is_served(site: Site) -> None:
 
 
 @pytest.mark.parametrize("script", [f for f in OWN if f.suffix == ".js"], ids=lambda f: f.name)
+@pytest.mark.asyncio(loop_scope="session")
 async def test_all_that_a_script_imports_is_served(site: Site, script: Path) -> None:
     for path in re.findall(r'from "\./([^"]+)"', script.read_text()):
         status, response, _ = await site.call("GET", f"/static/console/{path}")
@@ -155,11 +160,13 @@ def test_what_is_vendored_is_what_was_published_and_comes_with_its_licence() -> 
     assert (VENDOR / "preact" / "LICENSE.txt").is_file()
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_rules_are_for_operators(site: Site) -> None:
     assert (await site.call("GET", "/console/context"))[0] == 401
     assert (await site.call("GET", "/console/context", INBOX_KEY))[0] == 403
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_explains_by_the_rules_of_this_service(
     make_settings: MakeSettings,
     site: Site,
@@ -173,11 +180,13 @@ async def test_the_page_explains_by_the_rules_of_this_service(
         assert (await other.json("/console/context", OPERATOR_KEY))["maxFailures"] == 3
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_production_has_no_route_for_test_messages(site: Site) -> None:
     assert (await site.call("GET", "/console/sandbox", OPERATOR_KEY))[0] == 404
     assert (await site.call("POST", SENDS, OPERATOR_KEY, json={}))[0] == 404
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_sandbox_tells_the_page_what_it_has_to_offer(sandbox: Site) -> None:
     assert (await sandbox.json("/console/context", OPERATOR_KEY))["sandbox"] is True
     offer = await sandbox.json("/console/sandbox", OPERATOR_KEY)
@@ -185,6 +194,7 @@ async def test_the_sandbox_tells_the_page_what_it_has_to_offer(sandbox: Site) ->
 
 
 @pytest.mark.parametrize(("key", "status"), [(None, 401), (INBOX_KEY, 403)])
+@pytest.mark.asyncio(loop_scope="session")
 async def test_only_operators_send_test_messages(
     sandbox: Site, key: str | None, status: int
 ) -> None:
@@ -193,23 +203,28 @@ async def test_only_operators_send_test_messages(
 
 
 @pytest.mark.parametrize("wanted", [{}, {"igUserId": "77", "text": "Hi"}])
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_test_message_goes_through_the_front_door(
-    sandbox: Site, db: asyncpg.Connection, wanted: dict[str, str]
+    sandbox: Site, shared_database_url: str, wanted: dict[str, str]
 ) -> None:
     status, response, _ = await sandbox.call("POST", SENDS, OPERATOR_KEY, json=wanted)
     sent = await response.json()
     assert status == 200
     assert sent["igUserId"] == wanted.get("igUserId", sent["igUserId"])
     assert sent["ackMs"] >= 0
-    rows = await db.fetch("SELECT ig_account_id, ig_user_id FROM instagram_participants")
-    assert [tuple(row) for row in rows] == [(SAMPLE_ACCOUNT, sent["igUserId"])]
+    db = await asyncpg.connect(shared_database_url)
+    query = "SELECT ig_account_id FROM instagram_participants WHERE ig_user_id = $1"
+    assert await db.fetchval(query, sent["igUserId"]) == SAMPLE_ACCOUNT
+    await db.close()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"igUserId": "x"}', b'{"who": "1"}', b"\xff"])
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_test_message_that_makes_no_sense_is_refused(sandbox: Site, body: bytes) -> None:
     assert (await sandbox.call("POST", SENDS, OPERATOR_KEY, data=body))[0] == 400
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_webhook_that_does_not_answer_is_told(
     site: Site,
     make_settings: MakeSettings,
@@ -221,6 +236,7 @@ async def test_a_webhook_that_does_not_answer_is_told(
         assert (status, (await response.json())["detail"]) == (502, "The webhook did not answer.")
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_webhook_that_refuses_is_told(
     site: Site,
     make_settings: MakeSettings,

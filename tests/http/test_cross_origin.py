@@ -17,6 +17,15 @@ def address(path: str, grant: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}grant={grant}"
 
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    """Share one service: nothing that it serves is changed."""
+    return shared_client
+
+
 @pytest.mark.parametrize("path", READABLE[:3])
 async def test_a_page_of_any_origin_reads_with_a_grant(client: Client, path: str) -> None:
     answer = await client.get(address(path, await client.grant()), key=None, headers=ORIGIN)

@@ -47,6 +47,13 @@ async def fetch(client: Client, path: str, **headers: str) -> Answer:
         return await Answer.of(response)
 
 
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    """Share one service: nothing that it serves is changed."""
+    return shared_client
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_page_and_all_it_loads_are_served_here(client: Client) -> None:
     page = await fetch(client, "/docs")
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -60,6 +67,7 @@ async def test_the_page_and_all_it_loads_are_served_here(client: Client) -> None
     assert not loaded.inline
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_the_policy_lets_nothing_in_from_elsewhere(client: Client) -> None:
     page = await fetch(client, "/docs")
     directives = dict(
@@ -82,6 +90,7 @@ def test_a_policy_is_strict_but_for_what_is_named() -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", VIEWER])
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_copy_that_is_good_is_not_sent_again(client: Client, path: str) -> None:
     first = await fetch(client, path)
     assert first.headers["Cache-Control"] == "no-cache"
@@ -103,6 +112,7 @@ async def test_a_copy_that_is_good_is_not_sent_again(client: Client, path: str) 
         ("deflate, gzip; q=0.0", None),
     ],
 )
+@pytest.mark.asyncio(loop_scope="session")
 async def test_what_is_large_is_packed_for_who_takes_it(
     client: Client, accepted: str, encoding: str | None
 ) -> None:
@@ -130,6 +140,7 @@ async def test_what_is_large_is_packed_for_who_takes_it(
         "/docs/",
     ],
 )
+@pytest.mark.asyncio(loop_scope="session")
 async def test_nothing_else_is_served(client: Client, path: str) -> None:
     port = client.running.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -167,6 +178,7 @@ def test_vendored_code_has_its_version_and_licences_beside_it_and_no_source_map(
 
 @pytest.mark.timeout(2 * BROWSER_STARTS_WITHIN_S)
 @pytest.mark.needs_program("chromium")
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_browser_shows_the_document_under_the_policy(
     client: Client, tmp_path: Path
 ) -> None:

@@ -21,6 +21,14 @@ KEYED = (
     ("PUT", "/grants", 405),
 )
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    """Share one service: nothing that it serves is changed."""
+    return shared_client
+
 
 @pytest.mark.parametrize(("method", "path", "status"), KEYED)
 async def test_no_answer_to_a_key_may_be_kept(

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -413,14 +414,23 @@ class TestWithoutPostgres:
     """Acked means durable, and nobody waits for a database that does not answer."""
 
     @pytest.fixture
-    def own_postgres(self, open_folder: Path) -> EmbeddedPostgres:
-        return EmbeddedPostgres(open_folder / "postgres")  # one that outlives a crash
+    def own_postgres(self, data_dir: Path) -> EmbeddedPostgres:
+        return EmbeddedPostgres(data_dir)  # one that outlives a crash
 
     @pytest.fixture
-    async def client(self, own_postgres: EmbeddedPostgres, start: Start) -> AsyncIterator[Client]:
+    def own_database(self) -> str:
+        return f"test_{uuid.uuid4().hex}"
+
+    @pytest.fixture
+    async def client(
+        self, own_postgres: EmbeddedPostgres, own_database: str, start: Start
+    ) -> AsyncIterator[Client]:
         with own_postgres:
-            await migrate(own_postgres.dsn(), Vault((ENCRYPTION_KEY,)))
-            client = await start(database_url=own_postgres.dsn())
+            connection = await asyncpg.connect(own_postgres.dsn())
+            await connection.execute(f"CREATE DATABASE {own_database} TEMPLATE template0")
+            await connection.close()
+            await migrate(own_postgres.dsn(own_database), Vault((ENCRYPTION_KEY,)))
+            client = await start(database_url=own_postgres.dsn(own_database))
             await client.connect()
             try:
                 yield client
@@ -441,7 +451,7 @@ class TestWithoutPostgres:
                 client.post_webhook(
                     samples.delivery(samples.entry(ACCOUNT, samples.message(new_user(), ACCOUNT)))
                 ),
-                client.inbox(f"/users/{known}"),
+                client.inbox(f"/users/{new_user()}"),  # the known may be answered from memory
                 client.inbox(f"/users?ids={known},{new_user()}"),
                 client.operator("GET", "/connections"),
                 client.operator("DELETE", f"/users/{known}"),
@@ -469,7 +479,7 @@ class TestWithoutPostgres:
         await client.until_state(user, "resolved")
 
     async def test_a_crash_of_the_database_costs_nothing_that_was_acknowledged(
-        self, client: Client, own_postgres: EmbeddedPostgres
+        self, client: Client, own_postgres: EmbeddedPostgres, own_database: str
     ) -> None:
         before, after = new_user(), new_user()
         await client.write(before)
@@ -481,7 +491,7 @@ class TestWithoutPostgres:
             return (await client.post_webhook(body)).status == 200
 
         await until(is_acknowledged)
-        connection = await asyncpg.connect(own_postgres.dsn())
+        connection = await asyncpg.connect(own_postgres.dsn(own_database))
         leases = "UPDATE instagram_participants SET due_at = now() WHERE due_at > now()"
         await connection.execute(leases)  # as if the time of a claim that was cut off had passed
         await connection.close()
