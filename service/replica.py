@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
+from service.failing import log_unforeseen
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
@@ -150,9 +151,15 @@ class Replica:
                 if not is_away:
                     log.warning("pauses not read", error=str(error))
                 is_away = True
-                await asyncio.sleep(REREAD_UNHEARD_S)
-                self._reread.set()
+                await self._read_again_soon()
+            except Exception as error:  # noqa: BLE001 - a row by hand must not end the process
+                log_unforeseen("pauses not read", error)
+                await self._read_again_soon()
             await asyncio.sleep(COALESCE_S)
+
+    async def _read_again_soon(self) -> None:
+        await asyncio.sleep(REREAD_UNHEARD_S)
+        self._reread.set()
 
     async def _take_over(self) -> None:
         """Act on what another application may have stored, if anything was."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.errors import UnavailableError
+from service.failing import attempt
 from service.logs import TAG
 from service.store.leaving import BEFORE_EVERYBODY
 from service.waiting import wait_at_most
@@ -27,6 +27,7 @@ WAITED_FOR_S = 5.0
 _LOOK_AGAIN_S = 0.05
 RETENTION_EVERY = timedelta(hours=1)
 _RETENTION = "retention"
+_NOT_ERASED = "people of removed accounts not erased yet"
 
 log = structlog.get_logger()
 
@@ -57,11 +58,8 @@ class AccountLeaver:
         """Erase the people of removed accounts until cancelled."""
         while True:
             self._wake.clear()
-            try:
-                while account := await self._leavings.claim():
-                    await self._empty(account)
-            except UnavailableError as error:
-                log.warning("people of removed accounts not erased yet", error=str(error))
+            while (account := await attempt(self._leavings.claim(), _NOT_ERASED)) is not None:
+                await attempt(self._empty(account), _NOT_ERASED, ig_account_id=account)
             await wait_at_most(self._wake, LOOK_EVERY_S)
 
     async def _empty(self, ig_account_id: str) -> None:
@@ -92,12 +90,12 @@ class Retention:
     async def run(self) -> None:
         """Erase until cancelled."""
         while True:
-            try:
-                if await self._leavings.claim_chore(_RETENTION, RETENTION_EVERY):
-                    await self.sweep(datetime.now(UTC))
-            except UnavailableError as error:
-                log.warning("silent people not erased yet", error=str(error))
+            await attempt(self._sweep_when_due(), "silent people not erased yet")
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _sweep_when_due(self) -> None:
+        if await self._leavings.claim_chore(_RETENTION, RETENTION_EVERY):
+            await self.sweep(datetime.now(UTC))
 
     async def sweep(self, now: datetime) -> int:
         """Erase all people whose last message is too old, in batches; returns how many."""

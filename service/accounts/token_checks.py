@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import GraphError, SealError, UnavailableError, UnstorableError
+from service.failing import attempt, log_unforeseen
 from service.graph.tokens import TokenFacts
 from service.judgement.token_rules import (
     CHECK_AGAIN_AFTER,
@@ -74,12 +75,9 @@ class TokenChecker:
         """Check the tokens that are due until cancelled."""
         while True:
             self._wake.clear()
-            try:
-                while await self.check_next():
-                    pass
-                await self._tokens.forget_removed()
-            except UnavailableError as error:
-                log.warning("tokens not checked", error=str(error))
+            while await attempt(self.check_next(), "tokens not checked"):
+                pass
+            await attempt(self._tokens.forget_removed(), "checks of removed accounts not deleted")
             await wait_at_most(self._wake, LOOK_EVERY_S)
 
     async def check_next(self) -> bool:
@@ -102,6 +100,11 @@ class TokenChecker:
                 await self._bury(token, error)
         except UnstorableError as failure:
             error, wait = f"Meta's answer can't be stored: {failure}", CHECK_EVERY
+        except UnavailableError:
+            raise
+        except Exception as failure:  # noqa: BLE001 - one account's row stops no other's check
+            log_unforeseen("token not checked", failure, ig_account_id=token.ig_account_id)
+            error, wait = f"unexpected {type(failure).__name__}", CHECK_EVERY
         if error is not None:
             log.warning("token not checked", ig_account_id=token.ig_account_id, error=error)
         spread = 1 - random.random() * _SPREAD  # noqa: S311 - not used for security
@@ -138,7 +141,10 @@ class TokenChecker:
     async def _accept(self, token: StoredToken, pending: str) -> bool:
         """Replace the old token with the renewed one once `/me` accepts it."""
         account = token.ig_account_id
-        renewed, ends_at = _read_end(self._vault.open(pending, account))
+        kept = self._read_pending(pending, account)
+        if kept is None:
+            return False
+        renewed, ends_at = kept
         await self._take_slot(account)
         try:
             await self._calls.try_token(INSTAGRAM, renewed)
@@ -152,6 +158,18 @@ class TokenChecker:
         is_stored = await self._tokens.store_renewed(token, sealed, ends_at, self._clock())
         log.info("token renewed", ig_account_id=account, expires_at=ends_at, stored=is_stored)
         return is_stored
+
+    def _read_pending(self, pending: str, account: str) -> tuple[str, datetime | None] | None:
+        """Read a renewed token and its end; one that can't be read leaves the old one in use."""
+        try:
+            return _read_end(self._vault.open(pending, account))
+        except (SealError, ValueError, OverflowError, OSError) as error:
+            log.error(
+                "a renewed token can't be read: the old one stays in use",
+                ig_account_id=account,
+                error=type(error).__name__,
+            )
+            return None
 
     async def _bury(self, token: StoredToken, error: str) -> None:
         if await self._tokens.bury(token):
@@ -198,5 +216,6 @@ def _with_end(renewed: RenewedToken, now: datetime) -> str:
 
 
 def _read_end(kept: str) -> tuple[str, datetime | None]:
+    """Read what `_with_end` wrote; ValueError, OverflowError or OSError for anything else."""
     seconds, _, token = kept.partition(" ")
     return token, datetime.fromtimestamp(int(seconds), UTC) if int(seconds) else None

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.accounts.token_checks import token_state
-from service.errors import UnavailableError
+from service.failing import attempt, log_unforeseen
 from service.judgement.token_rules import TokenWarning, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.store.tokens import Tokens
+    from service.store.tokens import StoredToken, Tokens
     from service.vault import Vault
 
 READ_EVERY_S = 60.0
@@ -46,22 +46,23 @@ class TokenWatch:
     async def run(self) -> None:
         """Read the warnings until cancelled."""
         while True:
-            try:
-                await self.read()
-            except UnavailableError as error:
-                log.warning("tokens not read", error=str(error))
+            await attempt(self.read(), "tokens not read")
             await asyncio.sleep(READ_EVERY_S)
 
     async def read(self, location_id: str | None = None) -> list[TokenWarning]:
         """Read the warnings of all locations or of one, the most urgent accounts first."""
         now, states = self._clock(), await self._tokens.list_states(location_id)
-        self.warnings = [
-            warning
-            for token in states
-            for warning in warnings(token_state(token, self._vault), now, seals=self._seals)
-        ]
+        self.warnings = [warning for token in states for warning in self._judge(token, now)]
         self.counts = Counter(warning.kind for warning in self.warnings)
         return self.warnings
+
+    def _judge(self, token: StoredToken, now: datetime) -> list[TokenWarning]:
+        """List the warnings about one token; one that can't be judged hides no other's."""
+        try:
+            return warnings(token_state(token, self._vault), now, seals=self._seals)
+        except Exception as error:  # noqa: BLE001 - a row that another application wrote
+            log_unforeseen("token not judged", error, ig_account_id=token.ig_account_id)
+            return []
 
     def count(self, kind: str) -> int:
         """Count the warnings of a kind."""

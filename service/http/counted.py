@@ -8,9 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
-import structlog
 
-from service.errors import UnavailableError
+from service.failing import attempt
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 COUNT_EVERY_S = (5.0, 45.0)
 COUNTS_CHANNEL = "instagram_counts"
 _SHARE_OF_TIME = 50  # a count that takes a second is made every 50 seconds
-
-log = structlog.get_logger()
 
 
 class CountedUsers:
@@ -67,15 +64,15 @@ class CountedUsers:
     async def _count(self) -> float:
         """Count and tell the others; gives in how many seconds to count again."""
         started_at = time.monotonic()
-        try:
-            by_state = await self._counts.read()
-            self._show(by_state)
-            await self._announce(COUNTS_CHANNEL, msgspec.json.encode(by_state).decode())
-        except UnavailableError as error:
-            log.warning("identities not counted", error=str(error))
+        await attempt(self._count_and_tell(), "identities not counted")
         took_s = time.monotonic() - started_at
         least_s, most_s = COUNT_EVERY_S
         return min(most_s, max(least_s, _SHARE_OF_TIME * took_s))
+
+    async def _count_and_tell(self) -> None:
+        by_state = await self._counts.read()
+        self._show(by_state)
+        await self._announce(COUNTS_CHANNEL, msgspec.json.encode(by_state).decode())
 
     def _show(self, by_state: dict[str, int]) -> None:
         self.by_state = by_state

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
+from service.failing import log_unforeseen
 from service.judgement.figures import Figures, Writers
 from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
 
@@ -83,6 +84,8 @@ class Outlook:
         except UnavailableError as error:
             self._is_up = False
             log.warning("recent writers not read", error=str(error))
+        except Exception as error:  # noqa: BLE001 - a row by hand must not end the process
+            log_unforeseen("recent writers not read", error)
         self._read_at = self._clock()
 
     async def run(self) -> None:

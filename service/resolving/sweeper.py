@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.errors import UnavailableError
+from service.failing import attempt
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
@@ -53,12 +53,9 @@ class Sweeper:
         """Sweep until cancelled; while PostgreSQL is unavailable, retry."""
         while True:
             self._wake.clear()
-            is_more = False
-            try:
-                is_more = await self.sweep()
+            is_more = await attempt(self.sweep(), "sweep postponed")
+            if is_more is not None:
                 self._swept_at = time.monotonic()
-            except UnavailableError as error:
-                log.warning("sweep postponed", error=str(error))
             await wait_at_most(self._wake, FULL_INTERVAL_S if is_more else INTERVAL_S)
 
     async def sweep(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
+from service.failing import log_unforeseen
 from service.store.database import describe
 from service.store.session import CONNECT_FAILURES, connect
 from service.waiting import wait_at_most
@@ -78,6 +79,8 @@ class Listener:
             except _UnheardError:
                 if attempt == 0:
                     log.error(_UNHEARD)
+            except Exception as error:  # noqa: BLE001 - without notices the tables are asked
+                log_unforeseen("notices interrupted", error)
             finally:
                 self._on_doubt()
             await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])

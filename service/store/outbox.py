@@ -46,7 +46,7 @@ class Forward(msgspec.Struct, frozen=True):
     id: int
     lease: int
     delivery_id: str
-    headers: dict[str, str]
+    headers_json: str
     sealed_body: bytes
     attempts: int
 
@@ -142,7 +142,7 @@ class Outbox:
                 row["id"],
                 lease,
                 row["delivery_id"],
-                json.loads(row["headers"]),
+                row["headers"],
                 row["body"],
                 row["attempts"],
             )

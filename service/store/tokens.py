@@ -142,6 +142,6 @@ def _stored(row: Any, **more: Any) -> StoredToken:  # noqa: ANN401 - a record, a
         username=row["username"],
         expires_at=row["token_expires_at"],
         data_access_expires_at=row["data_access_expires_at"],
-        scopes=tuple(scopes) if scopes is not None else None,
+        scopes=tuple(map(str, scopes)) if scopes is not None else None,  # written by hand: anything
         **more,
     )

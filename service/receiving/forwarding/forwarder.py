@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from datetime import timedelta
@@ -12,6 +13,7 @@ import aiohttp
 import structlog
 
 from service.errors import SealError, UnavailableError
+from service.failing import attempt, log_unforeseen
 from service.logs import SparingLog
 from service.waiting import wait_at_most
 
@@ -73,8 +75,12 @@ class Forwarder:
         async with asyncio.TaskGroup() as tasks:
             for address in self._urls:
                 tasks.create_task(self._serve(address), name=f"forward to {address}")
-            tasks.create_task(_repeat(self._measure, self._pause_after_measure))
-            tasks.create_task(_repeat(self._expire, lambda _: _HOUSEKEEPING_EVERY_S))
+            tasks.create_task(
+                _repeat(self._measure, "forwards not measured", self._pause_after_measure)
+            )
+            tasks.create_task(
+                _repeat(self._expire, "forwards not expired", lambda _: _HOUSEKEEPING_EVERY_S)
+            )
 
     async def drain(self, within_s: float) -> None:
         """Wait for the posts in flight, then release the rest to other replicas."""
@@ -118,8 +124,10 @@ class Forwarder:
             return await self._outbox.claim(address, at_most, lease, self._lasting, MOST_AT_A_TIME)
         except UnavailableError as error:
             self._log.warning("forwards not claimed", address=address, error=str(error))
-            await asyncio.sleep(_BACK_OFF_S)
-            return []
+        except Exception as error:  # noqa: BLE001 - other addresses, and later deliveries, go on
+            log_unforeseen("forwards not claimed", error, address=address)
+        await asyncio.sleep(_BACK_OFF_S)
+        return []
 
     async def _forward(self, address: str, forward: Forward) -> None:
         """Post one delivery and store the outcome."""
@@ -132,6 +140,9 @@ class Forwarder:
                 await self._settle(address, forward, error, time.monotonic() - started_at)
             except UnavailableError as failure:
                 self._log.warning("forward not settled", address=address, error=str(failure))
+            except Exception as failure:  # noqa: BLE001 - the lease expires, as if it were killed
+                log_unforeseen("forward not settled", failure, delivery_id=forward.delivery_id)
+                return
             else:
                 return
         log.warning("outcome of a forward not stored: it is posted again", address=address)
@@ -139,13 +150,14 @@ class Forwarder:
     async def _post(self, address: str, forward: Forward) -> str | None:
         """Post a delivery as Meta sent it; returns the error, None for 2xx."""
         try:
+            headers = json.loads(forward.headers_json)
             body = self._seal.open(forward.sealed_body, forward.delivery_id)
             async with (
                 asyncio.timeout(self._answer_within_s),
                 self._session.post(
                     self._urls[address],
                     data=body,
-                    headers={**forward.headers, "X-Delivery-ID": forward.delivery_id},
+                    headers={**headers, "X-Delivery-ID": forward.delivery_id},
                     skip_auto_headers=("Content-Type",),
                     allow_redirects=False,
                 ) as response,
@@ -157,8 +169,10 @@ class Forwarder:
             return str(error)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return type(error).__name__
-        except Exception as error:
-            log.exception("unexpected error while forwarding", delivery_id=forward.delivery_id)
+        except Exception as error:  # noqa: BLE001 - one delivery must not stop the others
+            log_unforeseen(
+                "unexpected error while forwarding", error, delivery_id=forward.delivery_id
+            )
             return type(error).__name__
 
     async def _settle(
@@ -203,13 +217,10 @@ class Forwarder:
 
 async def _repeat(
     work: Callable[[], Coroutine[None, None, float | None]],
+    failed: str,
     pause_s: Callable[[float], float],
 ) -> None:
     """Repeat a piece of work forever, with a pause that depends on its result."""
     while True:
-        result: float | None = None
-        try:
-            result = await work()
-        except UnavailableError as error:
-            log.warning("forwards not measured", error=str(error))
-        await asyncio.sleep(pause_s(result or 0.0))
+        took_s = await attempt(work(), failed)
+        await asyncio.sleep(pause_s(took_s or 0.0))

@@ -18,7 +18,7 @@ DELETE FROM instagram_pauses WHERE until <= now() AND scope IN ('app', $1);
 
 -- name: list_connections
 -- $1: the location, null for all; $2: at most so many. What needs looking at comes first.
-SELECT k.ig_account_id, COALESCE(k.alias_ids, '{}') AS alias_ids,
+SELECT k.ig_account_id, array_remove(ARRAY(SELECT unnest(k.alias_ids)), NULL) AS alias_ids,
     COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
     COALESCE(k.access_token, '') AS access_token,
     CASE WHEN k.token_status = 'invalid' THEN 'invalid' ELSE 'active' END AS token_status,

@@ -46,7 +46,7 @@ ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
 -- name: list_all
 -- $1: one account, null for all; $2: at most so many. last_named_at: when one of the latest five who
 -- wrote got a name.
-SELECT k.ig_account_id, COALESCE(k.alias_ids, '{}') AS alias_ids,
+SELECT k.ig_account_id, array_remove(ARRAY(SELECT unnest(k.alias_ids)), NULL) AS alias_ids,
     COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
     CASE WHEN k.token_status = 'invalid' THEN 'invalid' ELSE 'active' END AS token_status,
     instagram_bounded(COALESCE(k.created_at, k.updated_at, to_timestamp(0))) AS created_at,
@@ -74,7 +74,7 @@ DELETE FROM instagram_connections WHERE ig_account_id = $1 RETURNING true;
 
 -- name: read_directory
 -- Which ids are whose; an account with a login that nobody knows names it.
-SELECT ig_account_id, COALESCE(alias_ids, '{}') AS alias_ids,
+SELECT ig_account_id, array_remove(ARRAY(SELECT unnest(alias_ids)), NULL) AS alias_ids,
     CASE WHEN login NOT IN ('facebook', 'instagram') THEN login END AS unknown_login
 FROM instagram_connections;
 
@@ -107,7 +107,8 @@ DELETE FROM instagram_pauses WHERE scope = $1 RETURNING true;
 DELETE FROM instagram_pauses x
 USING (
     SELECT 'account:' || own_id AS scope, token_status, updated_at
-    FROM instagram_connections CROSS JOIN LATERAL unnest(alias_ids || ig_account_id) AS own_id
+    FROM instagram_connections
+    CROSS JOIN LATERAL unnest(ARRAY(SELECT unnest(alias_ids)) || ig_account_id) AS own_id
 ) AS k
 WHERE x.scope = k.scope AND ($1::text IS NULL OR x.scope = $1) AND (x.reason = 'no_connection'
     OR (x.reason IN ('token_invalid', 'permission', 'bad_request', 'outage')

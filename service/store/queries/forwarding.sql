@@ -40,8 +40,9 @@ WHERE f.id = d.id AND f.lease = d.lease;
 -- name: postpone
 -- $1 ids, $2 leases, $3 errors, $4 the first wait, $5 the longest wait
 UPDATE instagram_forwards f SET
-    attempts = f.attempts + 1, lease = NULL, last_error = d.error,
-    due_at = now() + LEAST($4::interval * power(2, LEAST(f.attempts, 20)), $5::interval),
+    attempts = LEAST(GREATEST(f.attempts, 0), 1000000) + 1, lease = NULL, last_error = d.error,
+    due_at = now()
+        + LEAST($4::interval * power(2, LEAST(GREATEST(f.attempts, 0), 20)), $5::interval),
     set_aside_at = CASE WHEN f.give_up_at <= now() THEN now() END
 FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS d (id, lease, error)
 WHERE f.id = d.id AND f.lease = d.lease
@@ -60,7 +61,8 @@ SELECT address,
     COALESCE(sum(bytes) FILTER (WHERE set_aside_at IS NULL), 0)::bigint AS bytes,
     count(*) FILTER (WHERE lease IS NOT NULL AND due_at > now()) AS posting,
     count(*) FILTER (WHERE set_aside_at IS NOT NULL) AS set_aside,
-    COALESCE(EXTRACT(epoch FROM now() - min(received_at) FILTER (WHERE set_aside_at IS NULL)), 0)
+    GREATEST(EXTRACT(epoch FROM now()
+        - instagram_bounded(min(received_at) FILTER (WHERE set_aside_at IS NULL))), 0)
         ::float8 AS oldest_s,
     COALESCE(max(attempts) FILTER (WHERE set_aside_at IS NULL), 0) AS most_attempts
 FROM instagram_forwards GROUP BY address ORDER BY address;

@@ -34,7 +34,8 @@ WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id;
 -- name: note_progress
 -- $1 the account, $2 how many more are erased, $3 how long the claim lasts from now on; no row if
 -- the account was connected again
-UPDATE instagram_leavings l SET erased = l.erased + $2::bigint, due_at = now() + $3::interval
+UPDATE instagram_leavings l SET
+    erased = LEAST(l.erased, 9223372036854000000) + $2::bigint, due_at = now() + $3::interval
 WHERE l.ig_account_id = $1::text AND NOT EXISTS (
     SELECT FROM instagram_connections k WHERE k.ig_account_id = l.ig_account_id)
 RETURNING l.erased;
@@ -44,8 +45,8 @@ RETURNING l.erased;
 DELETE FROM instagram_leavings WHERE ig_account_id = $1::text RETURNING erased;
 
 -- name: list_leavings
-SELECT ig_account_id, requested_at, erased FROM instagram_leavings
-ORDER BY requested_at LIMIT 100;
+SELECT ig_account_id, instagram_bounded(requested_at) AS requested_at, erased
+FROM instagram_leavings ORDER BY instagram_leavings.requested_at LIMIT 100;
 
 -- name: find_silent
 -- $1 silent since, $2 and $3 after this time and user, $4 at most so many: by their last message,

@@ -17,7 +17,7 @@ SELECT w.ig_account_id, k.username AS account_username, k.location_id, w.ig_user
     c.last_error->>'code' AS code, c.last_error->>'subcode' AS subcode,
     instagram_blocked_by((SELECT reason FROM app), k.ig_account_id, x.reason, k.token_status)
         AS blocked_by,
-    EXTRACT(epoch FROM now() - w.last_message_at)::float8 AS age_s
+    EXTRACT(epoch FROM now() - instagram_bounded(w.last_message_at))::float8 AS age_s
 FROM wrote w
 LEFT JOIN instagram_user_cache c ON c.ig_user_id = w.ig_user_id
 LEFT JOIN instagram_connections k ON k.ig_account_id = w.ig_account_id

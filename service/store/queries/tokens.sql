@@ -6,7 +6,7 @@
 WITH due AS (
     SELECT k.ig_account_id, encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex') AS sha256
     FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
-    WHERE k.token_status <> 'invalid'
+    WHERE k.token_status IS DISTINCT FROM 'invalid' AND k.access_token IS NOT NULL
         AND (c.ig_account_id IS NULL OR c.due_at <= $1::timestamptz OR c.token_sha256
             IS DISTINCT FROM encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex'))
     ORDER BY c.due_at NULLS FIRST LIMIT 1
@@ -18,8 +18,11 @@ WITH due AS (
     WHERE c.due_at <= $1::timestamptz OR c.token_sha256 <> EXCLUDED.token_sha256
     RETURNING ig_account_id, pending_token
 )
-SELECT k.ig_account_id, k.location_id, k.login, k.access_token, k.updated_at, k.username,
-    k.token_expires_at, k.data_access_expires_at, k.token_scopes, c.pending_token
+SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login, k.access_token,
+    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS updated_at, k.username,
+    instagram_bounded(k.token_expires_at) AS token_expires_at,
+    instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
+    k.token_scopes, c.pending_token
 FROM claimed c JOIN instagram_connections k USING (ig_account_id);
 
 -- name: put_off
@@ -62,9 +65,12 @@ WHERE ig_account_id = $1::text;
 
 -- name: list_states
 -- $1 at most so many, $2 the location or null for all: every token, the earliest end first
-SELECT k.ig_account_id, k.location_id, k.login, k.access_token, k.token_status, k.updated_at,
-    k.username, k.token_expires_at, k.data_access_expires_at, k.token_checked_at, k.token_scopes,
-    c.error
+SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login,
+    COALESCE(k.access_token, '') AS access_token, k.token_status,
+    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS updated_at, k.username,
+    instagram_bounded(k.token_expires_at) AS token_expires_at,
+    instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
+    instagram_bounded(k.token_checked_at) AS token_checked_at, k.token_scopes, c.error
 FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
 WHERE $2::text IS NULL OR k.location_id = $2::text
 ORDER BY k.token_status <> 'invalid',
