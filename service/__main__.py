@@ -50,9 +50,9 @@ def serve() -> None:
     "--seal-tokens", is_flag=True, help="Encrypt plain tokens too [default: as SEAL_TOKENS says]."
 )
 def migrate(*, seal_tokens: bool) -> None:
-    """Create or upgrade the tables; encrypt tokens anew that an older key has encrypted.
+    """Create or upgrade the tables; re-encrypt tokens that an older key has encrypted.
 
-    A plain token is another application's: once it is encrypted, that one can't read it any more.
+    A plain token belongs to another application, which can no longer read it once it is encrypted.
     """
     from service.settings import MigrateSettings, secret_values
     from service.store.migration import migrate as apply
@@ -78,15 +78,15 @@ def migrate(*, seal_tokens: bool) -> None:
 def doctor(location: str | None, user: str | None, url: str | None, *, as_json: bool) -> None:
     """Find out why names are missing, and say what to do.
 
-    Exits with 0 if all is well, 1 if something may go wrong, 2 if something is broken. With --user:
-    0 if the name is fresh, 1 if it will be fetched by itself, 2 if not before somebody acts.
+    Exits with 0 if all is well, 1 if something needs attention, 2 if something is broken. With
+    --user: 0 if the name is fresh, 1 if it will be fetched automatically, 2 if you have to act.
     """
     from service.commands.doctor.command import doctor as examine
     from service.commands.doctor.person import examine_user
     from service.settings import DoctorSettings
 
     if user is not None and location is not None:
-        raise click.UsageError("--user looks at one person, wherever they wrote: leave --location.")
+        raise click.UsageError("--user looks at one person in all locations: omit --location.")
     if user is not None:
         sys.exit(asyncio.run(examine_user(DoctorSettings.load(), user, as_json=as_json)))
     sys.exit(asyncio.run(examine(DoctorSettings.load(), url, location, as_json=as_json)))
@@ -95,7 +95,9 @@ def doctor(location: str | None, user: str | None, url: str | None, *, as_json: 
 @main.command()
 @_location
 @click.option("--days", type=click.IntRange(1, 90), default=7, show_default=True)
-@click.option("--include-failed", is_flag=True, help="Try those again whose retries wait or ended.")
+@click.option(
+    "--include-failed", is_flag=True, help="Also try users whose retries wait or have ended."
+)
 @_url
 @_json
 def backfill(
@@ -103,8 +105,8 @@ def backfill(
 ) -> None:
     """Fetch every user of a location who wrote within some days and lacks a fresh name.
 
-    May be stopped and run again at any time. Exits with 0 when everybody has a fresh name, 1 when
-    some are left who wait or have stopped, 2 when it could not go on, 130 after Ctrl-C.
+    Can be stopped and run again at any time. Exits with 0 if everybody has a fresh name, 1 if some
+    users wait or have stopped, 2 if it could not continue, 130 after Ctrl-C.
     """
     from service.commands.backfill import backfill as fill
     from service.settings import ClientSettings
@@ -117,7 +119,7 @@ def backfill(
 
 @main.group()
 def connections() -> None:
-    """Show, add and remove the accounts that are called for."""
+    """Show, add and remove connected accounts."""
 
 
 @connections.command("list")
@@ -149,7 +151,7 @@ def add_connection(
 ) -> None:
     """Connect ACCOUNT, or give it a new token; asks for the token, or reads it from stdin.
 
-    What is stored of login and aliases stays unless it is named.
+    Stored login and aliases stay unless the options change them.
     """
     from service.commands import connections as commands
     from service.settings import ClientSettings
@@ -176,7 +178,7 @@ def remove_connection(account: str, url: str | None, *, yes: bool) -> None:
 
 @main.group()
 def participants() -> None:
-    """Bring in users who wrote before this service was here, and erase users."""
+    """Import users who wrote before this service was installed, and erase users."""
 
 
 @participants.command("import")
@@ -190,8 +192,8 @@ def import_participants(
     """Import participants from stdin, or from Meta's list of conversations.
 
     On stdin: CSV with the columns ig_account_id, ig_user_id and, if known, last_message_at, or
-    JSON lines with these keys. Bad lines are named and passed over; the exit code is then 1.
-    Nothing is stored twice: an import may be repeated.
+    JSON lines with these keys. Bad lines are reported and skipped; the exit code is then 1. An
+    import can be repeated: nothing is stored twice.
     """
     if file is not None:
         raise click.UsageError(
@@ -214,10 +216,10 @@ def import_participants(
 @participants.command("erase")
 @_url
 def erase_participants(url: str | None) -> None:
-    """Erase everything held about the users whose ids stand on stdin.
+    """Erase everything stored about the users whose ids are read from stdin.
 
-    The ids may be separated by line ends, blanks or commas, as in the lists that Meta mails. Exits
-    with 1 if something on stdin was no id.
+    Separate the ids by line ends, blanks or commas, as in the lists that Meta sends by mail. Exits
+    with 1 if something on stdin was not an id.
     """
     from service.commands.erase import erase_from_stdin, prompt
     from service.settings import ClientSettings
@@ -235,7 +237,7 @@ def forwards() -> None:
 @forwards.command("list")
 @_json
 def list_forwards(*, as_json: bool) -> None:
-    """Show what each forward address has not taken yet.
+    """Show the deliveries that wait for each forward address.
 
     Exits with 1 if deliveries were set aside after 36 hours.
     """
@@ -248,7 +250,7 @@ def list_forwards(*, as_json: bool) -> None:
 @forwards.command("retry")
 @click.argument("address", required=False)
 def retry_forwards(address: str | None) -> None:
-    """Post deliveries again now, to ADDRESS or to all; also those that were set aside."""
+    """Post waiting and set-aside deliveries again now, to ADDRESS or to all."""
     from service.commands import forwards as commands
     from service.settings import ForwardSettings
 
@@ -260,7 +262,7 @@ def retry_forwards(address: str | None) -> None:
 @click.option("--set-aside", is_flag=True, help="Only those that were set aside after 36 hours.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 def drop_forwards(address: str, *, set_aside: bool, yes: bool) -> None:
-    """Delete deliveries to ADDRESS (as `forwards list` names it) that it has not received."""
+    """Delete the deliveries that wait for ADDRESS, as named by `forwards list`."""
     from service.commands import forwards as commands
     from service.settings import ForwardSettings
 

@@ -1,11 +1,11 @@
-"""Many concurrent one-row operations, one statement.
+"""Combines concurrent one-row operations into one statement.
 
-What cannot be done in time is refused at once, for the same reason as in CoDel and in Facebook's
-adaptive queues: work that waits beyond its deadline costs the database as much as work that is of
-use, so under overload a queue that takes everything serves nobody (Nichols and Jacobson,
-"Controlling Queue Delay", 2012; Maurer, "Fail at Scale", 2015; both ACM Queue). There the newest
-go first, since nobody knows how long a client waits. Here everybody waits equally long and that is
-known, so the oldest go first and the queue is kept so short that the last can still be served.
+An operation that cannot finish in time is refused immediately, as in CoDel and Facebook's adaptive
+queues: late work costs the database as much as useful work, so under overload an unbounded queue
+serves nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012; Maurer, "Fail at Scale", 2015;
+both ACM Queue). Those queues serve the newest first, since they do not know how long clients wait.
+Here all callers have the same known patience, so the oldest go first, and the queue stays short
+enough for the last to be served in time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from service.pace import LONGEST_S, Pace
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-_FORESEEN = 0.6  # of the patience: what is foreseen may take longer on a busy machine
-_MARGIN = 1.25  # for what waits already
+_FORESEEN = 0.6  # share of the patience: an estimate can be too short on a busy machine
+_MARGIN = 1.25  # for the operations that already wait
 _OVERLOADED = "overloaded: it could not be done in time"
 
 Item = TypeVar("Item")
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 class _Call(Generic[Item, Result]):
-    """The items of one caller, and one future for all of their results."""
+    """The items of one caller, and a future for their results."""
 
     __slots__ = ("future", "items", "until_s")
 
@@ -51,17 +51,17 @@ class _Call(Generic[Item, Result]):
 
 
 class Coalescer(Generic[Item, Result]):
-    """Collects what arrives while the previous batch runs, and runs it as the next one.
+    """Collects the items that arrive while a batch runs, and runs them as the next batch.
 
-    There is no timer: an idle coalescer runs an item at once. `run` returns one result an item,
-    in order. If it raises UnstorableError the batch is halved until the bad item stands alone;
-    if it raises UnavailableError everyone who waits is told so. A caller that gives up leaves
-    its batch alone.
+    There is no delay: an idle coalescer runs an item immediately. `run` returns one result per
+    item, in order. If it raises UnstorableError, the batch is halved until the bad item is alone;
+    if it raises UnavailableError, all waiting callers get it. A cancelled caller does not affect
+    its batch.
 
-    With `patience_s` a caller who cannot be served within it gets UnavailableError: at once where
-    that can be foreseen from how long statements take, and before its items enter a statement;
-    else when the time is up. One timer serves all, where one for each caller would cost a
-    twentieth of an acknowledgement.
+    With `patience_s`, a caller that cannot be served in that time gets UnavailableError:
+    immediately if the duration of recent statements predicts it, and before its items are part of
+    a statement; else when the time is over. All callers share one timer: one each would cost 5 %
+    of an acknowledgement.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Coalescer(Generic[Item, Result]):
         self._max_waiting = max_waiting
         self._patience_s = patience_s
         self._pace = Pace(max_batch)
-        self._statement = (0, 0.0)  # that runs: its items, and when it began
+        self._statement = (0, 0.0)  # the running one: its item count and its start
         self._timer: asyncio.TimerHandle | None = None
         self._running: Sequence[_Call[Item, Result]] = ()
         self._waiting: deque[_Call[Item, Result]] = deque()
@@ -89,7 +89,7 @@ class Coalescer(Generic[Item, Result]):
         return (await self._enqueue((item,)))[0]
 
     async def submit_all(self, items: Sequence[Item]) -> list[Result]:
-        """Run several items, in the same batch where they fit."""
+        """Run several items, in the same batch if they fit."""
         size = self._max_batch
         if len(items) <= size:
             return await self._enqueue(items) if items else []
@@ -111,7 +111,7 @@ class Coalescer(Generic[Item, Result]):
             raise UnavailableError(_OVERLOADED)
 
     def _wait_s(self, items: int) -> float:
-        """How long until the statement that runs, and then so many items, are likely done."""
+        """Estimate how long the running statement and then this many items will take."""
         most = self._pace.most_items
         statements, rest = divmod(items, most)
         own_s = statements * self._pace.takes_s(most) + (self._pace.takes_s(rest) if rest else 0.0)
@@ -135,7 +135,7 @@ class Coalescer(Generic[Item, Result]):
         return call.future
 
     def _turn_late_away(self) -> None:
-        """Tell whoever has waited too long, and come back when the next one will have."""
+        """Fail the calls that have waited too long, and schedule the next check."""
         self._timer = None
         loop = asyncio.get_running_loop()
         for call in itertools.chain(self._running, self._waiting):
@@ -148,13 +148,13 @@ class Coalescer(Generic[Item, Result]):
         try:
             while self._waiting:
                 await self._settle_or_stop(self._take_batch(self._pace.most_items))
-                self._refuse_hopeless()  # after a statement: one is always tried
+                self._refuse_hopeless()  # only after a statement: one is always tried
         finally:
             self._runner = None
             _fail(self._take_waiting(), UnavailableError("stopped"))
 
     def _refuse_hopeless(self) -> None:
-        """Refuse those who would get their answer too late, as statements are now."""
+        """Refuse the calls whose answer would be too late at the current duration of statements."""
         now, items = asyncio.get_running_loop().time(), 0
         all_by = now + _MARGIN * self._wait_s(self._items_waiting)
         if not self._waiting or all_by < self._waiting[0].until_s:
@@ -169,7 +169,7 @@ class Coalescer(Generic[Item, Result]):
         self._waiting, self._items_waiting = hopeful, items
 
     def _take_batch(self, at_most: int) -> list[_Call[Item, Result]]:
-        """Take the calls that wait, as many as have `at_most` items together; at least one."""
+        """Take waiting calls with at most `at_most` items in total, at least one call."""
         batch: list[_Call[Item, Result]] = []
         while self._waiting and ((size := len(self._waiting[0].items)) <= at_most or not batch):
             batch.append(self._waiting.popleft())
@@ -186,10 +186,10 @@ class Coalescer(Generic[Item, Result]):
             await self._settle(batch)
         finally:
             self._running = ()
-            _fail(batch, UnavailableError("stopped"))  # whoever has no answer gets none any more
+            _fail(batch, UnavailableError("stopped"))  # the calls without an answer
 
     async def _settle(self, batch: Sequence[_Call[Item, Result]]) -> None:
-        """Run a batch and hand out what becomes of it; no error leaves here."""
+        """Run a batch and pass on its results or its error; raises nothing."""
         try:
             results = await self._attempt([item for call in batch for item in call.items])
         except UnstorableError as error:
@@ -228,7 +228,7 @@ class Coalescer(Generic[Item, Result]):
     async def _settle_apart(
         self, batch: Sequence[_Call[Item, Result]], error: UnstorableError
     ) -> None:
-        """Run the halves of a batch that was refused, a single caller's items by themselves."""
+        """Run the halves of a refused batch; a single caller's items are halved too."""
         if len(batch) > 1:
             await self._settle(batch[: len(batch) // 2])
             await self._settle(batch[len(batch) // 2 :])
@@ -243,7 +243,7 @@ class Coalescer(Generic[Item, Result]):
             await self._settle([part])
         try:
             call.succeed([result for part in parts for result in part.future.result()])
-        except Exception as refusal:  # noqa: BLE001 - whatever became of either half
+        except Exception as refusal:  # noqa: BLE001 - the outcome of either half
             call.fail(refusal)
 
 
@@ -253,6 +253,6 @@ def _fail(calls: Iterable[_Call[Item, Result]], error: Exception) -> None:
 
 
 def _retrieve(future: asyncio.Future[list[Result]]) -> None:
-    """Mark an error as seen: another of the same caller's items has already told it."""
+    """Mark an error as retrieved: the caller already got it for another item."""
     if future.done() and not future.cancelled():
         future.exception()

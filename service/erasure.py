@@ -1,4 +1,4 @@
-"""Erasing a user: out of the tables, the queue and the memory, also what is in flight."""
+"""Erases users from the tables, the queue and memory, including calls in flight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class Erasure:
-    """Erases users here; other replicas hear of it from the tables' own notices."""
+    """Erases users; the tables' notices make other replicas forget them."""
 
     def __init__(
         self,
@@ -34,11 +34,12 @@ class Erasure:
         self.forget = forget
 
     async def erase(self, ig_user_ids: Sequence[str]) -> None:
-        """Erase everything held about users.
+        """Erase everything stored about users.
 
-        Memory is cleared before and after: a delivery that comes in between is either journalled
-        again or deleted, never remembered as durable. What a broker accepted before could bring a
-        user back: it is waited for. Raises UnavailableError; then something may be left: ask again.
+        Memory is cleared before and after: a delivery in between is either journalled again or
+        deleted, never remembered as durable. Messages that a broker accepted earlier are awaited,
+        since they could restore a user. Raises UnavailableError if the erasure may be incomplete;
+        it can be repeated.
         """
         self.forget(ig_user_ids)
         await self._identities.erase(*ig_user_ids)

@@ -1,21 +1,21 @@
-"""The refusals and failures that cross a room's door; each is a decision and carries its data.
+"""The exceptions that modules raise for each other.
 
 ServiceError
-├── UnavailableError        Postgres (or the broker) did not answer in time: 503, try again
-│   └── RefusedError        and waiting will not help: a wrong password, database or certificate
-├── ListenError             the port or address to listen on can't be had
-├── UnstorableError         Postgres refuses the values of one row
-├── SettingsError           the process can't start with this environment
-├── SealError               no configured key opens this token
-├── WebhookError            a delivery that is refused
-│   ├── SignatureError      nobody we share a secret with has signed these bytes
+├── UnavailableError        PostgreSQL or the broker did not answer in time: 503, retry
+│   └── RefusedError        retrying cannot help: a wrong password, database or certificate
+├── ListenError             the address or port to listen on is not available
+├── UnstorableError         PostgreSQL refuses the values of a row
+├── SettingsError           the process cannot start with this environment
+├── SealError               no configured key decrypts this token
+├── WebhookError            a delivery is refused
+│   ├── SignatureError      not signed with one of our app secrets
 │   └── PayloadError        signed, but not a JSON object
-└── GraphError              what a failed profile call means, by whose fault it is
-    ├── UserFault           Meta's answer about this user: a failure of the user
-    ├── NobodysFault        time-out, 5xx, not JSON: worth one more try
-    ├── UnclearFault        a missing permission, a bad request: other users' answers tell whose
-    ├── AccountFault        the account's token, quota or policy block: pauses the account
-    └── AppFault            the app's quota: pauses the app
+└── GraphError              a failed Graph call, classified by its cause
+    ├── UserFault           Meta's answer about this user: charged to the user
+    ├── NobodysFault        timeout, 5xx, not JSON: retried once
+    ├── UnclearFault        a missing permission, a bad request: other users' answers show the cause
+    ├── AccountFault        the account's token, rate limit or policy block: pauses the account
+    └── AppFault            the app's rate limit: pauses the app
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
 
 
 class ServiceError(Exception):
-    """The root: whatever the service raises on purpose."""
+    """The base class of the service's own exceptions."""
 
 
 class UnavailableError(ServiceError):
-    """What the answer depends on can't be reached right now; the request may be repeated."""
+    """PostgreSQL or the broker cannot be reached now; the request can be repeated."""
 
 
 class RefusedError(UnavailableError):
-    """PostgreSQL refuses the connection for a reason that an operator has to remove."""
+    """A server refuses the client connection for a reason that an operator must fix."""
 
 
 class ListenError(ServiceError):
-    """The service can't listen where HOST and PORT say."""
+    """The service cannot listen on HOST and PORT."""
 
 
 class UnstorableError(ServiceError):
-    """Postgres refuses the values of a row: repeating the statement can't help."""
+    """PostgreSQL refuses the values of a row, so retrying cannot help."""
 
 
 class SettingsError(ServiceError):
-    """The environment is wrong; the message names every setting at fault, never a value."""
+    """The environment is invalid; the message names every wrong setting, never a value."""
 
 
 class SealError(ServiceError):
-    """A stored token can't be opened with any of the configured keys."""
+    """No configured key decrypts a stored token."""
 
 
 class WebhookError(ServiceError):
-    """A webhook delivery that is refused."""
+    """A webhook delivery is refused."""
 
 
 class SignatureError(WebhookError):
@@ -67,7 +67,7 @@ class PayloadError(WebhookError):
 
 
 class GraphError(ServiceError):
-    """A profile call that brought no profile; `problem` is what Meta said."""
+    """A Graph call failed; `problem` describes Meta's answer."""
 
     def __init__(self, problem: GraphProblem) -> None:
         super().__init__(problem.reason)
@@ -75,19 +75,19 @@ class GraphError(ServiceError):
 
 
 class UserFault(GraphError):
-    """The answer is about the user; it counts towards the user's failures."""
+    """The failure concerns the user, and counts as one of the user's failures."""
 
 
 class NobodysFault(GraphError):
-    """Nothing was learned of the user, the account or the app."""
+    """The failure says nothing about the user, the account or the app."""
 
 
 class UnclearFault(GraphError):
-    """The user's, the account's or our own; `problem.reason` is the reason of a later pause."""
+    """The cause is unclear; `problem.reason` is the reason of a pause if one follows."""
 
 
 class AccountFault(GraphError):
-    """Every call for this account would fail; `hold_s` is how long Meta says to stay away.
+    """Every call for this account would fail; `hold_s` is the wait that Meta asks for.
 
     `problem.reason` is the reason of the pause.
     """

@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 def configure_logs(log_format: str | None, log_level: str) -> None:
     """Send every log, the libraries' too, to standard output; console format on a terminal.
 
-    At exit what still waits has two seconds to be written.
+    At exit, waiting lines have two seconds to be written.
     """
     writer = _Current.writer = _Writer()
     writer.start()
@@ -55,7 +55,7 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
 
 
 def _let_go(writer: _Writer) -> None:
-    """Give up what standard output does not take: Python would wait for ever, or fail at exit."""
+    """Close standard output if it does not accept lines: Python would hang or fail at exit."""
     writer.flush(_FLUSH_WITHIN_S)
     try:
         sys.stdout.flush()
@@ -64,7 +64,7 @@ def _let_go(writer: _Writer) -> None:
 
 
 def _as_json() -> list[Any]:
-    # A traceback's local variables would be keys, tokens and messages in plain.
+    # A traceback's local variables would expose keys, tokens and messages.
     frames_alone = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
         structlog.processors.ExceptionRenderer(frames_alone),
@@ -80,7 +80,7 @@ def _on_a_terminal() -> list[Any]:
 
 
 def _escape_controls(_: object, __: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Escape what begins a line or moves the cursor: JSON does so by itself, a terminal obeys."""
+    """Escape control characters, which a terminal would interpret; JSON escapes them itself."""
     return {
         name: value.encode("unicode_escape").decode()
         if isinstance(value, str) and not value.isprintable()
@@ -90,14 +90,14 @@ def _escape_controls(_: object, __: str, event: MutableMapping[str, Any]) -> dic
 
 
 def _plain(value: object) -> str:
-    """Write what JSON has no form for; times as RFC 3339."""
+    """Convert a value that JSON cannot represent; times become RFC 3339."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return str(value)
 
 
 def traceback_without_values(error: BaseException) -> str:
-    """Write where an error and its causes were raised; their messages may hold secrets."""
+    """Format the tracebacks of an error and its causes without messages, which can hold secrets."""
     parts: list[str] = []
     seen: set[int] = set()
     found: BaseException | None = error
@@ -110,35 +110,35 @@ def traceback_without_values(error: BaseException) -> str:
 
 
 class SparingLog:
-    """Warns of an event at once, and of its repetitions together ten seconds later, counted.
+    """Logs an event immediately, and the number of its repetitions ten seconds later.
 
-    For what strangers or a flood can make happen as often as they like; the fields of a line that
-    counts are the last repetition's.
+    For events that clients can cause arbitrarily often. The summary has the fields of the last
+    repetition.
     """
 
     def __init__(self) -> None:
         self._repeated: dict[str, tuple[int, dict[str, object]]] = {}
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write a line, or count what would have been one."""
+        """Log a line, or count it as a repetition."""
         if event in self._repeated:
             self._repeated[event] = (self._repeated[event][0] + 1, fields)
             return
         _log.warning(event, **fields, count=1)
         self._repeated[event] = (0, fields)
-        asyncio.get_running_loop().call_later(_TELL_EVERY_S, self._tell_repetitions, event)
+        asyncio.get_running_loop().call_later(_TELL_EVERY_S, self._log_repetitions, event)
 
-    def _tell_repetitions(self, event: str) -> None:
+    def _log_repetitions(self, event: str) -> None:
         count, fields = self._repeated.pop(event)
         if count:
             _log.warning(event, **fields, count=count)
 
 
 class _Writer(threading.Thread):
-    """Writes lines from a thread of its own, so that a reader who stalls stops nobody else.
+    """Writes lines from a separate thread, so that a stalled reader does not stop the service.
 
-    What finds no room, a full disk or a closed pipe costs the line; lost lines are counted, and
-    told of when lines are written again.
+    A full buffer, a full disk or a closed pipe loses lines; their number is logged once lines can
+    be written again.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class _Writer(threading.Thread):
         self._changed = threading.Condition()
 
     def put(self, line: str) -> None:
-        """Hand a line over; it is dropped where too much waits already."""
+        """Queue a line; it is dropped if too many wait."""
         with self._changed:
             if self._characters + len(line) > _MOST_WAITING_CHARACTERS:
                 self._lose(1)
@@ -160,10 +160,12 @@ class _Writer(threading.Thread):
             self._characters += len(line)
             self._changed.notify_all()
 
-    debug = info = warning = error = critical = exception = msg = put  # as structlog calls it
+    debug = info = warning = error = critical = exception = msg = (
+        put  # the names that structlog calls
+    )
 
     def run(self) -> None:
-        """Write what waits, all at once, for as long as the process lives."""
+        """Write the waiting lines together, for the lifetime of the process."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._lines)
@@ -177,11 +179,11 @@ class _Writer(threading.Thread):
                 self._changed.notify_all()
             if untold:
                 structlog.get_logger().warning(
-                    "log lines were lost: standard output took none", lines=untold
+                    "log lines were lost: standard output did not accept them", lines=untold
                 )
 
     def flush(self, within_s: float) -> bool:
-        """Wait until everything is written; false if it was not in time."""
+        """Wait until all lines are written; false if that takes longer than `within_s`."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._lines and not self._is_writing, timeout=within_s
@@ -192,7 +194,10 @@ class _Writer(threading.Thread):
             self._write_text = _writing_to(sys.stdout)
         try:
             self._write_text("".join(f"{line}\n" for line in lines))
-        except (OSError, ValueError):  # also a closed stream, and what its encoding lacks
+        except (
+            OSError,
+            ValueError,
+        ):  # includes a closed stream, and characters that its encoding lacks
             with self._changed:
                 self._lose(len(lines))
             return False
@@ -204,9 +209,9 @@ class _Writer(threading.Thread):
 
 
 def _writing_to(stream: TextIO) -> Callable[[str], None]:
-    """Choose how to write: past Python's buffer, whose lock a stalled write would hold at exit."""
+    """Return a writer that bypasses Python's buffer, whose lock a stalled write holds at exit."""
     try:
-        descriptor = os.dup(stream.fileno())  # ours, whatever becomes of the stream's
+        descriptor = os.dup(stream.fileno())  # stays open even if the stream is closed
     except (OSError, ValueError):
         return lambda text: _write_through(stream, text)
     return _Descriptor(descriptor, stream.encoding)
@@ -218,7 +223,7 @@ def _write_through(stream: TextIO, text: str) -> None:
 
 
 class _Descriptor:
-    """Writes to a file descriptor; a line that a full disk has torn does not tear the next one."""
+    """Writes to a file descriptor; starts a new line after one that a full disk cut off."""
 
     def __init__(self, descriptor: int, encoding: str) -> None:
         self._descriptor = descriptor
@@ -239,7 +244,7 @@ class _Descriptor:
 
 
 def flush_logs(within_s: float = _FLUSH_WITHIN_S) -> bool:
-    """Wait until every line is written; false if standard output took them not in time."""
+    """Wait until all lines are written; false if that takes longer than `within_s`."""
     writer = _Current.writer
     return writer is None or writer.flush(within_s)
 
@@ -256,18 +261,20 @@ LOST_LINES = _LostLines()
 
 
 class _ToStructlog(logging.Handler):
-    """Passes the libraries' records on as our own events."""
+    """Passes the records of libraries to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # libraries may have their own
+        level = min(
+            record.levelno // 10 * 10, logging.CRITICAL
+        )  # libraries can define their own levels
         structlog.get_logger().log(
             level, _message(record), logger=record.name, exc_info=record.exc_info
         )
 
 
 def _message(record: logging.LogRecord) -> str:
-    """A record's text; as it stands where its arguments don't fit."""
+    """Return a record's text; without formatting if its arguments do not fit."""
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - a library's slip must not fail the library's work
+    except Exception:  # noqa: BLE001 - a library's logging mistake must not fail its work
         return f"{record.msg} {record.args!r}"

@@ -1,9 +1,8 @@
-"""The event loop that `serve` runs on: what the service waits for goes before what clients want.
+"""The event loop of `serve`, which handles the service's own sockets before those of clients.
 
-asyncio handles all sockets that are ready before it looks again. When thousands of clients send
-at once the answer of a statement that ended long ago waits behind all of them, the database stands
-idle meanwhile, and time-outs strike although the answer is there. Finishing work goes first here,
-and new work comes in small portions.
+asyncio handles all ready sockets before it polls again. When thousands of clients send at once, a
+statement's answer waits behind all of them, the database is idle meanwhile, and timeouts expire
+although the answer has arrived. This loop finishes work first and accepts new work in small parts.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 
     Ready = tuple[selectors.SelectorKey, int]
 
-MOST_CLIENTS = 64  # in one turn of the loop: some 10 ms of work
+MOST_CLIENTS = 64  # in one iteration of the loop: about 10 ms of work
 
 
 class FairSelector(selectors.DefaultSelector):
-    """Gives out all that is ready of our own sockets, and some of those that clients opened.
+    """Returns all ready sockets of the service, and a limited number of client sockets.
 
-    A client's socket is one whose own port is a port that we listen on. Clients who were left
-    out are the first in the next turn.
+    A client socket is one whose local port is a port that we listen on. Skipped clients are first
+    in the next iteration.
     """
 
     def __init__(self) -> None:
@@ -38,20 +37,20 @@ class FairSelector(selectors.DefaultSelector):
     def register(
         self, fileobj: FileDescriptorLike, events: int, data: object = None
     ) -> selectors.SelectorKey:
-        """Watch a socket, and note whose it is."""
+        """Register a socket, and remember whether it belongs to a client."""
         key = super().register(fileobj, events, data)
         if self._is_of_client(key.fd):
             self._of_clients.add(key.fd)
         return key
 
     def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
-        """Watch it no longer."""
+        """Unregister a socket."""
         key = super().unregister(fileobj)
         self._of_clients.discard(key.fd)
         return key
 
     def select(self, timeout: float | None = None) -> list[Ready]:
-        """Wait for what is ready, and give a fair share of it."""
+        """Wait for ready sockets, and return a fair share of them."""
         ready = super().select(timeout)
         if len(ready) <= MOST_CLIENTS:
             self._left_out.clear()
@@ -64,8 +63,8 @@ class FairSelector(selectors.DefaultSelector):
         return own + [clients[fd] for fd in turn]
 
     def _is_of_client(self, fd: int) -> bool:
-        """Compare the socket's own port with those we listen on, which come here first."""
-        with suppress(OSError):  # not a socket: the loop's own pipe is one, a file would not be
+        """Compare the local port with the listening ones, which are registered first."""
+        with suppress(OSError):  # not a socket
             watched = socket.socket(fileno=fd)
             try:
                 port = _port(watched)
@@ -78,12 +77,12 @@ class FairSelector(selectors.DefaultSelector):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Make the loop; for `asyncio.Runner`."""
+    """Create the loop, for `asyncio.Runner`."""
     return asyncio.SelectorEventLoop(FairSelector())
 
 
 def _port(watched: socket.socket) -> int:
-    """Tell the socket's own port; 0 where it has none, as a Unix socket."""
+    """Return the local port; 0 if there is none, as for a Unix socket."""
     if watched.family not in (socket.AF_INET, socket.AF_INET6):
         return 0
     return int(watched.getsockname()[1])

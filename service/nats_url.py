@@ -1,4 +1,4 @@
-"""Addresses of NATS, with a user, a token or the name of a credentials file."""
+"""Parses NATS addresses with a user, a token or a credentials file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _MOST_PORT = (1 << 16) - 1
 
 @dataclass(frozen=True)
 class NatsUrl:
-    """One node: its address without a secret, and what opens it."""
+    """The address of one node without secrets, and its credentials."""
 
     address: str
     user: str | None = field(repr=False)
-    password: str | None = field(repr=False)  # without a user: a token
+    password: str | None = field(repr=False)  # a token if there is no user
     credentials_file: str | None
 
 
 def read_nats_urls(urls: str) -> tuple[NatsUrl, ...]:
-    """Read a comma list of addresses; raises ValueError, whose message quotes nothing of it.
+    """Parse a comma-separated list of addresses; raises ValueError, which quotes none of it.
 
-    A credentials file that one of them names holds for those that follow it.
+    A credentials file applies to its address and the following ones.
     """
     read: list[NatsUrl] = []
     for url in urls.split(","):

@@ -1,19 +1,19 @@
-"""How long statements take, learnt from those that ran."""
+"""Estimates how long statements take from the recent ones."""
 
 from __future__ import annotations
 
-SHORTEST_S, LONGEST_S = 0.5, 0.7  # what a statement should take while there is more to do
-_KEEPS, _KEEPS_WHEN_FASTER = 0.8, 0.5  # of what was learnt before, with each statement
-_FIXED_PART_MATTERS = 0.7  # of the longest: then fewer items would not make it shorter
-_FEW = 50.0  # items that a statement may hold although none of late held so many
-_STEADY = 0.3  # items that vary by less say little about what each costs
+SHORTEST_S, LONGEST_S = 0.5, 0.7  # target duration of a statement while more items wait
+_KEEPS, _KEEPS_WHEN_FASTER = 0.8, 0.5  # weight of the earlier statements when one is added
+_FIXED_PART_MATTERS = 0.7  # share of the longest duration: beyond it, fewer items would not help
+_FEW = 50.0  # items that a statement can always hold, even if no recent one had as many
+_STEADY = 0.3  # with less variation, item counts do not show the cost per item
 
 
 class Pace:
-    """Fits a fixed part and a part for each item to the statements seen, the latest most.
+    """Fits a fixed cost and a cost per item to recent statements, weighted to the latest.
 
-    A statement that took twice as long as expected begins a new fit: what was before the database
-    slowed down says nothing any more.
+    A statement that takes twice as long as expected starts a new fit, since older durations no
+    longer apply once the database has slowed down.
     """
 
     def __init__(self, max_items: int) -> None:
@@ -24,11 +24,11 @@ class Pace:
         self._largest = _FEW
 
     def takes_s(self, items: float) -> float:
-        """How long a statement of so many items is likely to take."""
+        """Estimate the duration of a statement of this many items."""
         return self._fixed_s + self._item_s * items
 
     def note_done(self, items: int, took_s: float) -> None:
-        """Learn from a statement that ended well."""
+        """Add a completed statement."""
         expected_s = self.takes_s(items)
         if took_s > 2 * expected_s:
             keeps = 0.0
@@ -38,16 +38,16 @@ class Pace:
         self._add(items, took_s, keeps)
 
     def note_too_long(self, items: int, took_s: float) -> None:
-        """Learn from a statement that was given up: half as many may have taken so long."""
+        """Add a statement that timed out, as if half as many items had taken this long."""
         self._largest = max(1.0, items / 2)
         self._add(self._largest, took_s, 0.0)
 
     @property
     def most_items(self) -> int:
-        """How many items the next statement should hold at most.
+        """Return how many items the next statement should hold at most.
 
-        So many as the fit allows, and not more than would be in time if each item cost as much
-        as those of the largest statement lately.
+        It is the number that the fit allows, and no more than would be in time at the cost per
+        item of the largest recent statement.
         """
         aim_s = min(LONGEST_S, max(SHORTEST_S, 4 * self._fixed_s))
         most = self._largest * max(1.0, aim_s / max(self.takes_s(self._largest), 1e-6))

@@ -1,4 +1,4 @@
-"""Connection strings of PostgreSQL, as providers and other drivers print them.
+"""Parses PostgreSQL connection strings, including those of providers and other drivers.
 
 Source: PostgreSQL documentation, "libpq: Connection Strings" and "Parameter Key Words".
 """
@@ -37,8 +37,8 @@ _OURS = {
     *("host", "port", "user", "password", "dbname", "database", "ssl", "options"),
     *("application_name", "connect_timeout", "target_session_attrs"),
 }
-# What libpq, SQLAlchemy, Prisma and JDBC know and this service has no use for. Only these are
-# named in a warning: the name of any other parameter might be a piece of a password.
+# Parameters of libpq, SQLAlchemy, Prisma and JDBC that have no effect here. A warning names only
+# these, since any other name could be a part of a password.
 _KNOWN_ELSEWHERE = {
     *("channel_binding", "client_encoding", "fallback_application_name", "gssdelegation"),
     *("gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle"),
@@ -54,27 +54,27 @@ _KNOWN_ELSEWHERE = {
 
 @dataclass(frozen=True)
 class PostgresUrl:
-    """What a connection string says; `left_out` names the parameters that have no effect."""
+    """A parsed connection string; `left_out` names the parameters that have no effect."""
 
     hosts: tuple[str, ...]
     ports: tuple[int, ...]
     user: str
     password: str | None = field(repr=False)
     database: str | None
-    parameters: Mapping[str, str] = field(repr=False)  # of TLS and the like, as asyncpg reads them
+    parameters: Mapping[str, str] = field(repr=False)  # for TLS and the like, in asyncpg's names
     server_settings: Mapping[str, str]
     connect_timeout_s: float
     left_out: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Name the servers, for messages."""
+        """Return the servers' names, for messages."""
         ports = self.ports or (DEFAULT_PORT,)
         named = [f'"{host}" port {port}' for host, port in zip(self.hosts, ports, strict=False)]
         return f"host {', '.join(named)}" if named else "the local server"
 
 
 def read_postgres_url(url: str) -> PostgresUrl:
-    """Read a connection string; raises ValueError, whose message quotes nothing of it."""
+    """Parse a connection string; raises ValueError, which quotes none of it."""
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise ValueError("begins with postgresql://")
@@ -98,7 +98,7 @@ def read_postgres_url(url: str) -> PostgresUrl:
 
 
 def _split(rest: str) -> tuple[str, str, str]:
-    """Split into user and hosts, database and parameters; a raw character moves the borders."""
+    """Split into user and hosts, database, and parameters."""
     found = re.fullmatch(r"([^/?#]*)(?:/([^?#]*))?(?:\?([^#]*))?", rest)
     if found is None or "@" in (found[2] or "") + (found[3] or "") or "/" in (found[2] or ""):
         raise ValueError(_PERCENT)
@@ -135,7 +135,7 @@ def _parameters(query: str) -> dict[str, str]:
 
 
 def _hosts(authority: str, given: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Read one host or several, each with its port; none stands for the local server."""
+    """Parse hosts, each with its port; without a host it is the local server."""
     named = [each for each in authority.split(",") if authority]
     if not named:
         hosts = tuple(host for host in given.get("host", "").split(",") if host)
@@ -159,7 +159,7 @@ def _port(text: str) -> int:
 
 
 def _user_of_the_process() -> str:
-    """Find the user as libpq does; a container's account may have no name."""
+    """Return the operating system's user, as libpq does; a container's user can have no name."""
     try:
         return os.environ.get("PGUSER") or getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -193,7 +193,7 @@ def _check_file(name: str, path: str) -> None:
 def _server_settings(given: Mapping[str, str]) -> dict[str, str]:
     named = {"application_name": given.get("application_name", "instagram-identity")}
     if options := given.get("options"):
-        named["options"] = options.replace("+", " ")  # SQLAlchemy writes a blank so
+        named["options"] = options.replace("+", " ")  # SQLAlchemy encodes a blank as +
     return named
 
 

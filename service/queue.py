@@ -1,6 +1,6 @@
-"""The queue between receiving and resolving: hints, in turns between accounts, live first.
+"""The queue between receiving and resolving: fair between accounts, live messages first.
 
-What stands here may be lost at any moment; what is left to do stands in the tables (`due_at`).
+A hint can be lost at any time: the tables (`due_at`) record what is to be done.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Hint(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A user who is probably due; `queued_at` is the loop's time in seconds."""
+    """A user who is probably due; `queued_at` is the loop time in seconds."""
 
     ig_account_id: str
     ig_user_id: str
@@ -24,18 +24,18 @@ class Hint(msgspec.Struct, frozen=True, eq=False, gc=False):
     queued_at: float
 
 
-_Line = OrderedDict[str, Hint]  # by user, the oldest first
+_Line = OrderedDict[str, Hint]  # by user, oldest first
 
 
-class QueueClosed(Exception):  # noqa: N818 - the end of work, not an error
-    """The queue gives nothing out any more."""
+class QueueClosed(Exception):  # noqa: N818 - the normal end of a worker, not an error
+    """The queue is closed, and returns no more hints."""
 
 
 class _Turns:
-    """Hints of one rank: each account in its turn, first in first out within an account.
+    """Hints of one priority: round robin over accounts, first in first out within an account.
 
-    Every step costs the same however many accounts and users wait, and what has left leaves
-    nothing behind. Accounts that are held stand aside.
+    Every operation takes constant time, and empty accounts are removed. Held accounts are set
+    aside.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _Turns:
             self._in_turn[ig_account_id] = self._aside.pop(ig_account_id)
 
     def take(self) -> Hint | None:
-        """Take the next hint and send its account to the end of the line."""
+        """Take the next hint and move its account to the end."""
         if not self._in_turn:
             return None
         ig_account_id, line = next(iter(self._in_turn.items()))
@@ -78,10 +78,10 @@ class _Turns:
 
 
 class TurnQueue:
-    """One hint a user, while queued or in flight; holds at most `capacity` hints.
+    """Holds at most `capacity` hints, one per user while queued or in flight.
 
-    `is_blocked` tells whether an account cannot be called (paused, or connected by nobody): its
-    hints are not taken in, since the sweeper finds its users once it can be.
+    `is_blocked` returns whether an account cannot be called (paused, or not connected): its hints
+    are not accepted, since the sweeper finds its users once it can be called.
     """
 
     def __init__(self, capacity: int, is_blocked: Callable[[str], bool] = lambda _: False) -> None:
@@ -97,7 +97,7 @@ class TurnQueue:
 
     @property
     def depth(self) -> int:
-        """How many users wait."""
+        """How many users are queued."""
         return len(self._waiting)
 
     @property
@@ -107,25 +107,25 @@ class TurnQueue:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether another user would be turned away."""
+        """Return whether another user would be refused."""
         return len(self._waiting) >= self._capacity
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the queue has been closed."""
+        """Return whether the queue is closed."""
         return self._is_closed
 
     def oldest_s(self) -> float:
         """How many seconds the oldest hint has waited."""
         if not self._waiting:
             return 0.0
-        oldest = next(iter(self._waiting.values()))  # in the order of their arrival
+        oldest = next(iter(self._waiting.values()))  # in order of arrival
         return asyncio.get_running_loop().time() - oldest.queued_at
 
     def offer(self, ig_account_id: str, ig_user_id: str, *, is_live: bool) -> bool:
-        """Take a hint in; false if it is not needed or there is no room.
+        """Queue a hint; false if it is not needed or the queue is full.
 
-        A live hint overtakes the same user's later one.
+        A live hint replaces the same user's hint of lower priority.
         """
         waiting = self._waiting.get(ig_user_id)
         if ig_user_id in self._in_flight or self._is_closed or self._is_blocked(ig_account_id):
@@ -151,7 +151,7 @@ class TurnQueue:
         raise QueueClosed
 
     def done(self, ig_user_id: str) -> None:
-        """End a user's flight."""
+        """Mark a user as no longer in flight."""
         self._in_flight.discard(ig_user_id)
 
     def forget(self, ig_user_id: str) -> None:
@@ -161,14 +161,14 @@ class TurnQueue:
             self._turns_of(hint).remove(hint)
 
     def drop_account(self, ig_account_id: str) -> int:
-        """Drop every hint of an account and say how many they were."""
+        """Drop all hints of an account; returns how many."""
         dropped = [*self._live.drop(ig_account_id), *self._later.drop(ig_account_id)]
         for ig_user_id in dropped:
             del self._waiting[ig_user_id]
         return len(dropped)
 
     def hold(self, ig_account_id: str, hold_s: float) -> None:
-        """Pass an account over for some seconds."""
+        """Skip an account for some seconds."""
         loop = asyncio.get_running_loop()
         self._held_until[ig_account_id] = loop.time() + hold_s
         for turns in (self._live, self._later):
@@ -176,7 +176,7 @@ class TurnQueue:
         loop.call_later(hold_s, self._unhold, ig_account_id)
 
     def close(self) -> None:
-        """Take nothing in and give nothing out any more."""
+        """Refuse new hints and return no more."""
         self._is_closed = True
         self._ready.set()
 

@@ -1,4 +1,4 @@
-"""What the reasons of failures and pauses mean to an operator, and what to do about each."""
+"""Explains the reasons of failures and pauses to operators, with the cure for each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _RETRY = "python -m service backfill --location LOCATION --include-failed"
 class Reason(msgspec.Struct, frozen=True):
     """A reason in a few words, what to do, and the command for it.
 
-    `is_normal`: there is nothing to do for a few people. `is_of_account`: it concerns everybody of
-    an account or of the app. `one`, `all` and `some` put it for people: one, all of them, `{n}`.
+    `is_normal`: nothing to do if it affects few people. `is_of_account`: it affects everybody of
+    an account or of the app. `one`, `all` and `some` are the sentences for one person, for all of
+    them, and for `{n}` of them.
     """
 
     words: str
@@ -28,16 +29,16 @@ class Reason(msgspec.Struct, frozen=True):
 
     @property
     def advice(self) -> str:
-        """What to do, with the command."""
+        """The cure, with the command."""
         return self.advise("ACCOUNT", "LOCATION")
 
     def advise(self, ig_account_id: str, location_id: str | None) -> str:
-        """Say what to do about one account, as it may be pasted."""
+        """Return what to do about one account, with a command that can be pasted."""
         command = self.command_of(ig_account_id, location_id)
         return f"{self.cure} Command: {command}" if command else self.cure
 
     def command_of(self, ig_account_id: str, location_id: str | None) -> str | None:
-        """Give the command with the real ids filled in."""
+        """Return the command with the real ids filled in."""
         if self.command is None:
             return None
         words = {
@@ -47,7 +48,7 @@ class Reason(msgspec.Struct, frozen=True):
         return " ".join(words.get(word, word) for word in self.command.split(" "))
 
     def of_people(self, number: int, *, is_all: bool) -> str:
-        """Put the reason for so many people, all of whom it concerns or only some."""
+        """Return the sentence for this many people; `is_all`: it affects all of them."""
         if not self.some:
             return self.words
         if is_all:
@@ -161,15 +162,15 @@ _TOKEN_ENDS = {
 
 
 def reason_of(name: str) -> Reason:
-    """Explain a reason."""
+    """Return the explanation of a reason."""
     return REASONS.get(name, _UNKNOWN)
 
 
 def short_reason(name: str) -> str:
-    """Name a reason and put it into words."""
+    """Return a reason's name and words."""
     return f"{name}: {reason_of(name).words}"
 
 
 def why_token_ended(subcode: int | None) -> str:
-    """Put the subcode of a dead token into words (Graph API: Handling errors, 190 and 102)."""
+    """Return why a token is dead, from its subcode (Graph API: Handling errors, 190 and 102)."""
     return _TOKEN_ENDS.get(subcode or 0, "Meta does not accept it any more")

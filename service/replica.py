@@ -1,4 +1,4 @@
-"""What this replica holds in memory of the tables, and how notices keep it true."""
+"""Copies of tables in a replica's memory, kept up to date by notices."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ log = structlog.get_logger()
 
 
 class Replica:
-    """The directory of connected ids, the pauses and what is known durable.
+    """Keeps the directory of connected ids, the pauses and the known participants up to date.
 
-    `on_change` is called with the users whose identity has changed anywhere, with None where that
-    may be anybody's, or a pause has changed; `on_due` when users may have become due.
+    `on_change` is called with the users whose identity has changed on any replica, and with None
+    if that can be any user or a pause has changed; `on_due` if users may have become due.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Replica:
         self.account_of: Mapping[str, str] = {}
 
     def notices(self) -> dict[str, Callable[[str], None]]:
-        """Map each channel to what hears it."""
+        """Map each channel to its handler."""
         return {
             "instagram_identities": self._identities_changed,
             "instagram_gone": self._participants_gone,
@@ -80,7 +80,7 @@ class Replica:
         }
 
     async def connected(self) -> None:
-        """Start again from the tables: notices may have been missed."""
+        """Reload from the tables: notices may have been missed."""
         self._known.clear()
         self._memory.clear()
         await self._connections.take_over()
@@ -96,11 +96,11 @@ class Replica:
             self._reread.set()
 
     def trust(self) -> None:
-        """Trust memory: every notice up to now was heard."""
+        """Trust memory: every notice so far has arrived."""
         self._known.is_trusted = self._memory.is_trusted = True
 
     async def read(self) -> None:
-        """Read the directory and the pauses; queued users of paused accounts are left to later."""
+        """Read the directory and the pauses; drops the queued users of paused accounts."""
         await self._read_directory()
         await self._read_pauses()
 
@@ -129,11 +129,11 @@ class Replica:
         self._on_due()
 
     async def run(self) -> None:
-        """Read again when a notice says so, and from time to time, until cancelled.
+        """Reload after notices and periodically, until cancelled.
 
-        Every second while notices are not heard: a pause holds on every replica within that. A
-        notice of a pause has the pauses read again, not the connections; many notices together
-        have it done once.
+        While notices do not arrive, it reloads every second, so a pause applies to all replicas
+        within that time. A notice of a pause reloads only the pauses; many notices together cause
+        one reload.
         """
         is_away = False
         while True:
@@ -162,7 +162,7 @@ class Replica:
         self._reread.set()
 
     async def _take_over(self) -> None:
-        """Act on what another application may have stored, if anything was."""
+        """Apply the changes that another application has made to connections."""
         if not self._are_connections_changed:
             return
         self._are_connections_changed = False

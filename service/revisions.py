@@ -1,17 +1,17 @@
-"""Which users have changed since a mark: what guards memories against races."""
+"""Tracks which users have changed since a mark, to guard caches against races."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-MOST_CHANGES = 10_000  # that a reader may miss before nothing it read is remembered
+MOST_CHANGES = 10_000  # after more changes than this, every user may have changed
 
 
 class Revisions:
-    """Takes marks before a read or a write, and tells who has changed after one.
+    """Returns marks to take before a read, and whether a user has changed since one.
 
-    What was read by a statement is remembered only if its user has not changed since the mark: the
-    statement may have seen the state before the change, and the notice may have come first.
+    A user's row is cached only if the user has not changed since the mark: the statement may have
+    read the old state although the notice of the change arrived first.
     """
 
     def __init__(self) -> None:
@@ -20,11 +20,11 @@ class Revisions:
         self._by_user: OrderedDict[str, int] = OrderedDict()
 
     def mark(self) -> int:
-        """Take a mark."""
+        """Return a mark."""
         return self._now
 
     def note(self, ig_user_id: str) -> None:
-        """Note that a user has changed."""
+        """Record that a user has changed."""
         self._now += 1
         self._by_user[ig_user_id] = self._now
         self._by_user.move_to_end(ig_user_id)
@@ -32,11 +32,11 @@ class Revisions:
             _, self._complete_since = self._by_user.popitem(last=False)
 
     def note_all(self) -> None:
-        """Note that anybody may have changed."""
+        """Record that any user may have changed."""
         self._now += 1
         self._complete_since = self._now
         self._by_user.clear()
 
     def may_have_changed(self, ig_user_id: str, mark: int) -> bool:
-        """Tell whether a user has changed since a mark, or may have."""
+        """Return whether a user may have changed since a mark."""
         return mark < self._complete_since or mark < self._by_user.get(ig_user_id, 0)

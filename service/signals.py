@@ -1,4 +1,4 @@
-"""Signals: the first asks for a stop, the second ends the process."""
+"""Signal handling: the first signal requests a stop, the second ends the process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def first_signal_calls(
     callback: Callable[[signal.Signals], None], numbers: Sequence[signal.Signals]
 ) -> Iterator[None]:
-    """Call back in the running loop at the first signal; leave the second one to the system.
+    """Call back in the running loop at the first signal; the second has its default effect.
 
-    The handlers are Python's own, not the loop's: a loop that is kept busy can't put off the end.
+    These are Python's handlers, not the loop's, so a busy loop cannot delay the second signal.
     """
     loop = asyncio.get_running_loop()
 

@@ -1,7 +1,7 @@
-"""Counters and times of what one thread does on every request, published when Prometheus asks.
+"""Counters and histograms without locks, for events of every request.
 
-prometheus_client takes a lock for every increment, since any thread may count. What is counted
-here is counted on the event loop alone, so a number is enough.
+prometheus_client takes a lock for every increment, since any thread can count. These events are
+counted on the event loop only, so a plain number is enough.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Tally:
         self.value = 0
 
     def inc(self, amount: int = 1) -> None:
-        """Count one more, or some."""
+        """Add to the number."""
         self.value += amount
 
 
 class LabelledTallies(Collector):
-    """A Prometheus counter with one label: a tally for each value that was asked for."""
+    """A Prometheus counter with one label, which has a tally for each value."""
 
     def __init__(self, name: str, meaning: str, label: str, registry: CollectorRegistry) -> None:
         self._name = name
@@ -45,11 +45,11 @@ class LabelledTallies(Collector):
         registry.register(self)
 
     def labels(self, value: str) -> Tally:
-        """Give the tally of a label's value."""
+        """Return the tally of a label's value."""
         return self._by_value.setdefault(value, Tally())
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Publish the counts."""
+        """Yield the counts to Prometheus."""
         family = CounterMetricFamily(self._name, self._meaning, labels=[self._label])
         for value, tally in self._by_value.items():
             family.add_metric([value], tally.value, created=self._began_at)
@@ -67,7 +67,7 @@ class PublishedTally(Tally, Collector):
         registry.register(self)
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        """Publish the count."""
+        """Yield the count to Prometheus."""
         yield CounterMetricFamily(
             self._name, self._meaning, value=self.value, created=self._began_at
         )
@@ -87,12 +87,12 @@ class TimeTallies(Collector):
         registry.register(self)
 
     def observe(self, took_s: float) -> None:
-        """Count a time."""
+        """Add a duration."""
         self._counts[bisect_left(self._bounds, took_s)] += 1
         self._sum_s += took_s
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Publish how many times were within each bound, and their sum."""
+        """Yield the buckets and the sum to Prometheus."""
         bounds = [*map(str, map(float, self._bounds)), "+Inf"]
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._meaning, buckets, self._sum_s)

@@ -1,4 +1,4 @@
-"""Access tokens at rest: AES-256-GCM, bound to their account, with the key's id in front."""
+"""Encryption of stored access tokens: AES-256-GCM, bound to the account."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SEALED = re.compile(r"v1\.(?P<key_id>[0-9a-f]{8})\.(?P<box>[A-Za-z0-9_-]+=*)", 
 
 
 class Vault:
-    """Seals with the first key and opens with any, so that keys can be rotated.
+    """Seals with the first key and opens with any key, so keys can be rotated.
 
     A sealed token is `v1.<key id>.<URL-safe base64 of nonce and ciphertext>`; the account id is
-    the associated data, so a token copied to another account's row does not open.
+    the associated data, so a token copied to another account's row cannot be opened.
     """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
@@ -43,9 +43,10 @@ class Vault:
         return f"v1.{self._first}.{base64.urlsafe_b64encode(box).decode()}"
 
     def open(self, stored: str, ig_account_id: str) -> str:
-        """Give the token of a row: decrypted, or as it is where it is stored plain; trimmed.
+        """Return the token of a row, decrypted if it is sealed, and trimmed.
 
-        Raises SealError if no key opens it, if it is another account's, or if it can't be a token.
+        Raises SealError if no key opens it, if it belongs to another account, or if it cannot be a
+        token.
         """
         if not stored.startswith(_MARK):
             return _plain(stored)
@@ -63,12 +64,12 @@ class Vault:
         return token.decode().strip()
 
     def has_older_seal(self, stored: str) -> bool:
-        """Tell whether a stored token is sealed with a key that is not the first."""
+        """Return whether a stored token is sealed with a key other than the first."""
         match = _SEALED.fullmatch(stored)
         return match is not None and match["key_id"] != self._first
 
     def is_sealed(self, stored: str) -> bool:
-        """Tell whether a stored token is encrypted, with any key."""
+        """Return whether a stored token is sealed."""
         return stored.startswith(_MARK)
 
 

@@ -1,4 +1,4 @@
-"""Waiting, always with an end."""
+"""Waits with a time limit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 async def wait_at_most(event: asyncio.Event, at_most_s: float) -> bool:
-    """Wait for an event; false if it has not come in time."""
+    """Wait for an event; false after `at_most_s`."""
     try:
         async with asyncio.timeout(at_most_s):
             return await event.wait()

@@ -1,4 +1,4 @@
-"""Numbers, spans of time and text of others, in the words that operators read."""
+"""Formats numbers, durations and untrusted text for operators."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import shlex
 
 
 def printable(text: str) -> str:
-    """Show text of others without the control characters that would steer a terminal."""
+    """Escape the control characters of untrusted text, which a terminal would interpret."""
     return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
 
 
 def printable_lines(text: str) -> str:
-    """Show text as `printable` does, but keep its lines."""
+    """Escape as `printable` does, but keep line ends."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def shell_word(text: str) -> str:
-    """Write text as one word of a command that may be pasted into a shell.
+    """Quote text as one word of a shell command that can be pasted.
 
-    What a terminal would obey or not show is written as an escape, which bash and zsh read.
+    Control and invisible characters become escapes that bash and zsh understand.
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -32,7 +32,7 @@ def _shell_character(ch: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Put a span of time the way people say it: 45 s, 12 min, 3 h, 2 days."""
+    """Format a duration for people: 45 s, 12 min, 3 h, 2 days."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{round(seconds / size)} {unit}"
@@ -40,5 +40,5 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """Put a number before its noun: 1 user, 1,200 users."""
+    """Format a number with its noun: 1 user, 1,200 users."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

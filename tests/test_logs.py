@@ -17,7 +17,7 @@ from service.logs import LOST_LINES, configure_logs, flush_logs, traceback_witho
 from tests.strategies import JSON_VALUES, SCALARS
 
 WITHIN_S = 45.0
-LOST = "log lines were lost: standard output took none"
+LOST = "log lines were lost: standard output did not accept them"
 HOSTILE = 'a\nb\r\u2028\u0085"{\\ \x1b[31m \0 \ud83d cut \N{GRINNING FACE}'
 
 
