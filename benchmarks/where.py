@@ -1,8 +1,8 @@
 """Where the time of a request goes: `python -m benchmarks.where` samples the service under load.
 
-py-spy looks at the service's stack 500 times a second while wrk loads it; each look counts for the
-first room of the house, below, that the stack passes through. Needs what py-spy needs: root, or
-leave to trace (`kernel.yama.ptrace_scope = 0`).
+py-spy samples the stack of the service's event loop 500 times a second while wrk loads it; each
+sample counts for the first part of the code, below, that fits the stack. py-spy needs root, or
+permission to trace (`kernel.yama.ptrace_scope = 0`).
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ _PER_S = 500
 _USERS = 10_000
 _MOST_PER_S = 8000
 # The first that fits a stack counts; a name with a colon is of the innermost frame alone.
-_ROOMS = (
+_PARTS = (
     ("waiting for work", (":selectors.py",)),
-    ("resolving, beside it", ("resolver.py", "sweeper.py", "claims.py", "slots.py")),
+    ("resolving at the same time", ("service/resolving/", "service/graph/", "store/claims.py")),
     ("system calls: read and write", (":selector_events.py",)),
     ("PostgreSQL: coalescer, asyncpg", ("coalescer.py", "database.py", "asyncpg/")),
-    ("signature", ("(service/receiving/webhook.py:7", "hmac.py")),
-    ("participants out of JSON", ("service/receiving/webhook.py",)),
-    ("memory of the durable, queue", ("arrivals.py", "known.py", "service/queue.py")),
-    ("metrics", ("prometheus_client/",)),
-    ("identities, and JSON of them", ("store/identities.py", "service/model.py")),
+    ("signature", ("verify_signature", "claimed_signature")),
+    ("participants out of JSON", ("receiving/webhook.py", "receiving/typed.py", "tolerant.py")),
+    ("memory of stored participants, queue", ("arrivals.py", "known.py", "service/queue.py")),
+    ("metrics", ("tallies.py", "prometheus_client/")),
+    ("identities, and JSON of them", ("service/identities/", "store/identities.py")),
     ("answer", ("http/answers.py",)),
     ("the key", (":http/auth.py", "_digest", "_is_among")),
     ("our part of HTTP", (":service/http/",)),
     ("aiohttp", ("aiohttp/",)),
     ("asyncio", ("asyncio/",)),
 )
+_OTHER_THREAD = "Thread._bootstrap"  # the log's writer, which mostly waits
 
 
 async def main() -> None:
@@ -87,16 +88,17 @@ async def _watch(made: World, ours: Ours, file: Path) -> tuple[Sample, Counter[s
     looks: Counter[str] = Counter()
     for line in stacks.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        looks[_room(stack)] += int(count)
+        if _OTHER_THREAD not in stack:
+            looks[_part(stack)] += int(count)
     return sample, looks
 
 
-def _room(stack: str) -> str:
+def _part(stack: str) -> str:
     innermost = stack.rpartition(";")[2]
-    for room, marks in _ROOMS:
+    for part, marks in _PARTS:
         for mark in marks:
             if mark.removeprefix(":") in (innermost if mark.startswith(":") else stack):
-                return room
+                return part
     return "the rest"
 
 
@@ -104,10 +106,10 @@ def _tell(what: str, sample: Sample, looks: Counter[str]) -> None:
     busy = looks.total() - looks["waiting for work"]
     print(f"\n{what}: {sample.per_s:,.0f}/s, {sample.cpu_us:.0f} µs of processor time\n")
     print("| | share | µs |\n|---|---:|---:|")
-    for room, count in looks.most_common():
-        if room != "waiting for work":
+    for part, count in looks.most_common():
+        if part != "waiting for work":
             share = count / busy
-            print(f"| {room} | {100 * share:.0f} % | {share * sample.cpu_us:.0f} |")
+            print(f"| {part} | {100 * share:.0f} % | {share * sample.cpu_us:.0f} |")
     print(
         f"\nIt waited for work {100 * looks['waiting for work'] / looks.total():.0f} % of the time."
     )

@@ -5,32 +5,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-
+from service.http.heads import GRANTED, Granted
 from service.http.problems import ProblemError, bad_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
+    from aiohttp import web
     from aiohttp.typedefs import Handler
 
     from service.http.grant_signing import Grants
     from service.http.guesses import Guesses
 
 _SCHEME = "bearer "
-
-
-class Granted(NamedTuple):
-    """The grant that opened a route, and when it ends."""
-
-    grant: str
-    until: datetime
-
-
-GRANTED = web.RequestKey("granted", Granted)
 
 
 class Keyring:
@@ -59,7 +48,7 @@ class Keyring:
         """Guard a handler: inbox and operator keys, or without one a grant in the query."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if "grant" in request.query and not _has_key(request):
+            if "grant" in request.query and _key(request) is None:
                 request[GRANTED] = _granted(request, grants)
             else:
                 self._role(request)
@@ -78,9 +67,10 @@ class Keyring:
         return guarded
 
     def _role(self, request: web.Request) -> str:
-        if not _has_key(request):
+        key = _key(request)
+        if key is None:
             raise _unauthorized("Send an API key: Authorization: Bearer KEY.")
-        given = _digest(request.headers["Authorization"][len(_SCHEME) :].strip())
+        given = _digest(key)
         is_operator = _is_among(given, self._operator)
         is_inbox = _is_among(given, self._inbox)
         if is_operator or is_inbox:
@@ -89,15 +79,17 @@ class Keyring:
         raise _unauthorized("The API key is not valid.")
 
 
-def _has_key(request: web.Request) -> bool:
-    """Tell whether a key was sent; raises 400 for several, of which a proxy may have read another.
+def _key(request: web.Request) -> str | None:
+    """Give the key that was sent; raises 400 for several, of which a proxy may have read another.
 
     The scheme is Bearer in any case.
     """
     given = request.headers.getall("Authorization", [])
     if len(given) > 1:
         raise bad_request("Send one Authorization header.")
-    return bool(given) and given[0][: len(_SCHEME)].lower() == _SCHEME
+    if not given or given[0][: len(_SCHEME)].lower() != _SCHEME:
+        return None
+    return given[0][len(_SCHEME) :].strip()
 
 
 def _granted(request: web.Request, grants: Grants) -> Granted:

@@ -44,6 +44,7 @@ OPTIONS: dict[str, Any] = {  # of aiohttp's connection
     "max_field_size": MOST_LINE_BYTES,
     "read_bufsize": READ_BYTES,
 }
+_LEAST_FAULT = 400
 _NOTES = {
     HTTPStatus.BAD_REQUEST: "The request is not valid HTTP.",
     HTTPStatus.REQUEST_TIMEOUT: "The head of the request did not arrive in time.",
@@ -123,6 +124,11 @@ class Connection(web.RequestHandler):
         self._stop_waiting_for_reader()
         super().resume_writing()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
+        """Read on, where reading was paused: aiohttp calls this for every body that was read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def data_received(self, data: bytes) -> None:
         """Pass on what the client sends, unless it is more head than there may be."""
         if data and self._is_reading_head():
@@ -145,8 +151,7 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send a response; what aiohttp has raised by itself becomes a problem first."""
-        is_aiohttps = isinstance(resp, web.HTTPException) and "X-Request-ID" not in resp.headers
-        if is_aiohttps and resp.status >= HTTPStatus.BAD_REQUEST and not resp.prepared:
+        if resp.status >= _LEAST_FAULT and _is_aiohttps(resp) and not resp.prepared:
             resp = problem_response(HTTPStatus(resp.status))
         if self._leaving.is_on and not resp.prepared:
             resp.force_close()
@@ -201,6 +206,10 @@ class Connection(web.RequestHandler):
             self._doorway.warn(event, self._address)
             self.transport.write(raw_problem(status))
         self.force_close()
+
+
+def _is_aiohttps(response: web.StreamResponse) -> bool:
+    return isinstance(response, web.HTTPException) and "X-Request-ID" not in response.headers
 
 
 def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:

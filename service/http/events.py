@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from service.http.addresses import counted_as, is_near
-from service.http.auth import GRANTED
 from service.http.connection import Connection
-from service.http.problems import REQUEST_ID, ProblemError
+from service.http.heads import GRANTED, REQUEST_ID
+from service.http.problems import ProblemError
 from service.http.users import user_ids
 from service.identities import events
 from service.identities.events import RELOAD, NoRoomError

@@ -12,19 +12,17 @@ import structlog
 from aiohttp import web
 
 from service.errors import UnavailableError
+from service.http.answers import Answer
+from service.http.heads import REQUEST_ID, USUAL_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiohttp.typedefs import Handler
 
-REQUEST_ID = web.RequestKey("request_id", str)
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _RETRY_AFTER_S = "2"
 _NOT_A_FAULT_BELOW = 400
-# No cache in front may hand an answer on to somebody without the key. Pages, which are the same for
-# everybody, and pictures say something else.
-USUAL_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 log = structlog.get_logger()
 
@@ -71,7 +69,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
             ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, "An unexpected error; see the log."),
             request_id,
         )
-    if not response.prepared:
+    if not isinstance(response, Answer) and not response.prepared:
         _add_usual_headers(response, request_id)
     return response
 
@@ -119,7 +117,7 @@ def new_request_id() -> str:
 
 def _add_usual_headers(response: web.StreamResponse, request_id: str) -> None:
     response.headers["X-Request-ID"] = request_id
-    if isinstance(response, web.Response):  # an `Answer` writes them itself
+    if isinstance(response, web.Response):
         for name, value in USUAL_HEADERS.items():
             response.headers.setdefault(name, value)
 

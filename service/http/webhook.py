@@ -15,7 +15,8 @@ from aiohttp import web
 from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
-from service.http.problems import REQUEST_ID, ProblemError, bad_request
+from service.http.heads import REQUEST_ID
+from service.http.problems import ProblemError, bad_request
 from service.logs import SparingLog
 from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 

@@ -9,9 +9,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from service.http.auth import GRANTED, Keyring
+from service.http.auth import Keyring
 from service.http.grant_signing import Grants
 from service.http.guesses import Guesses
+from service.http.heads import GRANTED
 from service.http.problems import ProblemError, envelope
 
 INBOX_KEYS = ("inbox-key-number-one", "inbox-key-number-two")

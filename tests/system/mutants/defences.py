@@ -171,7 +171,7 @@ MUTATIONS = (
     Mutation(
         "an id is digits",
         "service/model.py",
-        "return value if value.isascii() and value.isdigit() else None",
+        "return value if is_id else None",
         "return value",
         f"{GRAPH}::test_what_is_no_id_makes_no_path",
     ),
