@@ -121,7 +121,7 @@ lock: .venv/.installed-dev  ## Write the lock files from pyproject.toml (ARGS=--
 clean:  ## Delete everything that was made here: .venv, the sandbox's data, caches
 	@rm -f .venv/bin/python
 	rm -rf .venv .sandbox .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf .coverage .coverage.* htmlcov site
+	rm -rf .coverage .coverage.* htmlcov site tests/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A killed install leaves `.unfinished` behind. Then, and if its Python was removed, .venv is made again.
