@@ -7,21 +7,17 @@ import gc
 import os
 import signal
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import structlog
 
-from service.build import (
-    build_arrivals,
-    build_forwarding,
-    build_listener,
-    build_parts,
-    build_receiver,
-    build_status,
-)
+from service.background import BackgroundTasks
+from service.build import build_arrivals, build_forwarding, build_listener, build_parts
+from service.build.accounts import build_token_calls, build_token_checker
 from service.build.figures import publish_figures
 from service.build.resolving import build_resolver
-from service.build.tokens import build_token_calls, build_token_checker
+from service.build.routes import build_routes, build_status
 from service.errors import RefusedError, SettingsError, UnavailableError
 from service.graph.calls import graph_session
 from service.http.health import HealthRoutes
@@ -38,12 +34,15 @@ from service.store.migration import migrate
 from service.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     import aiohttp
 
-    from service.build import ExtraRoutes, Parts
+    from service.build import Parts
+    from service.build.routes import ExtraRoutes
+    from service.graph.tokens import TokenCalls
+    from service.http.health import Status
     from service.queue import TurnQueue
     from service.receiving.intake.arrivals import Arrivals
     from service.receiving.intake.jetstream import JetStreamIntake
@@ -87,7 +86,7 @@ async def _serve(
         gc.collect()
         gc.freeze()  # what a start leaves is kept for good: no collection has to look at it again
         log.info("serving", host=settings.host, port=running.port)
-        await running.until(stop)
+        await running.tasks.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
         running.health.is_draining = True
     log.info("stopped")
@@ -106,39 +105,14 @@ async def _abandon_start(serving: asyncio.Task[None]) -> NoReturn:
     os._exit(0)
 
 
+@dataclass
 class Running:
-    """A service that runs: its port, and the tasks that must not die."""
+    """A service that runs."""
 
-    def __init__(self, queue: TurnQueue, health: HealthRoutes, stack: AsyncExitStack) -> None:
-        self.queue = queue
-        self.health = health
-        self.port = 0
-        self._stack = stack
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def keep(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Run a task under watch until its turn to stop comes."""
-        task = asyncio.create_task(work, name=name)
-        self._tasks.append(task)
-        self._stack.push_async_callback(self._end, task)
-
-    async def _end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.remove(task)
-        task.cancel()
-        await asyncio.wait([task])
-
-    async def until(self, stop: asyncio.Event) -> None:
-        """Wait for the stop; a background task that ends before it stops the service, loudly."""
-        stopped = asyncio.create_task(stop.wait(), name="stop")
-        try:
-            await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-        for task in self._tasks:
-            if task.done():
-                log.error("a background task died: stopping", task=task.get_name())
-                task.result()
-                raise RuntimeError(f"the background task {task.get_name()} ended by itself")
+    queue: TurnQueue
+    health: HealthRoutes
+    tasks: BackgroundTasks
+    port: int
 
 
 @asynccontextmanager
@@ -184,7 +158,7 @@ async def _start(
     stack: AsyncExitStack,
     extra_routes: ExtraRoutes | None,
 ) -> Running:
-    """Start the resolving half, then the receiving half; they stop in the reverse order."""
+    """Start what works in the background, then listen; all of it stops in the reverse order."""
     settings = parts.settings
     half_s = settings.shutdown_timeout_seconds / 2
     await _patiently(parts.replica.read)
@@ -193,45 +167,60 @@ async def _start(
     token_calls = build_token_calls(parts, session)
     status = build_status(parts, intake, forwarding)
     health = HealthRoutes(status, intake, parts.metrics)
-    application = build_receiver(
-        parts, intake, status, health, forwarding, token_calls, extra_routes
-    )
+    routes = build_routes(parts, intake, status, health, forwarding, token_calls, extra_routes)
     publish_figures(parts, intake, forwarding)
-    resolver = build_resolver(parts, session)
-    running = Running(parts.queue, health, stack)
-    running.keep("listener", build_listener(parts).run())
-    running.keep("replica", parts.replica.run())
-    running.keep("changes", parts.changes.run())
-    running.keep("counter", parts.counted.run())
-    running.keep("outlook", status.outlook.run())
-    running.keep("minutes", status.minutes.run())
-    running.keep("pictures", parts.pictures.run())
-    running.keep("resolver", resolver.run())
-    stack.push_async_callback(resolver.drain, half_s)
-    running.keep("sweeper", parts.sweeper.run())
-    checker = build_token_checker(parts, token_calls)
-    parts.replica.on_connections = checker.wake
-    running.keep("token checks", checker.run())
-    running.keep("token watch", parts.token_watch.run())
-    running.keep("leaver", parts.leaver.run())
-    if settings.retention_days:
-        running.keep("retention", parts.retention.run())
+    tasks = BackgroundTasks(stack, parts.metrics.note_background_failure)
+    _start_memory(parts, status, tasks)
+    _start_resolving(parts, session, stack, tasks, half_s)
+    _start_accounts(parts, token_calls, tasks)
     if forwarding is not None:
         stack.push_async_callback(forwarding.forwarder.drain, half_s)
-        running.keep("forwarder", forwarding.forwarder.run())
+        tasks.start("forwarder", forwarding.forwarder.run)
     if not isinstance(intake, DirectIntake):
-        running.keep("intake", intake.run())
-    running.port = await stack.enter_async_context(
-        serve(
-            application,
-            settings.host,
-            settings.port,
-            half_s,
-            settings.drain_seconds,
-            reuse_port=settings.reuse_port,
-        )
+        tasks.start("intake", intake.run)
+    listening = serve(
+        routes,
+        settings.host,
+        settings.port,
+        half_s,
+        settings.drain_seconds,
+        reuse_port=settings.reuse_port,
     )
-    return running
+    return Running(parts.queue, health, tasks, await stack.enter_async_context(listening))
+
+
+def _start_memory(parts: Parts, status: Status, tasks: BackgroundTasks) -> None:
+    """Start what keeps this process's memory and figures in step with the tables."""
+    tasks.start("listener", build_listener(parts).run)
+    tasks.start("replica", parts.replica.run)
+    tasks.start("changes", parts.changes.run)
+    tasks.start("counter", parts.counted.run)
+    tasks.start("outlook", status.outlook.run)
+    tasks.start("minutes", status.minutes.run)
+
+
+def _start_resolving(
+    parts: Parts,
+    session: aiohttp.ClientSession,
+    stack: AsyncExitStack,
+    tasks: BackgroundTasks,
+    drain_s: float,
+) -> None:
+    resolver = build_resolver(parts, session)
+    tasks.start("pictures", parts.pictures.copies.run)
+    tasks.start("resolver", resolver.run, is_vital=True)
+    stack.push_async_callback(resolver.drain, drain_s)
+    tasks.start("sweeper", parts.sweeper.run)
+
+
+def _start_accounts(parts: Parts, token_calls: TokenCalls, tasks: BackgroundTasks) -> None:
+    checker = build_token_checker(parts, token_calls)
+    parts.replica.on_connections = checker.wake
+    tasks.start("token checks", checker.run)
+    tasks.start("token watch", parts.accounts.token_watch.run)
+    tasks.start("leaver", parts.accounts.leaver.run)
+    if parts.settings.retention_days:
+        tasks.start("retention", parts.accounts.retention.run)
 
 
 async def _start_intake(parts: Parts, stack: AsyncExitStack) -> DirectIntake | JetStreamIntake:

@@ -84,6 +84,15 @@ class Metrics:
             "instagram_forwards", "Posts to forward addresses by outcome", ["outcome"]
         )
         self.wrong_keys = counter("instagram_wrong_keys", "Wrong API keys")
+        self.background_failures = counter(
+            "instagram_background_failures",
+            "Background tasks that failed and start again",
+            ["task"],
+        )
+
+    def note_background_failure(self, task: str) -> None:
+        """Count a failure of a background task."""
+        self.background_failures.labels(task).inc()
 
     def totals(self) -> dict[str, float]:
         """Read what was received, named and called so far; calls by outcome as `calls:outcome`."""

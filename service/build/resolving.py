@@ -37,7 +37,7 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
         parts.board,
         calling,
         parts.metrics,
-        parts.pictures.offer,
+        parts.pictures.copies.offer,
         settings.graph_concurrency,
         settings.graph_calls_per_second,
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-import service.app
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
 from sandbox.postgres.server import EmbeddedPostgres
@@ -34,11 +33,11 @@ from tests.until import until
 TAG = "[Instagram Messaging Profile]"
 FIELDS = {"ig_user_id", "ig_account_id", "outcome", "duration_ms"}
 FAILURE_FIELDS = {"reason", "code", "subcode", "fbtrace_id", "fail_count", "next_attempt_at"}
-SWEEPER_DIES = """
-import service.resolving.sweeper, service.__main__
+RESOLVER_DIES = """
+import service.resolving.workers, service.__main__
 async def die(self):
-    raise RuntimeError("the sweeper is broken")
-service.resolving.sweeper.Sweeper.sweep = die
+    raise RuntimeError("the resolver is broken")
+service.resolving.workers.Resolver.run = die
 service.__main__._run()
 """
 
@@ -257,7 +256,7 @@ async def test_a_background_task_that_dies_stops_the_process_aloud(
     output = tmp_path / "service.log"
     with output.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SWEEPER_DIES, "serve"),
+            *(sys.executable, "-c", RESOLVER_DIES, "serve"),
             env=environment,
             stdout=file,
             stderr=asyncio.subprocess.STDOUT,
@@ -265,19 +264,32 @@ async def test_a_background_task_that_dies_stops_the_process_aloud(
     async with asyncio.timeout(60):
         assert await process.wait() not in {0, None}
     assert "background task died" in output.read_text()
-    assert "the sweeper is broken" in output.read_text()
+    assert "the resolver is broken" in output.read_text()
 
 
-async def test_run_raises_when_a_background_task_dies(
-    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+async def test_a_sweeper_that_fails_once_starts_again_and_nobody_goes_without_a_name(
+    start: Start, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def die(_: Sweeper) -> int:
-        raise RuntimeError("the sweeper is broken")
+    failed = asyncio.Event()
+    sweep = Sweeper.sweep
 
-    monkeypatch.setattr(Sweeper, "sweep", die)
-    async with asyncio.timeout(60):
-        with pytest.raises(RuntimeError, match="the sweeper is broken"):
-            await service.app.run(settings())
+    async def fail_once(sweeper: Sweeper) -> bool:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("an odd row")
+        return await sweep(sweeper)
+
+    monkeypatch.setattr(Sweeper, "sweep", fail_once)
+    client = await start()
+    await client.connect()
+    await failed.wait()
+    user = new_user()
+    await db.execute(
+        "INSERT INTO instagram_participants (ig_account_id, ig_user_id) VALUES ($1, $2)",
+        ACCOUNT,
+        user,
+    )
+    await client.until_state(user, "resolved")
 
 
 async def test_a_port_that_is_taken_stops_the_start_and_leaves_nothing(

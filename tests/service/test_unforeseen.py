@@ -102,7 +102,7 @@ async def test_five_users_in_a_row_stop_the_process_loudly(
     odd_users.update(users)
     await client.write(*users)
     assert client.running is not None
-    [resolver] = [task for task in client.running._tasks if task.get_name() == "resolver"]
+    [resolver] = [task for task in client.running.tasks._vital if task.get_name() == "resolver"]
 
     async def has_died() -> bool:
         return resolver.done()
