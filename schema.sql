@@ -82,13 +82,14 @@ CREATE TABLE IF NOT EXISTS instagram_connections (
     token_scopes           text[]
 );
 
--- When each connection's token is next checked. Checks are claimed by moving due_at on; a token
--- that is not the one of token_sha256 is due at once. pending_token is a renewed token, encrypted,
--- that Meta has not accepted yet: it is kept so that no crash loses it.
+-- The checks of the connections' tokens. due_at: not before then; a check is claimed by moving it
+-- on. is_new: the token of token_sha256 has not been checked yet. pending_token is a renewed token,
+-- encrypted, that Meta has not accepted yet: it is kept so that no crash loses it.
 CREATE TABLE IF NOT EXISTS instagram_token_checks (
     ig_account_id text PRIMARY KEY,
     due_at        timestamptz NOT NULL,
     token_sha256  text NOT NULL,
+    is_new        boolean NOT NULL DEFAULT true,
     pending_token text,
     error         text
 );

@@ -90,7 +90,7 @@ class Year:
                 for account in FACEBOOK:
                     self._set_facebook_token(account)
             for checker in checkers:
-                self.checks += await self.world.check_all(checker)
+                self.checks += await checker.check_due()
             if self.world.clock() >= START + PASSWORD_CHANGES_ON * DAY:
                 self.world.graph.set_answer("password_changed", account=PASSWORD_CHANGED)
             for warning in await self.world.watch().read():

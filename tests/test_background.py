@@ -8,7 +8,6 @@ import structlog
 
 from service.background import BackgroundTasks
 
-
 SECRET = "a row with s3cret in it"
 
 

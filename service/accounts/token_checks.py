@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
     from service.store.tokens import StoredToken, Tokens
     from service.vault import Vault
 
-LOOK_EVERY_S = 30.0
-_SPREAD = 0.1  # of the time to the next check, so that checks do not coincide
+LOOK_EVERY_S = 10.0
+SOON_S = 5.0  # after a token has come, while its first users are named
 _TOKEN_INVALID = "token_invalid"  # noqa: S105 - a reason
 
 log = structlog.get_logger()
@@ -58,7 +57,9 @@ class TokenChecker:
         *,
         seals: bool,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        soon_s: float | None = None,
     ) -> None:
+        self._soon = timedelta(seconds=SOON_S if soon_s is None else soon_s)
         self._tokens = tokens
         self._calls = calls
         self._budget = budget
@@ -72,49 +73,58 @@ class TokenChecker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Check the tokens that are due until cancelled."""
+        """Check what is due until cancelled."""
         while True:
             self._wake.clear()
-            while await attempt(self.check_next(), "tokens not checked"):
-                pass
+            await attempt(self.check_due(), "tokens not checked")
             await attempt(self._tokens.forget_removed(), "checks of removed accounts not deleted")
             await wait_at_most(self._wake, LOOK_EVERY_S)
 
-    async def check_next(self) -> bool:
-        """Check the token that is due first; false if none is."""
-        token = await self._tokens.claim(self._clock())
-        if token is None:
-            return False
-        error: str | None = None
-        wait = CHECK_AGAIN_AFTER
+    async def check_due(self) -> int:
+        """Check every token that is due, one after another; tells how many."""
+        await self._tokens.notice_new(self._clock(), self._soon)
+        checks = 0
+        while (token := await self._tokens.claim(self._clock())) is not None:
+            await self._check_one(token)
+            checks += 1
+        return checks
+
+    async def _check_one(self, token: StoredToken) -> None:
+        account = token.ig_account_id
         try:
-            await self._check(token)
-            wait = CHECK_EVERY
+            is_recorded = await self._check(token)
         except NoSlotError:
-            error = token.error
+            await self._put_off(account, CHECK_AGAIN_AFTER, token.error)
         except SealError as failure:
-            error, wait = str(failure), CHECK_EVERY
-        except GraphError as failure:
-            error = _words(failure)
-            if failure.problem.reason == _TOKEN_INVALID:
-                await self._bury(token, error)
+            await self._put_off(account, CHECK_EVERY, str(failure))
         except UnstorableError as failure:
-            error, wait = f"Meta's answer can't be stored: {failure}", CHECK_EVERY
+            error = f"the result of the check can't be stored: {failure}"
+            await self._put_off(account, CHECK_EVERY, error)
+        except GraphError as failure:
+            if failure.problem.reason == _TOKEN_INVALID:
+                await self._bury(token, _words(failure))
+            await self._put_off(account, CHECK_AGAIN_AFTER, _words(failure))
         except UnavailableError:
             raise
         except Exception as failure:  # noqa: BLE001 - one account's row stops no other's check
-            log_unforeseen("token not checked", failure, ig_account_id=token.ig_account_id)
-            error, wait = f"unexpected {type(failure).__name__}", CHECK_EVERY
-        if error is not None:
-            log.warning("token not checked", ig_account_id=token.ig_account_id, error=error)
-        spread = 1 - random.random() * _SPREAD  # noqa: S311 - not used for security
-        await self._tokens.put_off(token.ig_account_id, self._clock() + wait * spread, error)
-        return True
+            log_unforeseen("token not checked", failure, ig_account_id=account)
+            await self._put_off(account, CHECK_EVERY, f"unexpected {type(failure).__name__}")
+        else:
+            if is_recorded:
+                await self._tokens.finish(account, self._clock())
+            else:
+                await self._put_off(account, timedelta(), None)
 
-    async def _check(self, token: StoredToken) -> None:
+    async def _put_off(self, ig_account_id: str, wait: timedelta, error: str | None) -> None:
+        if error is not None:
+            log.warning("token not checked", ig_account_id=ig_account_id, error=error)
+        await self._tokens.put_off(ig_account_id, self._clock() + wait, error)
+
+    async def _check(self, token: StoredToken) -> bool:
+        """Check one token and renew it in time; false if it was replaced in the meantime."""
         account = token.ig_account_id
         if token.pending is not None and await self._accept(token, token.pending):
-            return
+            return True
         plain = self._vault.open(token.stored, account)
         facts = TokenFacts(token.expires_at)
         if token.login != INSTAGRAM:
@@ -122,13 +132,14 @@ class TokenChecker:
             facts = await self._calls.inspect(token.login, plain)
         await self._take_slot(account)
         username = await self._calls.username(account, token.login, plain)
-        await self._tokens.record(
+        is_recorded = await self._tokens.record(
             token,
             CheckedFacts(username, facts.expires_at, facts.data_access_expires_at, facts.scopes),
             self._clock(),
         )
-        if is_renewable(self._state(token), self._clock(), seals=self._seals):
+        if is_recorded and is_renewable(self._state(token), self._clock(), seals=self._seals):
             await self._renew(token, plain)
+        return is_recorded
 
     async def _renew(self, token: StoredToken, plain: str) -> None:
         """Renew a token; the new one is stored before anything else can fail."""

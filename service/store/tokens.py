@@ -58,14 +58,22 @@ class Tokens:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def notice_new(self, now: datetime, soon: timedelta) -> None:
+        """Schedule the first check of each token that was not checked before."""
+        await self._database.fetch(_SQL["notice_new"], now, soon)
+
     async def claim(self, now: datetime) -> StoredToken | None:
         """Claim the check that is due first, for 5 minutes; None if none is due."""
         rows = await self._database.fetch(_SQL["claim"], now, CHECK_TAKES)
         return _stored(rows[0], pending=rows[0]["pending_token"]) if rows else None
 
     async def put_off(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
-        """Schedule the next check; `error` is the failure of this one."""
+        """Check again, but not before then; `error` is the failure of this check."""
         await self._database.fetch(_SQL["put_off"], ig_account_id, until, error)
+
+    async def finish(self, ig_account_id: str, now: datetime) -> None:
+        """Note that the account's token has been checked."""
+        await self._database.fetch(_SQL["finish"], ig_account_id, now)
 
     async def record(self, token: StoredToken, facts: CheckedFacts, now: datetime) -> bool:
         """Store Meta's answer; false if the token was replaced in the meantime."""

@@ -48,7 +48,7 @@ async def test_a_facebook_token_is_inspected_and_its_account_named(
 ) -> None:
     ends_at = START + 90 * DAY
     await connect_facebook(world, data_access_expires_at=int(ends_at.timestamp()))
-    assert await world.check_all(checker) == 1
+    assert await checker.check_due() == 1
     assert world.graph.token_calls == ["debug_token", "account"]
     assert await world.column(FB, "data_access_expires_at") == ends_at
     assert await world.column(FB, "token_expires_at") is None
@@ -61,41 +61,41 @@ async def test_a_check_is_due_daily(world: TokenWorld, checker: TokenChecker) ->
     await connect_facebook(world)
     checks = 0
     for _ in range(10 * 24):
-        checks += await world.check_all(checker)
+        checks += await checker.check_due()
         world.clock.move(HOUR)
     assert 10 <= checks <= 12  # ten days, each check up to a tenth of a day early
 
 
 async def test_one_replica_checks_for_all(world: TokenWorld) -> None:
     await connect_facebook(world)
-    assert [await world.check_all(world.checker()) for _ in range(3)] == [1, 0, 0]
+    assert [await world.checker().check_due() for _ in range(3)] == [1, 0, 0]
 
 
 async def test_a_replaced_token_is_checked_at_once(
     world: TokenWorld, checker: TokenChecker
 ) -> None:
     await connect_facebook(world)
-    await world.check_all(checker)
+    await checker.check_due()
     await world.database.fetch("UPDATE instagram_connections SET access_token = 'a plain one'")
-    assert await world.check_all(checker) == 1
+    assert await checker.check_due() == 1
 
 
 async def test_an_instagram_token_is_renewed_once_meta_accepts_the_new_one(
     world: TokenWorld, checker: TokenChecker
 ) -> None:
     first = await connect_instagram(world)
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.stored(IG) == first  # not 24 hours old
     world.clock.move(DAY)
-    await world.check_all(checker)
+    await checker.check_due()
     renewed = await world.stored(IG)
     assert renewed != first
     assert await world.column(IG, "token_expires_at") == world.clock() + 60 * DAY
     world.clock.move(25 * DAY)
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.stored(IG) == renewed  # 35 days are left
     world.clock.move(6 * DAY)
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.stored(IG) != renewed
 
 
@@ -112,7 +112,7 @@ async def test_a_renewed_token_that_meta_refuses_leaves_the_old_one(
         return renewed
 
     monkeypatch.setattr(TokenCalls, "renew", spoilt)
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.stored(IG) == first
     assert await world.column(IG, "token_status") == "active"
 
@@ -130,10 +130,10 @@ async def test_a_crash_after_the_renewal_loses_no_token(
     with monkeypatch.context() as patch:
         patch.setattr(TokenCalls, "try_token", die)
         with pytest.raises(KeyboardInterrupt):
-            await checker.check_next()
+            await checker.check_due()
     assert await world.stored(IG) == first  # which Meta refuses by now
     world.clock.move(HOUR)
-    await world.check_all(world.checker())
+    await world.checker().check_due()
     assert await world.stored(IG) != first
     assert await world.column(IG, "token_status") == "active"
 
@@ -143,7 +143,7 @@ async def test_a_dead_token_pauses_its_account_until_it_is_replaced(
 ) -> None:
     await connect_instagram(world, days_left=1)
     world.clock.move(2 * DAY)
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.column(IG, "token_status") == "invalid"
     (pause,) = await world.database.fetch("SELECT scope, reason FROM instagram_pauses")
     assert tuple(pause) == (f"account:{IG}", "token_invalid")
@@ -157,10 +157,10 @@ async def test_a_plain_token_is_not_renewed_unless_plain_tokens_are_sealed(
     token = await connect_instagram(world)
     await world.database.fetch("UPDATE instagram_connections SET access_token = $1", token)
     world.clock.move(40 * DAY)
-    await world.check_all(checker)
+    await checker.check_due()
     assert world.graph.world.renewals == []
     world.clock.move(DAY)
-    await world.check_all(world.checker(seals=True))
+    await world.checker(seals=True).check_due()
     assert world.graph.world.renewals == [IG]
     assert await world.stored(IG) != token
 
@@ -170,13 +170,13 @@ async def test_a_check_that_meta_does_not_answer_is_repeated_within_the_hour_and
 ) -> None:
     await connect_facebook(world)
     world.graph.set_answer("http_503")
-    await world.check_all(checker)
+    await checker.check_due()
     assert await world.column(FB, "token_checked_at") is None
     (warning,) = await world.watch().read()
     assert warning.kind == "check_failed"
     world.graph.set_answer(None)
     world.clock.move(HOUR)
-    assert await world.check_all(checker) == 1
+    assert await checker.check_due() == 1
     assert await world.watch().read() == []
 
 
@@ -184,10 +184,10 @@ async def test_no_token_is_ever_logged(world: TokenWorld, checker: TokenChecker)
     first = await connect_instagram(world)
     world.clock.move(DAY)
     with structlog.testing.capture_logs() as lines:
-        await world.check_all(checker)
+        await checker.check_due()
         renewed = await world.stored(IG)
         world.graph.set_answer("token_revoked", token=renewed)
         world.clock.move(DAY)
-        await world.check_all(checker)
+        await checker.check_due()
     assert [line["event"] for line in lines if "renewed" in line["event"]]
     assert not any(token in str(lines) for token in (first, renewed))

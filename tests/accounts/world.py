@@ -60,7 +60,10 @@ class TokenWorld:
         slots = Slots(self.database, interval_s=0.001)
         budget = Budget(slots, Pauses(self.database), board, lambda *_: None)
         return TokenChecker(
-            self.tokens, self.calls, budget, self.vault, seals=seals, clock=self.clock
+            *(self.tokens, self.calls, budget, self.vault),
+            seals=seals,
+            clock=self.clock,
+            soon_s=0,
         )
 
     def watch(self, *, seals: bool = False) -> TokenWatch:
@@ -86,13 +89,6 @@ class TokenWorld:
     async def column(self, account: str, name: str) -> object:
         query = f"SELECT {name} FROM instagram_connections WHERE ig_account_id = $1"  # noqa: S608
         return (await self.database.fetch(query, account))[0][0]
-
-    async def check_all(self, checker: TokenChecker) -> int:
-        """Check everything that is due; tells how many checks that were."""
-        checks = 0
-        while await checker.check_next():
-            checks += 1
-        return checks
 
 
 @asynccontextmanager

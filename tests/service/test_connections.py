@@ -6,6 +6,7 @@ import pytest
 
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
+from service.accounts import token_checks
 from tests.service.conftest import (
     ACCOUNT,
     LOCATION,
@@ -335,9 +336,14 @@ async def test_a_connection_can_be_created_only_where_there_is_none(client: Clie
     odd.assert_problem(400)
 
 
+@pytest.mark.usefixtures("production_limits")
 async def test_a_connections_token_is_checked_soon_and_its_account_named(
-    client: Client, graph: GraphSimulator
+    start: Start, graph: GraphSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(token_checks, "SOON_S", 0.0)
+    client = await start()
+    await client.connect()
+
     async def is_named() -> bool:
         return (await client.connection())["username"] is not None
 

@@ -1,22 +1,30 @@
 -- The life of the connections' access tokens. Times come from the caller's clock ($now), so that a
 -- year can be simulated.
 
+-- name: notice_new
+-- $1 now, $2 how soon a new token is checked: tokens that are not the ones checked before
+INSERT INTO instagram_token_checks AS c (ig_account_id, due_at, token_sha256)
+SELECT ig_account_id, $1::timestamptz + $2::interval,
+    encode(sha256(convert_to(access_token, 'UTF8')), 'hex')
+FROM instagram_connections WHERE access_token IS NOT NULL
+ON CONFLICT (ig_account_id) DO UPDATE SET
+    due_at = EXCLUDED.due_at, token_sha256 = EXCLUDED.token_sha256, is_new = true
+WHERE c.token_sha256 <> EXCLUDED.token_sha256;
+
 -- name: claim
--- $1 now, $2 how long the check may take
+-- $1 now, $2 how long the check can take: the one that is due first. A token is due when it is new,
+-- has never been checked, or was checked a day ago (up to a tenth earlier, so that checks spread).
 WITH due AS (
-    SELECT k.ig_account_id, encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex') AS sha256
-    FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
-    WHERE k.token_status IS DISTINCT FROM 'invalid' AND k.access_token IS NOT NULL
-        AND (c.ig_account_id IS NULL OR c.due_at <= $1::timestamptz OR c.token_sha256
-            IS DISTINCT FROM encode(sha256(convert_to(k.access_token, 'UTF8')), 'hex'))
-    ORDER BY c.due_at NULLS FIRST LIMIT 1
+    SELECT c.ig_account_id FROM instagram_token_checks c
+    JOIN instagram_connections k USING (ig_account_id)
+    WHERE k.token_status IS DISTINCT FROM 'invalid' AND c.due_at <= $1::timestamptz
+        AND (c.is_new OR k.token_checked_at IS NULL OR k.token_checked_at <= $1::timestamptz
+            - interval '1 day' * (0.9 + (hashtext(c.ig_account_id) & 1023) / 10240.0))
+    ORDER BY c.due_at LIMIT 1 FOR UPDATE OF c SKIP LOCKED
 ), claimed AS (
-    INSERT INTO instagram_token_checks AS c (ig_account_id, due_at, token_sha256)
-    SELECT ig_account_id, $1::timestamptz + $2::interval, sha256 FROM due
-    ON CONFLICT (ig_account_id) DO UPDATE SET
-        due_at = EXCLUDED.due_at, token_sha256 = EXCLUDED.token_sha256
-    WHERE c.due_at <= $1::timestamptz OR c.token_sha256 <> EXCLUDED.token_sha256
-    RETURNING ig_account_id, pending_token
+    UPDATE instagram_token_checks c SET due_at = $1::timestamptz + $2::interval
+    FROM due d WHERE c.ig_account_id = d.ig_account_id
+    RETURNING c.ig_account_id, c.pending_token
 )
 SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login, k.access_token,
     instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS updated_at, k.username,
@@ -26,8 +34,13 @@ SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login, k.a
 FROM claimed c JOIN instagram_connections k USING (ig_account_id);
 
 -- name: put_off
--- $1 the account, $2 when it is due again, $3 what went wrong or null
+-- $1 the account, $2 not due before, $3 what went wrong or null
 UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = $3::text
+WHERE ig_account_id = $1::text;
+
+-- name: finish
+-- $1 the account, $2 now: its token is checked
+UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = NULL, is_new = false
 WHERE ig_account_id = $1::text;
 
 -- name: record
