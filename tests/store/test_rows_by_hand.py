@@ -74,7 +74,7 @@ async def test_a_connection_stops_no_check_of_another(database: Database, login:
         world.graph.add_account(good, "a good token")
         await world.connect(good, "a good token")
         await world.watch().read()
-        await world.check_all(world.checker(seals=True))
+        await world.checker(seals=True).check_due()
         assert await world.column(good, "token_checked_at") == world.clock()
         connections = Connections(database, world.vault, seals_plain=True)
         await connections.take_over()
