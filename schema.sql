@@ -223,7 +223,7 @@ CREATE INDEX IF NOT EXISTS instagram_user_cache_username
 CREATE INDEX IF NOT EXISTS instagram_user_cache_name
     ON instagram_user_cache (left(lower(name), 64) text_pattern_ops);
 
--- 8. Rules, the twins of those in service/model.py ------------------------------------------------
+-- 8. Rules, as in service/model/freshness.py --------------------------------------------------
 
 -- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
 -- not rows, so that no table depends on them.

@@ -15,7 +15,9 @@ import asyncpg
 
 from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
-from service.model import Contact, Profile, Rules
+from service.model.calls import Profile
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities

@@ -20,7 +20,8 @@ import click
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.accounts.leaving import AccountLeaver
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal

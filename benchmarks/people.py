@@ -19,7 +19,7 @@ import asyncpg
 from benchmarks.plans import SCHEMA, explain_and_undo, literal, total_buffers
 from sandbox.postgres.server import EmbeddedPostgres
 from service.identities.people import Asked, People
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.people import PeopleStore

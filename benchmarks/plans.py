@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 
 from sandbox.postgres.server import EmbeddedPostgres
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:

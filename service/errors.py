@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from service.model import GraphProblem
+    from service.model.calls import GraphProblem
 
 
 class ServiceError(Exception):

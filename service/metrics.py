@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from service.model import PauseReason, UserReason
+from service.model.calls import PauseReason, UserReason
 from service.tallies import LabelledTallies, PublishedTally, TimeTallies
 
 if TYPE_CHECKING:

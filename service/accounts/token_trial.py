@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from service.errors import GraphError, ServiceError, UnavailableError
-from service.model import Trial
+from service.model.calls import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.graph.budget import Budget
     from service.graph.tokens import TokenCalls
-    from service.model import GraphProblem
+    from service.model.calls import GraphProblem
 
 TRIED_WITHIN_S = 3.0
 NO_ACCOUNT = ""  # has no pauses

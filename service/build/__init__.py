@@ -16,7 +16,7 @@ from service.identities.memory import LookupMemory
 from service.identities.pictures.addresses import PictureHosts
 from service.identities.pictures.copies import Pictures
 from service.metrics import Metrics
-from service.model import Rules
+from service.model.freshness import Rules
 from service.queue import TurnQueue
 from service.receiving.forwarding.forwarding import Forwarding
 from service.receiving.intake.arrivals import Arrivals

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from service.http.health import describe_intake
 from service.judgement.token_rules import WarningKind
 from service.logs import LOST_LINES
-from service.model import PauseReason
+from service.model.calls import PauseReason
 
 if TYPE_CHECKING:
     from service.build import Parts

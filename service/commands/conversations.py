@@ -15,7 +15,7 @@ import msgspec
 from service.commands.lines import Participant, parse_time
 from service.errors import NobodysFault, UnclearFault
 from service.graph.conversation import participants as conversation_participants
-from service.model import ig_id
+from service.model.contacts import ig_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from service.commands.api import OperatorApi
 from service.commands.signals import cancelled_by_signals
 from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, complain, say
-from service.model import ig_id
+from service.model.contacts import ig_id
 from service.wording import count
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from service.commands.voice import CommandError
-from service.model import event_time, ig_id
+from service.model.contacts import event_time, ig_id
 from service.wording import printable
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, 
 from service.errors import AccountFault, SealError, UnavailableError
 from service.graph.answers import APP_THROTTLE_CODES
 from service.graph.budget import Budget, PauseBoard
-from service.model import APP_SCOPE, Rules, account_scope
+from service.model.calls import APP_SCOPE, account_scope
+from service.model.freshness import Rules
 from service.reasons import reason_of, why_token_ended
 from service.settings import secret_values
 from service.store.checkup import Checkup

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from service.commands.lines import BadLine, Participant, read_participants
 from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import UnavailableError
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.journal import Journal

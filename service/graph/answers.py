@@ -19,7 +19,9 @@ from service.errors import (
     UserFault,
 )
 from service.graph.calls import upstream_problem
-from service.model import GraphProblem, Profile, bounded_name, ig_id, is_blank
+from service.model.calls import GraphProblem, Profile
+from service.model.contacts import ig_id
+from service.model.identity import bounded_name, is_blank
 
 if TYPE_CHECKING:
     from service.graph.calls import Answer

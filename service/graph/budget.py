@@ -11,7 +11,8 @@ import msgspec
 from aiolimiter import AsyncLimiter
 
 from service.logs import TAG, SparingLog
-from service.model import APP_SCOPE, FOREVER, account_scope
+from service.model.calls import APP_SCOPE, account_scope
+from service.model.freshness import FOREVER
 from service.store.pauses import Pause
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import msgspec
 
 from service.errors import AccountFault, NobodysFault
 from service.graph.redaction import clean, clean_text
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

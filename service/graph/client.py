@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.graph.calls import GraphCaller
-    from service.model import Profile
+    from service.model.calls import Profile
 
 
 class GraphClient:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from service.graph.answers import read_object
 from service.graph.usage import CONVERSATION_POOLS, read_usage
-from service.model import ig_id, is_blank
+from service.model.contacts import ig_id
+from service.model.identity import is_blank
 
 if TYPE_CHECKING:
     from service.graph.calls import GraphCaller

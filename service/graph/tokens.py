@@ -15,7 +15,7 @@ from service.errors import AccountFault, NobodysFault
 from service.graph.answers import read_object
 from service.graph.calls import is_sendable, upstream_problem
 from service.graph.usage import read_usage
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 
 if TYPE_CHECKING:
     from service.graph.calls import GraphCaller

@@ -15,7 +15,8 @@ from service.errors import UnstorableError
 from service.http.bodies import decode_body, read_body
 from service.http.parameters import LocationId, account_id, boolean
 from service.http.problems import ProblemError, bad_request, json_response
-from service.model import APP_SCOPE, Login, account_scope, ig_id
+from service.model.calls import APP_SCOPE, Login, account_scope
+from service.model.contacts import ig_id
 from service.store.connections import ExistsError, TakenError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from service.accounts.leaving import AccountLeaver
     from service.accounts.token_trial import TokenTrial
-    from service.model import Trial
+    from service.model.calls import Trial
     from service.replica import Replica
     from service.store.connections import Connections
 

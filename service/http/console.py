@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from service.http.pages import Pages
-    from service.model import Rules
+    from service.model.freshness import Rules
 
 # Everything comes from this service, and no inline script or style. Pictures too, unless
 # PICTURES=link sends the browser on to Meta's hosts.

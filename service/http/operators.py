@@ -13,12 +13,12 @@ from service.http.bodies import decode_body, read_body
 from service.http.parameters import boolean, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
 from service.http.users import checked_id, user_id
-from service.model import identity
+from service.model.identity import identity
 
 if TYPE_CHECKING:
     from service.erasure import Erasure
     from service.http.health import Status
-    from service.model import Rules
+    from service.model.freshness import Rules
     from service.resolving.on_request import RequestedFetches
     from service.store.identities import Identities
 

@@ -9,7 +9,7 @@ import msgspec
 
 from service.http.bodies import decode_body, read_body
 from service.http.problems import json_response
-from service.model import merge_contacts
+from service.model.contacts import merge_contacts
 from service.receiving.announced import RejectedParticipant, read_announced
 
 if TYPE_CHECKING:

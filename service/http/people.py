@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, get_args
 from service.http.parameters import account_id, boolean, location, whole_number
 from service.http.problems import bad_request, json_response
 from service.identities.people import Asked
-from service.model import PauseReason, State, UserReason
+from service.model.calls import PauseReason, UserReason
+from service.model.identity import State
 from service.store.people import LONGEST_PREFIX, Place
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from aiohttp import web
 
 from service.errors import UnavailableError
 from service.http.users import user_id
-from service.model import EARLIEST_PICTURE_EXPIRY, is_blank, is_fresh, may_be_tried, picture_expiry
+from service.model.freshness import EARLIEST_PICTURE_EXPIRY, is_fresh, may_be_tried, picture_expiry
+from service.model.identity import is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from service.identities.lookups import Lookups
     from service.identities.pictures.addresses import PictureHosts
     from service.identities.pictures.copies import Pictures
-    from service.model import CachedIdentity, PictureMode, Rules
+    from service.model.freshness import CachedIdentity, PictureMode, Rules
     from service.queue import TurnQueue
     from service.store.identities import Identities
     from service.store.pictures import StoredPicture, StoredPictures

@@ -16,7 +16,7 @@ from service.http.doorway import listen
 from service.http.grants import GrantRoutes
 from service.http.leaving import Leaving, admit_the_last
 from service.http.problems import envelope
-from service.model import API_PREFIX
+from service.model.identity import API_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.http.answers import Answer
 from service.http.problems import bad_request
-from service.model import ig_id
+from service.model.contacts import ig_id
 
 if TYPE_CHECKING:
     from aiohttp import web

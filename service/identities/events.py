@@ -14,13 +14,14 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.model import identity, ig_id
+from service.model.contacts import ig_id
+from service.model.identity import identity
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from service.model import CachedIdentity, Rules
+    from service.model.freshness import CachedIdentity, Rules
 
 MOST_SUBSCRIPTIONS = 1000
 MOST_CHANGED = 10_000

@@ -9,14 +9,15 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.model import expires_at, identity, is_fresh, is_stopped, picture_expiry
+from service.model.freshness import expires_at, is_fresh, is_stopped, picture_expiry
+from service.model.identity import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from service.identities.memory import LookupMemory, Mark
     from service.metrics import Metrics
-    from service.model import CachedIdentity, Rules
+    from service.model.freshness import CachedIdentity, Rules
     from service.queue import TurnQueue
     from service.store.identities import Identities
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model import Identity, has_name, identity, is_fresh, is_stopped
+from service.model.freshness import is_fresh, is_stopped
+from service.model.identity import Identity, has_name, identity
 from service.store.people import EARLIEST, NEVER, TOP, Place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from service.model import CachedIdentity, Rules
+    from service.model.freshness import CachedIdentity, Rules
     from service.store.identities import Identities
     from service.store.people import PeopleStore, Written, WrittenTo
 

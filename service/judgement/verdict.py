@@ -12,7 +12,7 @@ import msgspec
 
 from service.judgement.figures import MOST_HELD, NO_REASON, AccountWriters, Writers
 from service.judgement.likely import likely_cause
-from service.model import APP_SCOPE
+from service.model.calls import APP_SCOPE
 from service.reasons import reason_of
 from service.wording import count, duration, printable
 

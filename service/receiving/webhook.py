@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from service.errors import SignatureError
-from service.model import Contact, event_time, ig_id, merge_contacts
+from service.model.contacts import Contact, event_time, ig_id, merge_contacts
 from service.receiving.tolerant import read_tolerantly
 from service.receiving.typed import read_typed
 

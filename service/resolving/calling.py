@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import AccountFault, GraphError, NobodysFault, SealError, UnavailableError
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from service.graph.budget import Budget
     from service.graph.client import GraphClient
     from service.metrics import Metrics
-    from service.model import Profile
+    from service.model.calls import Profile
     from service.store.outcomes import Claim
     from service.vault import Vault
 

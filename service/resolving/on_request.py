@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.model import display_name, is_fresh
+from service.model.freshness import is_fresh
+from service.model.identity import display_name
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from service.model import CachedIdentity, Rules
+    from service.model.freshness import CachedIdentity, Rules
     from service.queue import TurnQueue
     from service.store.identities import Forced, Identities
 

@@ -19,14 +19,14 @@ from service.errors import (
     UserFault,
 )
 from service.logs import TAG
-from service.model import APP_SCOPE, GraphProblem
+from service.model.calls import APP_SCOPE, GraphProblem
 from service.store.outcomes import Claim, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.errors import GraphError
-    from service.model import Profile
+    from service.model.calls import Profile
     from service.queue import Hint
     from service.store.claims import Claims
     from service.store.conversations import ConversationNames

@@ -9,7 +9,7 @@ import structlog
 
 from service.errors import UnavailableError, UserFault
 from service.logs import TAG, traceback_without_values
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 from service.resolving.settling import report
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from service.errors import (
     GraphError,
     UnavailableError,
 )
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 from service.queue import QueueClosed
 from service.resolving.settling import Settling, report
 from service.resolving.unforeseen import Unforeseen

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model import account_scope
+from service.model.calls import account_scope
 from service.store.connections import directory
 from service.store.database import SLOW_STATEMENT_S
 from service.store.queries import read_queries
@@ -15,7 +15,7 @@ from service.store.queries import read_queries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.model import Rules
+    from service.model.freshness import Rules
     from service.store.database import Database
 
 _SQL = read_queries("checking")

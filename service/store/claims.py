@@ -10,7 +10,7 @@ import structlog
 
 from service.coalescer import Coalescer
 from service.errors import UnstorableError
-from service.model import picture_expiry
+from service.model.freshness import picture_expiry
 from service.store.connections import mark_token_dead
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.model import GraphProblem, Profile, Rules
+    from service.model.calls import GraphProblem, Profile
+    from service.model.freshness import Rules
     from service.store.database import Database, Session
 
 _SQL = read_queries("connections")

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from service.errors import SealError, ServiceError, UnstorableError
-from service.model import APP_SCOPE, UNTRIED, account_scope, outage_scope
+from service.model.calls import APP_SCOPE, UNTRIED, account_scope, outage_scope
 from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
 from service.store.identities import ERASE
 from service.store.queries import read_queries
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.model import Login, Trial
+    from service.model.calls import Login, Trial
     from service.store.database import Database, Session
     from service.vault import Vault
 

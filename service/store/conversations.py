@@ -14,7 +14,8 @@ from service.store.queries import read_queries
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from service.model import GraphProblem, Rules
+    from service.model.calls import GraphProblem
+    from service.model.freshness import Rules
     from service.store.database import Database
     from service.store.outcomes import Claim
 

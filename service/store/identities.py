@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from service.coalescer import Coalescer
-from service.model import FOREVER, CachedIdentity
+from service.model.freshness import FOREVER, CachedIdentity
 from service.store.database import SLOW_STATEMENT_S
 from service.store.queries import read_queries
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.model import Rules
+    from service.model.freshness import Rules
     from service.store.database import Database
 
 MOST_CANDIDATES = 10_000

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.coalescer import Coalescer
-from service.model import merge_contacts
+from service.model.contacts import merge_contacts
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from service.model import Contact, Rules
+    from service.model.contacts import Contact
+    from service.model.freshness import Rules
     from service.store.database import Database
 
 DURABLE_WITHIN_S = 2.5

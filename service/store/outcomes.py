@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model import account_scope
+from service.model.calls import account_scope
 
 if TYPE_CHECKING:
     from datetime import datetime

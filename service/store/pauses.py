@@ -10,7 +10,7 @@ import msgspec
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
-    from service.model import PauseReason
+    from service.model.calls import PauseReason
     from service.store.database import Database, Session
     from service.store.outcomes import Claim
 

@@ -15,7 +15,7 @@ from service.judgement.figures import (
     PauseFigure,
     Writers,
 )
-from service.model import has_name
+from service.model.identity import has_name
 from service.store.database import SLOW_STATEMENT_S
 from service.store.queries import read_queries
 

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from service.coalescer import Coalescer
-from service.model import account_scope
+from service.model.calls import account_scope
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import msgspec
 import structlog
 
 from service.logs import TAG
-from service.model import APP_SCOPE, GraphProblem, outage_scope, retry_wait
+from service.model.calls import APP_SCOPE, GraphProblem, outage_scope
+from service.model.freshness import retry_wait
 from service.store.outcomes import LOST, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.model import Rules
+    from service.model.freshness import Rules
     from service.store.database import Database, Session
     from service.store.outcomes import Claim
 

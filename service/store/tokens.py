@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.model import account_scope
+from service.model.calls import account_scope
 from service.store.connections import mark_token_dead
 from service.store.queries import read_queries
 

@@ -10,7 +10,7 @@ from service.commands.doctor.token import (
     judge_version,
 )
 from service.errors import AppFault, GraphError, NobodysFault, UserFault
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 from service.store.checkup import CheckedConnection
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

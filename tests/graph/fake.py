@@ -11,7 +11,7 @@ from yarl import URL
 from service.errors import GraphError
 from service.graph.calls import GraphCaller
 from service.graph.client import GraphClient
-from service.model import Profile
+from service.model.calls import Profile
 
 if TYPE_CHECKING:
     from service.graph.usage import Usage

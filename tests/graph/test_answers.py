@@ -16,7 +16,7 @@ from service.errors import (
 from service.graph.answers import read_error, read_profile
 from service.graph.calls import Answer, decode
 from service.graph.usage import Usage
-from service.model import Profile
+from service.model.calls import Profile
 from tests.strategies import DEPTHS, JSON_VALUES, mutated_bytes, nested
 
 from .fake import PROFILE, USER, Graph, error_body

@@ -17,7 +17,7 @@ from sandbox.messages import MessageRoutes
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SENDERS
 from service.app import service
 from service.http.pages import STATIC
-from service.model import Rules
+from service.model.freshness import Rules
 from tests.http.conftest import APP_SECRET, INBOX_KEY, OPERATOR_KEY, Client, MakeSettings
 
 CONSOLE = STATIC / "console"

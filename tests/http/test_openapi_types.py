@@ -17,7 +17,8 @@ from service.http.server import PREFIX
 from service.identities.people import Person
 from service.judgement.token_rules import TokenWarning
 from service.judgement.verdict import Verdict
-from service.model import Identity, PauseReason, UserReason
+from service.model.calls import PauseReason, UserReason
+from service.model.identity import Identity
 from service.receiving.announced import AnnouncedParticipant
 from service.resolving.on_request import BACKFILL_LIMIT, Backfill
 from service.store.connections import Connection

@@ -6,7 +6,7 @@ import pytest
 
 from service.errors import UnavailableError
 from service.identities.events import HEARTBEAT, MOST_CHANGED, RELOAD, ROOM, Changes, NoRoomError
-from service.model import CachedIdentity, Rules
+from service.model.freshness import CachedIdentity, Rules
 
 SOON_S = 60
 

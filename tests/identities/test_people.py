@@ -8,7 +8,7 @@ import pytest
 
 from service.identities import people as people_module
 from service.identities.people import Asked, People, Person
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.people import PeopleStore

@@ -8,7 +8,7 @@ import pytest
 from service.judgement.figures import AccountWriters, Figures, PauseFigure, Writers
 from service.judgement.token_rules import TokenWarning
 from service.judgement.verdict import Verdict, judge, worst_first
-from service.model import PauseReason, UserReason
+from service.model.calls import PauseReason, UserReason
 from service.reasons import REASONS, reason_of
 
 SHOP = "17841400000000001"

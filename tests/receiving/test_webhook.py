@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sandbox import samples
 from sandbox.samples import JsonObject
 from service.errors import PayloadError, SignatureError
-from service.model import Contact, merge_contacts
+from service.model.contacts import Contact, merge_contacts
 from service.receiving.items import CONTACT_KINDS, DM_FIELDS, OTHER_KINDS
 from service.receiving.webhook import Delivery, parse_delivery, verify_signature
 from tests.strategies import (

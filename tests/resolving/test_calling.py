@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from service.metrics import CALL_OUTCOMES, Metrics
-from service.model import Profile
+from service.model.calls import Profile
 from service.resolving.calling import Calling
 from service.store.outcomes import Claim
 from service.vault import Vault

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from service.model import CachedIdentity, Rules
+from service.model.freshness import CachedIdentity, Rules
 from service.queue import TurnQueue
 from service.resolving.on_request import RequestedFetches
 from service.store.identities import DueUser, Forced, Identities

@@ -12,7 +12,7 @@ from sandbox.graph.simulator import GraphSimulator
 from service.errors import AccountFault, NobodysFault
 from service.graph.calls import GraphCaller, graph_session
 from service.graph.client import GraphClient
-from service.model import ig_id
+from service.model.contacts import ig_id
 from tests.system.chaos.rig import ACCOUNTS, Rig, new_user
 
 APP_SECRET, TOKEN = "the app's secret", "EAAsecretTokenOfTheAccount"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sandbox.graph.simulator import GraphSimulator
-from service.model import LONGEST_NAME
+from service.model.identity import LONGEST_NAME
 from tests.service.conftest import ACCOUNT, Client, Database, new_user
 from tests.until import until
 

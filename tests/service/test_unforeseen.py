@@ -5,7 +5,7 @@ import structlog
 
 from sandbox.graph.simulator import GraphSimulator
 from service.graph.client import GraphClient
-from service.model import Profile
+from service.model.calls import Profile
 from service.resolving.settling import Settling
 from service.resolving.unforeseen import MOST_IN_A_ROW
 from tests.until import until

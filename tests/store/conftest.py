@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from sandbox.postgres.server import EmbeddedPostgres
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.claims import Claims
 from service.store.connections import Connections
 from service.store.database import Database

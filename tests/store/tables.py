@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from service.model import GraphProblem, Profile
+from service.model.calls import GraphProblem, Profile
 from service.store.claims import Claims
 from service.store.outcomes import Claim
 

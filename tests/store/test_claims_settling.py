@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from service.errors import UnstorableError
-from service.model import Profile, Rules
+from service.model.calls import Profile
+from service.model.freshness import Rules
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.model import GraphProblem
+from service.model.calls import GraphProblem
 from service.store.claims import Claims
 from service.store.identities import Identities
 from service.store.outcomes import Claim, Refusal, Settled

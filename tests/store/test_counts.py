@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.counts import Counts
 from service.store.database import Database
 

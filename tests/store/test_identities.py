@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.model import FOREVER, Rules, identity
+from service.model.freshness import FOREVER, Rules
+from service.model.identity import identity
 from service.store.claims import Claims
 from service.store.identities import DueUser, Identities
 from service.store.outcomes import Refusal, Settled

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.journal import Journal
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from service.model import Rules
+from service.model.freshness import Rules
 from service.store.claims import Claims
 from service.store.database import Database
 from service.store.identities import Identities

@@ -7,7 +7,8 @@ import pytest
 import structlog
 
 from service.errors import UnavailableError
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.store.connections import Connections
 from service.store.database import Database
 from service.store.identities import Identities

@@ -19,7 +19,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from service.model import PauseReason
+    from service.model.calls import PauseReason
 
 SCOPE = f"account:{ACCOUNT}"
 

@@ -1,4 +1,4 @@
-"""The SQL twins of the pure rules in `service.model`, on rows of every kind."""
+"""The SQL rules agree with `service.model.freshness` and `tests.model.next_fetch` on all rows."""
 
 import json
 import re
@@ -8,11 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.model import CachedIdentity, Contact, Rules, is_fresh, next_fetch
+from service.model.contacts import Contact
+from service.model.freshness import CachedIdentity, Rules, is_fresh
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.queries import read_queries
+from tests.model.next_fetch import next_fetch
 
 from .tables import ACCOUNT, DAY, HOUR, MINUTE, NOW, OTHER_ACCOUNT, SECOND, Tables, user_id
 

@@ -22,7 +22,7 @@ from service.errors import GraphError
 from service.graph.answers import read_profile
 from service.graph.calls import Answer, decode
 from service.graph.usage import Usage, read_usage
-from service.model import ig_id
+from service.model.contacts import ig_id
 from tests.system import mutated
 from tests.system.chaos.processes import HOST, PROJECT
 from tests.system.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
@@ -31,7 +31,7 @@ from tests.system.chaos.verdict import complaints
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.model import Profile
+    from service.model.calls import Profile
     from tests.system.chaos.rig import Rig
 
 EXAMPLES = 500

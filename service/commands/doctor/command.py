@@ -22,7 +22,8 @@ from service.commands.doctor.names import check_names
 from service.commands.meta import MetaReader
 from service.commands.voice import say_json
 from service.errors import UnavailableError
-from service.model import APP_SCOPE, Rules
+from service.model.calls import APP_SCOPE
+from service.model.freshness import Rules
 from service.settings import secret_values
 from service.store.checkup import Checkup
 from service.store.database import Database

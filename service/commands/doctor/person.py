@@ -11,7 +11,8 @@ import msgspec
 from service.commands.voice import DONE, INCOMPLETE, REFUSED, CommandError, say, say_json
 from service.errors import UnavailableError
 from service.identities.people import People
-from service.model import Rules, ig_id
+from service.model.contacts import ig_id
+from service.model.freshness import Rules
 from service.reasons import reason_of
 from service.store.database import Database
 from service.store.identities import Identities

@@ -11,14 +11,14 @@ import structlog
 from service.errors import UnavailableError, UnstorableError
 from service.identities.pictures.fetch import PictureError
 from service.logs import TAG, SparingLog
-from service.model import picture_expiry
+from service.model.freshness import picture_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.identities.pictures.addresses import PictureHosts
     from service.identities.pictures.fetch import Image
-    from service.model import CachedIdentity
+    from service.model.freshness import CachedIdentity
     from service.store.pictures import Kept, StoredPictures
 
 AT_A_TIME = 2

@@ -10,7 +10,7 @@ from service.store.outbox import Outgoing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from service.model import Contact
+    from service.model.contacts import Contact
     from service.receiving.forwarding.sealing import BodySeal
     from service.store.outbox import Outbox
 

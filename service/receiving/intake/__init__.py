@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.model import Contact
+    from service.model.contacts import Contact
 
 
 class Intake(Protocol):

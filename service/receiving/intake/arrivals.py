@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from service.metrics import Metrics
-    from service.model import Contact
+    from service.model.contacts import Contact
     from service.queue import TurnQueue
     from service.receiving.intake.known import Known
     from service.store.journal import Journal

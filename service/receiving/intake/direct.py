@@ -11,7 +11,7 @@ from service.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.model import Contact
+    from service.model.contacts import Contact
     from service.receiving.intake.arrivals import Arrivals
 
 log = structlog.get_logger()

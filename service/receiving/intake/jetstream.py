@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
-    from service.model import Contact
+    from service.model.contacts import Contact
     from service.receiving.intake.arrivals import Arrivals
 
 SETTLED_WITHIN_S = ACK_WAIT_S + 2

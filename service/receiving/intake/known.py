@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from service.model import Contact
+    from service.model.contacts import Contact
     from service.store.journal import Journalled
 
 CAPACITY = 100_000

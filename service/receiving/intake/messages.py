@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model import Contact, bound_time, ig_id
+from service.model.contacts import Contact, bound_time, ig_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ import asyncpg
 import pytest
 
 from service.metrics import Metrics
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.queue import TurnQueue
 from service.receiving.intake.arrivals import Arrivals
 from service.receiving.intake.known import Known

@@ -15,7 +15,8 @@ from nats.js.api import ConsumerConfig, StreamConfig
 
 from service.errors import UnavailableError
 from service.metrics import Metrics
-from service.model import Contact, Rules
+from service.model.contacts import Contact
+from service.model.freshness import Rules
 from service.queue import TurnQueue
 from service.receiving.intake import Intake, stream
 from service.receiving.intake.arrivals import Arrivals

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.model import Contact
+from service.model.contacts import Contact
 from service.receiving.intake.known import Known
 from service.store.journal import Journalled
 from tests.strategies import ACCOUNT

@@ -170,14 +170,14 @@ MUTATIONS = (
     ),
     Mutation(
         "an id is digits",
-        "service/model.py",
+        "service/model/contacts.py",
         "return value if is_id else None",
         "return value",
         f"{GRAPH}::test_what_is_no_id_makes_no_path",
     ),
     Mutation(
         "an id is ASCII",
-        "service/model.py",
+        "service/model/contacts.py",
         "value.isascii() and value.isdigit()",
         "value.isdigit()",
         f"{GRAPH}::test_what_is_no_id_makes_no_path",
@@ -382,7 +382,7 @@ MUTATIONS = (
     ),
     Mutation(
         "only https addresses are passed on",
-        "service/model.py",
+        "service/model/identity.py",
         'is_allowed = url[:8].lower() == "https://"',
         "is_allowed = True",
         "tests/service/test_lookup.py::test_an_address_that_is_not_https_is_not_passed_on",

@@ -1,0 +1,1 @@
+"""Participants, identities and freshness: pure rules over values and a clock."""
