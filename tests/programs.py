@@ -5,6 +5,7 @@ CI=true; `make test` ends with what was skipped.
 """
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ _ALSO_IN = os.pathsep.join(
     ("/usr/sbin", "/usr/local/sbin", str(NPM_FOLDER / "node_modules" / ".bin"))
 )
 _NEEDS = "needs the program "
+_NAMED = re.compile(rf"{_NEEDS}([\w-]+)")
 
 
 def find_program(name: str) -> str | None:
@@ -49,9 +51,7 @@ def check_programs(item: pytest.Item) -> None:
 
 def describe_skipped(reasons: Iterable[str]) -> list[str]:
     """Say how many tests each missing program cost, and how to get it."""
-    counts = Counter(
-        reason.partition(_NEEDS)[2] for reason in reasons if reason.partition(_NEEDS)[1]
-    )
+    counts = Counter(name for reason in reasons for name in _NAMED.findall(reason))
     return [
         f"{count} {'test needs' if count == 1 else 'tests need'} {name}: {_how_to_get(name)}"
         for name, count in sorted(counts.items())

@@ -23,7 +23,7 @@ def test_neither_the_environment_nor_a_dotenv_file_of_the_developer_is_read(
 
 def test_what_was_skipped_is_counted_with_the_way_to_get_it() -> None:
     reasons = ["a.py:1: Skipped: needs the program promtool"] * 2 + ["Skipped: only for root"]
-    reasons += ["Skipped: needs the program tsc"]
+    reasons += [str(("/a/test_b.py", 52, "Skipped: needs the program tsc"))]
     assert describe_skipped(reasons) == [
         "2 tests need promtool: apt-get install prometheus",
         "1 test needs tsc: npm ci --prefix tests/clients",
