@@ -186,10 +186,24 @@ clean:  ## Delete everything that was made here: .venv, the sandbox's data, cach
 	    say '  1/2 making .venv'
 	    make_venv
 	fi
+	install_packages() {
+	    .venv/bin/python -m pip install "$$@" --disable-pip-version-check --no-input \
+	        --no-cache-dir --no-deps --require-hashes -r $< || touch .venv/.failed
+	}
+
 	say "  2/2 installing $$total packages into it"
 	: > .venv/.unfinished
-	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input --no-cache-dir \
-	    --no-deps --require-hashes -r $<
+	rm -f .venv/.failed
+	if [ -t 2 ]; then
+	    install_packages --progress-bar off | awk -v total="$$total" '
+	        /^(Collecting|Requirement already)/ { show("fetched " ++n " of " total) }
+	        /^Installing collected/ { show("unpacking them") }
+	        END { printf "\n" > "/dev/stderr" }
+	        function show(what) { printf "\r      %-30s", what > "/dev/stderr" }'
+	else
+	    install_packages -qq
+	fi
+	if [ -e .venv/.failed ]; then give_up 'The packages could not be installed: see above.'; fi
 	touch $@ $(if $(filter dev bench,$*),.venv/.installed-sandbox) $(if $(filter bench,$*),.venv/.installed-dev)
 	rm .venv/.unfinished
 	say '  .venv is ready.'

@@ -11,6 +11,7 @@ import tty
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+GONE = "q"  # what a terminal that has gone presses
 _ESCAPE = "\x1b"
 _MOST_BYTES = 64
 
@@ -20,7 +21,7 @@ async def pressed_keys() -> AsyncIterator[asyncio.Queue[str] | None]:
     """Give the queue of the keys that are pressed; None unless this is a terminal's foreground.
 
     The terminal shows nothing of them, and is as before when the block ends. Ctrl-C, Ctrl-Z and
-    what follows them work as usual.
+    what follows them work as usual. A terminal that has gone counts as `q`.
     """
     if not _is_interactive():
         yield None
@@ -43,10 +44,15 @@ def _is_interactive() -> bool:
 
 
 def _is_foreground(terminal: int) -> bool:
+    return not _has_hung_up(terminal) and os.tcgetpgrp(terminal) == os.getpgrp()
+
+
+def _has_hung_up(terminal: int) -> bool:
     try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:  # it has hung up
-        return False
+        os.tcgetpgrp(terminal)
+    except OSError:
+        return True
+    return False
 
 
 class _Terminal:
@@ -73,18 +79,25 @@ class _Terminal:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._usual)
 
     def _read(self) -> None:
-        if not _is_foreground(self._descriptor):  # then reading would stop this process
-            self._loop.remove_reader(self._descriptor)
-            return
-        try:
-            typed = os.read(self._descriptor, _MOST_BYTES).decode(errors="ignore")
-        except OSError:
-            typed = ""
-        if not typed:  # the terminal has gone; SIGHUP follows
+        typed = self._typed()
+        if typed is None:
             self._loop.remove_reader(self._descriptor)
         elif typed == _ESCAPE or not typed.startswith(_ESCAPE):  # no arrow or function key
             for key in typed:
                 self.keys.put_nowait(key)
+
+    def _typed(self) -> str | None:
+        """Give what was typed; None where this process may read no more, or not now."""
+        if not (_is_foreground(self._descriptor) or _has_hung_up(self._descriptor)):
+            return None  # reading would stop this process
+        try:
+            typed = os.read(self._descriptor, _MOST_BYTES)
+        except OSError:
+            typed = b""
+        if not typed:
+            self.keys.put_nowait(GONE)
+            return None
+        return typed.decode(errors="ignore")
 
 
 class Browser:

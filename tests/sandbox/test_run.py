@@ -108,11 +108,14 @@ async def sandbox(data_dir: Path, *arguments: str, **settings: str) -> AsyncIter
         await process.communicate()
 
 
-# Makes its standard input the controlling terminal, and becomes what follows.
+# Makes its standard input the controlling terminal, and runs what follows; a hangup reaches nobody
+# else, as under `make` without a shell.
 IN_A_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, signal, subprocess, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+signal.signal(signal.SIGHUP, lambda *_: None)
+signal.signal(signal.SIGINT, lambda *_: None)
+sys.exit(subprocess.call([sys.executable, *sys.argv[1:]]))
 """
 
 
@@ -138,6 +141,17 @@ class InTerminal:
                 self._more.clear()
                 await self._more.wait()
         self._shown = self._shown[found.end() :]
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the sandbox itself a signal."""
+        os.kill(descendants(self.process.pid)[0], number)
+
+    def hang_up(self) -> None:
+        """Let the terminal go, if it has not gone."""
+        if self._line >= 0:
+            asyncio.get_running_loop().remove_reader(self._line)
+            os.close(self._line)
+            self._line = -1
 
     async def ends(self) -> int:
         """Wait for the end; give the exit code."""
@@ -182,15 +196,16 @@ async def terminal(data_dir: Path, *arguments: str) -> AsyncIterator[InTerminal]
         stderr=theirs,
         start_new_session=True,
     )
+    os.close(theirs)
+    run = InTerminal(process, ours)
     try:
-        yield InTerminal(process, ours)
+        yield run
     finally:
-        asyncio.get_running_loop().remove_reader(ours)
-        with suppress(ProcessLookupError):
-            process.kill()
+        for pid in (*descendants(process.pid), process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         await process.wait()
-        os.close(ours)
-        os.close(theirs)
+        run.hang_up()
 
 
 def descendants(pid: int) -> list[int]:
@@ -286,9 +301,9 @@ async def test_a_terminal_shows_what_happens_and_takes_keys(data_dir: Path) -> N
         run.press("o")
         await run.says(r"The console is at http://127\.0\.0\.1:\d+/")
         assert not run.echoes()
-        run.process.send_signal(signal.SIGSTOP)
+        run.send_signal(signal.SIGSTOP)
         run.show_what_is_typed()  # as a shell does while this is stopped
-        run.process.send_signal(signal.SIGCONT)
+        run.send_signal(signal.SIGCONT)
         await until(run.is_silent)
         run.press("q")
         await run.says("Everything has stopped.")
@@ -307,9 +322,18 @@ async def test_what_is_broken_and_mended_can_be_undone_at_once(data_dir: Path) -
         await run.says("Press m again to end the pause now.")
         run.press("m")
         await run.says("RESUMED +all calls")
-        os.kill(run.process.pid, signal.SIGINT)
+        run.press("\x03")  # Ctrl-C
         await run.says("Everything has stopped.")
         assert await run.ends() == 0
+
+
+async def test_a_terminal_that_goes_ends_everything(data_dir: Path) -> None:
+    async with terminal(data_dir, "--port", "0") as run:
+        await run.says("Keys:")
+        pids = descendants(run.process.pid)
+        run.hang_up()
+        await gone(pids)
+        await run.ends()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
