@@ -25,6 +25,7 @@ class Scale:
     accounts: tuple[int, ...]
     backlog: int
     patience_s: float
+    connections: int
 
     @property
     def open_loop_s(self) -> int:
@@ -45,6 +46,7 @@ FULL = Scale(
     accounts=(1, 10, 100, 1000),
     backlog=100_000,
     patience_s=25,
+    connections=64,
 )
 TINY = Scale(
     rounds=1,
@@ -54,6 +56,7 @@ TINY = Scale(
     accounts=(1, 3),
     backlog=50,
     patience_s=5,
+    connections=2,  # so few that a busy machine refuses none of them
 )
 
 

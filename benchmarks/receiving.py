@@ -102,7 +102,8 @@ class _Bench:
         return await self._run(target, file)
 
     async def _run(self, target: Target, file: Path) -> Sample:
-        return await closed_loop(target, file, self._scale.seconds)
+        scale = self._scale
+        return await closed_loop(target, file, scale.seconds, connections=scale.connections)
 
     def _file(self, name: str, lines: list[str]) -> Path:
         return payloads.write(lines, self._world.folder / name)

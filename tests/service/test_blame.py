@@ -541,8 +541,7 @@ async def test_a_bad_request_of_one_account_pauses_that_account_alone(
         await client.until_paused(f"account:{ACCOUNT}", "bad_request")
     assert await client.pauses() == {f"account:{ACCOUNT}": "bad_request"}
     for user in broken:
-        identity = await client.identity(user)
-        assert (identity["reason"], identity["failCount"]) == ("bad_request", 0)
+        assert (await client.until_reason(user, "bad_request"))["failCount"] == 0
     graph.set_answer(None, account=ACCOUNT)
     await db.execute(END_PAUSES)
     for user in broken:
