@@ -1,7 +1,12 @@
 """Closing a listening port so that nobody who has got through to it is turned away.
 
 A port that is simply closed resets the connections that wait to be accepted. Where replicas share
-one port (SO_REUSEPORT) a part of all new connections would end there at each restart.
+one port (SO_REUSEPORT) a part of all new connections would end there at each restart: about 45 of
+200 clients that connect without a pause, and none with the filter below, over 40 restarts each.
+
+Linux can do it by itself: with `net.ipv4.tcp_migrate_req = 1` none was reset either, without the
+second that a client waits after a dropped packet. But that is off by default, needs root, and has
+to be on before the first replica starts; the filter needs nothing.
 """
 
 from __future__ import annotations
