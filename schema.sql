@@ -1,5 +1,5 @@
--- The whole schema of a new database. `python -m service migrate` applies it to a database that has
--- none of these tables; a database that has some of them is brought up by the numbered files in
+-- The complete schema of a new database. `python -m service migrate` applies it to a database that
+-- has none of these tables, and upgrades any other database with the numbered files in
 -- service/store/migrations. Every change here needs such a file, and a line in the list below.
 
 -- 1. Which migrations this file contains ----------------------------------------------------------
@@ -32,9 +32,9 @@ WHERE to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_participants') IS NULL
 ON CONFLICT (name) DO NOTHING;
 
--- 2. What is known of each user -------------------------------------------------------------------
+-- 2. Identities of users --------------------------------------------------------------------------
 
--- source: where the current names come from; null while there are none.
+-- source: the origin of the current names; null while there are none.
 CREATE TABLE IF NOT EXISTS instagram_user_cache (
     ig_user_id      text PRIMARY KEY,
     username        text,
@@ -62,10 +62,10 @@ CREATE TABLE IF NOT EXISTS instagram_pictures (
 );
 ALTER TABLE instagram_pictures ALTER COLUMN bytes SET STORAGE EXTERNAL;  -- compressed already
 
--- 3. The accounts that we may call for ------------------------------------------------------------
+-- 3. Connected accounts ---------------------------------------------------------------------------
 
--- Another application may share this table. So the values of `login` and `token_status` are not
--- checked here: an unknown login reads as facebook, and a token is dead only where it says invalid.
+-- Another application can share this table, so the values of `login` and `token_status` are not
+-- checked: an unknown login is read as facebook, and only a token marked invalid is dead.
 CREATE TABLE IF NOT EXISTS instagram_connections (
     ig_account_id          text PRIMARY KEY,
     alias_ids              text[] NOT NULL DEFAULT '{}',
@@ -82,9 +82,9 @@ CREATE TABLE IF NOT EXISTS instagram_connections (
     token_scopes           text[]
 );
 
--- The checks of the connections' tokens. due_at: not before then; a check is claimed by moving it
--- on. is_new: the token of token_sha256 has not been checked yet. pending_token is a renewed token,
--- encrypted, that Meta has not accepted yet: it is kept so that no crash loses it.
+-- The checks of the connections' tokens. A check is claimed by increasing due_at. is_new: the token
+-- of token_sha256 has not been checked yet. pending_token is a renewed, encrypted token that Meta has
+-- not accepted yet, stored so that a crash does not lose it.
 CREATE TABLE IF NOT EXISTS instagram_token_checks (
     ig_account_id text PRIMARY KEY,
     due_at        timestamptz NOT NULL,
@@ -94,8 +94,8 @@ CREATE TABLE IF NOT EXISTS instagram_token_checks (
     error         text
 );
 
--- Accounts that were removed together with their people, until all of those are erased. A replica
--- that erases holds the row until due_at.
+-- Accounts that were removed together with their people, until all people are erased. The replica
+-- that erases them holds the row until due_at.
 CREATE TABLE IF NOT EXISTS instagram_leavings (
     ig_account_id text PRIMARY KEY,
     requested_at  timestamptz NOT NULL DEFAULT now(),
@@ -103,17 +103,17 @@ CREATE TABLE IF NOT EXISTS instagram_leavings (
     erased        bigint NOT NULL DEFAULT 0
 );
 
--- Work that one replica does for all, when it is due: by name.
+-- Recurring work that one replica does for all: its name, and when it is due.
 CREATE TABLE IF NOT EXISTS instagram_chores (
     name   text PRIMARY KEY,
     due_at timestamptz NOT NULL
 );
 
--- 4. Who has written, and when each is due for a fetch --------------------------------------------
+-- 4. Participants, and when each is due for a fetch -----------------------------------------------
 
 -- due_at: when the user next needs a fetch; null when fresh or stopped. While a worker holds the
--- row, `lease` names its claim and due_at is when the claim lapses by itself.
--- forced: fetch although the cache says that no fetch is needed (refresh, backfill, consent given).
+-- row, `lease` is the number of its claim and due_at is when the claim lapses.
+-- forced: fetch even if the identity is fresh or retries have ended (refresh, backfill, consent).
 CREATE TABLE IF NOT EXISTS instagram_participants (
     ig_account_id    text NOT NULL CHECK (ig_account_id ~ '^[0-9]{1,32}$'),
     ig_user_id       text NOT NULL CHECK (ig_user_id ~ '^[0-9]{1,32}$'),
@@ -125,11 +125,11 @@ CREATE TABLE IF NOT EXISTS instagram_participants (
     PRIMARY KEY (ig_account_id, ig_user_id)
 );
 
--- 5. What holds calls back ------------------------------------------------------------------------
+-- 5. Pauses and limits ----------------------------------------------------------------------------
 
--- A pause that has run out stays until a call succeeds: `probing_until` lets one call through at a
--- time, and `strikes` lengthens the next pause of the same reason. That call is another user's, or
--- another account's, than the failure that caused the pause, where one is due.
+-- An expired pause stays until a call succeeds: `probing_until` lets one call, the probe, through at
+-- a time, and `strikes` lengthens the next pause of the same reason. The probe uses another user, or
+-- another account, than the failure that caused the pause, if one is due.
 CREATE TABLE IF NOT EXISTS instagram_pauses (
     scope         text PRIMARY KEY,
     until         timestamptz NOT NULL,
@@ -141,8 +141,8 @@ CREATE TABLE IF NOT EXISTS instagram_pauses (
     caused_by_user    text
 );
 
--- The budget over all replicas: a GCRA row, logged on purpose (losing it in a crash would allow
--- the budget twice). `pace` is the share of the rate that Meta's usage headers leave us.
+-- The call budget of all replicas: a GCRA row. The table is logged, since losing the row in a crash
+-- would allow the budget twice. `pace` is the share of the rate that Meta's usage headers allow.
 CREATE TABLE IF NOT EXISTS instagram_budget (
     scope       text PRIMARY KEY,
     next_at     timestamptz NOT NULL,
@@ -150,10 +150,10 @@ CREATE TABLE IF NOT EXISTS instagram_budget (
     paced_until timestamptz
 ) WITH (fillfactor = 50);
 
--- Users in a row whose calls failed in a way that may not be their fault, by scope: `app` and
--- `outage:<account>` for upstream failures, of which five are an outage; `account:<id>` for missing
--- permissions and bad requests, of which two are the account's; `accounts:<reason>` for accounts so
--- paused, of which two without a success between are the app's.
+-- Streaks: users in a row whose calls failed for an unclear cause, by scope. `app` and
+-- `outage:<account>`: upstream failures, of which five are an outage; `account:<id>`: missing
+-- permissions and bad requests, of which two pause the account; `accounts:<reason>`: accounts paused
+-- that way, of which two without a success in between pause the app.
 CREATE TABLE IF NOT EXISTS instagram_streaks (
     scope                text NOT NULL,
     ig_user_id           text NOT NULL,
@@ -167,8 +167,8 @@ CREATE TABLE IF NOT EXISTS instagram_streaks (
     PRIMARY KEY (scope, ig_user_id)
 );
 
--- The limits of the conversation calls, an account each: 2 a second over all replicas, and a pause
--- of their own, which leaves profile calls alone.
+-- The limits of conversation calls per account: 2 a second over all replicas, and a separate pause
+-- that does not affect profile calls.
 CREATE TABLE IF NOT EXISTS instagram_conversation_limits (
     ig_account_id text PRIMARY KEY,
     next_at       timestamptz NOT NULL,
@@ -179,8 +179,8 @@ CREATE TABLE IF NOT EXISTS instagram_conversation_limits (
 
 -- 6. Deliveries to forward ------------------------------------------------------------------------
 
--- Deliveries that wait to be posted to the forward addresses, a row for each address. Empty unless
--- FORWARD_URLS is set. The body is encrypted. A row is deleted when its address answers 2xx.
+-- Deliveries that wait to be posted to the forward addresses, one row per address. Empty unless
+-- FORWARD_URLS is set. The body is encrypted. A row is deleted once its address answers 2xx.
 CREATE TABLE IF NOT EXISTS instagram_forwards (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     delivery_id  uuid NOT NULL,
@@ -189,7 +189,7 @@ CREATE TABLE IF NOT EXISTS instagram_forwards (
     headers      jsonb NOT NULL,
     body         bytea NOT NULL,
     bytes        integer NOT NULL CHECK (bytes >= 0),
-    only_user_id text, -- the user, where the delivery holds one user's messages only
+    only_user_id text, -- the user, if the delivery contains messages of one user only
     due_at       timestamptz NOT NULL DEFAULT now(),
     attempts     integer NOT NULL DEFAULT 0,
     lease        bigint,
@@ -225,10 +225,10 @@ CREATE INDEX IF NOT EXISTS instagram_user_cache_name
 
 -- 8. Rules, as in service/model/freshness.py --------------------------------------------------
 
--- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
--- not rows, so that no table depends on them.
+-- Each is one expression that PostgreSQL inlines. They take columns, not rows, so that no table
+-- depends on them.
 
--- Bring a time within what Python's calendar holds; by default with room for a TTL.
+-- Limit a time to Python's range; by default with room for a TTL.
 CREATE OR REPLACE FUNCTION instagram_bounded(
     moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
 ) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -248,7 +248,7 @@ RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT COALESCE(fail_count > 0 AND last_error->>'reason' = 'consent_required', false)
 $$;
 
--- waits: how long a user waits after each failure in a row; the last one repeats.
+-- waits: the wait after each failure in a row; the last one repeats.
 CREATE OR REPLACE FUNCTION instagram_retry_at(
     last_failed_at timestamptz, fail_count integer, waits interval[]
 ) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -257,7 +257,7 @@ CREATE OR REPLACE FUNCTION instagram_retry_at(
             + waits[LEAST(fail_count, cardinality(waits))] END
 $$;
 
--- When a user is to be fetched; null: not at all (fresh, or stopped).
+-- When a user is to be fetched; null if fresh or stopped.
 CREATE OR REPLACE FUNCTION instagram_next_fetch(
     last_fetched_at timestamptz, expires_at timestamptz, fail_count integer,
     last_failed_at timestamptz, gave_consent boolean,
@@ -275,20 +275,20 @@ CREATE OR REPLACE FUNCTION instagram_next_fetch(
     END
 $$;
 
--- While a worker holds a participant.
+-- Whether a worker holds the participant.
 CREATE OR REPLACE FUNCTION instagram_is_leased(lease bigint, due_at timestamptz)
 RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT lease IS NOT NULL AND due_at > now()
 $$;
 
--- The pauses that hold calls back at this moment; while a probe is on its way, the others wait.
+-- The pauses that block calls now; while a probe is in flight, all other calls wait.
 CREATE OR REPLACE VIEW instagram_active_pauses AS
 SELECT scope, reason, GREATEST(until, probing_until) AS until
 FROM instagram_pauses
 WHERE until > now() OR probing_until > now();
 
--- Why no call may be made for a participant; null where one may. `connection_id` is the account of
--- its connection; the pauses are those of the app and of the account, null where there is none.
+-- Why no call is allowed for a participant; null if one is. `connection_id` is the account of its
+-- connection; the pauses are those of the app and of the account, null without one.
 CREATE OR REPLACE FUNCTION instagram_blocked_by(
     app_pause text, connection_id text, account_pause text, token_status text
 ) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -296,16 +296,16 @@ CREATE OR REPLACE FUNCTION instagram_blocked_by(
         account_pause, CASE WHEN token_status = 'invalid' THEN 'token_invalid' END)
 $$;
 
--- The rules of the budget, a GCRA row: every slot is a time, and the next one follows a step later.
+-- The rules of the budget, a GCRA row: a slot is a time, and the next one is one step later.
 
--- How long a slot lasts: longer while Meta's usage headers leave us a share of the rate.
+-- The length of a slot: longer while Meta's usage headers allow only a share of the rate.
 CREATE OR REPLACE FUNCTION instagram_step(
     interval_at_full_rate interval, pace double precision, paced_until timestamptz
 ) RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT interval_at_full_rate / CASE WHEN paced_until > now() THEN pace ELSE 1 END
 $$;
 
--- Whether one more slot begins within `ahead`; a next slot too far ahead is from before the
+-- Whether another slot begins within `ahead`. A next slot too far ahead dates from before the
 -- server's clock was set back.
 CREATE OR REPLACE FUNCTION instagram_has_room(
     next_at timestamptz, interval_at_full_rate interval, ahead interval
@@ -318,19 +318,19 @@ RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT LEAST(GREATEST(next_at, now()), now() + ahead)
 $$;
 
--- A login that nobody knows is read as facebook.
+-- An unknown login is read as facebook.
 CREATE OR REPLACE FUNCTION instagram_login(login text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN login = 'instagram' THEN 'instagram' ELSE 'facebook' END
 $$;
 
--- Whether a token is stored as Meta gave it, and not encrypted.
+-- Whether a token is stored unencrypted.
 CREATE OR REPLACE FUNCTION instagram_is_plain(access_token text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT COALESCE(access_token NOT LIKE 'v1.%', false)
 $$;
 
--- 9. Notices: every replica hears of what it may hold in memory, changes made by hand included -----
+-- 9. Notices to every replica about changed rows, including changes made by hand -------------------
 
 CREATE OR REPLACE FUNCTION instagram_notify_identities() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
@@ -406,8 +406,8 @@ CREATE OR REPLACE TRIGGER pauses_deleted AFTER DELETE ON instagram_pauses
 CREATE OR REPLACE TRIGGER pauses_truncated AFTER TRUNCATE ON instagram_pauses
     FOR EACH STATEMENT EXECUTE FUNCTION instagram_notify_change();
 
--- The other application stores a new plain token: Meta's refusal of the old one says nothing of it.
--- The condition stands in the function, so that its own changes of a column's type go on working.
+-- If another application stores a new plain token, Meta's refusal of the old one no longer applies.
+-- The condition is in the function, so that the application can still change the column's type.
 CREATE OR REPLACE FUNCTION instagram_token_renewed() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF NEW.access_token IS DISTINCT FROM OLD.access_token AND NEW.access_token NOT LIKE 'v1.%' THEN
@@ -423,8 +423,8 @@ CREATE OR REPLACE TRIGGER connections_renewed BEFORE UPDATE ON instagram_connect
 
 -- 10. Pictures ------------------------------------------------------------------------------------
 
--- A picture lives as long as its user's identity has one: a trigger takes it away, so that rows
--- deleted by hand take it with them. Its statements see what was committed while the change waited.
+-- A picture exists as long as its user's identity has one: a trigger deletes it, so that deleting a
+-- row by hand deletes the picture too. Its statements see what was committed while the change waited.
 CREATE OR REPLACE FUNCTION instagram_drop_pictures() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
@@ -439,7 +439,7 @@ BEGIN
 END
 $body$;
 
--- Another application's role that may write instagram_user_cache need not hold rights on our pictures.
+-- Another application's role that writes instagram_user_cache needs no rights on our pictures.
 DO $definer$
 BEGIN
     EXECUTE format('ALTER FUNCTION instagram_drop_pictures() SECURITY DEFINER'
@@ -447,7 +447,7 @@ BEGIN
 END
 $definer$;
 
--- Says whose picture has changed; the same bytes copied again are no news.
+-- Notifies which user's picture has changed; copying the same bytes again does not.
 CREATE OR REPLACE FUNCTION instagram_notify_pictures() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN

@@ -1,6 +1,6 @@
--- Bring a database from before numbered migrations to one state: the handbook's eight-column
--- instagram_user_cache, an instagram_connections of another application with plain tokens, and
--- version 1 of this schema. Columns are added and types put right; no row is lost.
+-- Upgrade any database from before numbered migrations to the same schema: the handbook's
+-- eight-column instagram_user_cache, another application's instagram_connections with plain tokens,
+-- and version 1 of this schema. Columns are added and types corrected; no row is lost.
 
 -- 1. What is known of each user -------------------------------------------------------------------
 
@@ -33,8 +33,8 @@ CREATE TABLE IF NOT EXISTS instagram_connections (
 -- 3. Who has written, and when each is due for a fetch --------------------------------------------
 
 -- due_at: when the user next needs a fetch; null when fresh or stopped. While a worker holds the
--- row, `lease` names its claim and due_at is when the claim lapses by itself.
--- forced: fetch although the cache says that no fetch is needed (refresh, backfill, consent given).
+-- row, `lease` is the number of its claim and due_at is when the claim lapses.
+-- forced: fetch even if the identity is fresh or retries have ended (refresh, backfill, consent).
 CREATE TABLE IF NOT EXISTS instagram_participants (
     ig_account_id    text NOT NULL CHECK (ig_account_id ~ '^[0-9]{1,32}$'),
     ig_user_id       text NOT NULL CHECK (ig_user_id ~ '^[0-9]{1,32}$'),
@@ -59,8 +59,8 @@ CREATE TABLE IF NOT EXISTS instagram_pauses (
     created_at    timestamptz NOT NULL DEFAULT now()
 );
 
--- The budget over all replicas: a GCRA row, logged on purpose (losing it in a crash would allow
--- the budget twice). `pace` is the share of the rate that Meta's usage headers leave us.
+-- The call budget of all replicas: a GCRA row. The table is logged, since losing the row in a crash
+-- would allow the budget twice. `pace` is the share of the rate that Meta's usage headers allow.
 CREATE TABLE IF NOT EXISTS instagram_budget (
     scope       text PRIMARY KEY,
     next_at     timestamptz NOT NULL,
@@ -84,7 +84,7 @@ CREATE TABLE IF NOT EXISTS instagram_streaks (
 
 -- 5. Tables from before this file -----------------------------------------------------------------
 
--- What can't be used is refused in a sentence that says what to do.
+-- A table that cannot be used is refused with a sentence that says what to do.
 DO $refuse$
 DECLARE
     wanted record;
@@ -139,8 +139,8 @@ BEGIN
 END
 $refuse$;
 
--- The cache becomes what the service expects: what is missing is added, types and nulls are put
--- right. Every step looks first, so that a table that is up to date is not locked.
+-- Add the cache's missing columns, and correct types and nulls. Every step checks first, so that an
+-- up-to-date table is not locked.
 DO $cache$
 DECLARE
     wanted record;
@@ -211,9 +211,9 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $cache$;
 
--- A table of connections may be another application's: its own columns stay, nulls and defaults
--- too. Ours are added with a default, so that its INSERTs go on working. Text without a limit of
--- length holds an encrypted token, which is longer; to change that rewrites nothing.
+-- The table of connections can belong to another application: its columns, nulls and defaults stay.
+-- Ours are added with a default, so that its INSERTs still work. Tokens become text without a length
+-- limit, since an encrypted token is longer; that change rewrites no rows.
 DO $connections$
 DECLARE
     wanted record;
@@ -251,7 +251,7 @@ EXCEPTION WHEN feature_not_supported THEN
 END
 $connections$;
 
--- Rows from before are not looked at here, so that nothing waits.
+-- Existing rows are not validated here, so that no session waits.
 DO $check$
 BEGIN
     IF NOT EXISTS (

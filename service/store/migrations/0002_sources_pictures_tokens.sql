@@ -1,4 +1,4 @@
--- Where names come from, stored pictures, and the life of tokens.
+-- The sources of names, stored pictures, and the expiry of tokens.
 
 ALTER TABLE instagram_user_cache ADD COLUMN IF NOT EXISTS source text;
 
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS instagram_pictures (
 );
 ALTER TABLE instagram_pictures ALTER COLUMN bytes SET STORAGE EXTERNAL;  -- compressed already
 
--- Another application may share this table: what it writes is read with tolerance, not refused.
+-- Another application can share this table: unknown values are tolerated, not refused.
 ALTER TABLE instagram_connections
     DROP CONSTRAINT IF EXISTS instagram_connections_login_check,
     DROP CONSTRAINT IF EXISTS instagram_connections_token_status_check,

@@ -1,7 +1,7 @@
 -- The rules that statements share.
 
--- Each is one expression that PostgreSQL writes into the statement that uses it. They take columns,
--- not rows, so that no table depends on them.
+-- Each is one expression that PostgreSQL inlines. They take columns, not rows, so that no table
+-- depends on them.
 
 CREATE OR REPLACE FUNCTION instagram_is_fresh(
     last_fetched_at timestamptz, expires_at timestamptz, ttl interval
@@ -15,7 +15,7 @@ RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT COALESCE(fail_count > 0 AND last_error->>'reason' = 'consent_required', false)
 $$;
 
--- waits: how long a user waits after each failure in a row; the last one repeats.
+-- waits: the wait after each failure in a row; the last one repeats.
 CREATE OR REPLACE FUNCTION instagram_retry_at(
     last_failed_at timestamptz, fail_count integer, waits interval[]
 ) RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -24,7 +24,7 @@ CREATE OR REPLACE FUNCTION instagram_retry_at(
             + waits[LEAST(fail_count, cardinality(waits))] END
 $$;
 
--- When a user is to be fetched; null: not at all (fresh, or stopped).
+-- When a user is to be fetched; null if fresh or stopped.
 CREATE OR REPLACE FUNCTION instagram_next_fetch(
     last_fetched_at timestamptz, expires_at timestamptz, fail_count integer,
     last_failed_at timestamptz, gave_consent boolean,
@@ -38,20 +38,20 @@ CREATE OR REPLACE FUNCTION instagram_next_fetch(
     END
 $$;
 
--- While a worker holds a participant.
+-- Whether a worker holds the participant.
 CREATE OR REPLACE FUNCTION instagram_is_leased(lease bigint, due_at timestamptz)
 RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT lease IS NOT NULL AND due_at > now()
 $$;
 
--- The pauses that hold calls back at this moment; while a probe is on its way, the others wait.
+-- The pauses that block calls now; while a probe is in flight, all other calls wait.
 CREATE OR REPLACE VIEW instagram_active_pauses AS
 SELECT scope, reason, GREATEST(until, probing_until) AS until
 FROM instagram_pauses
 WHERE until > now() OR probing_until > now();
 
--- Why no call may be made for a participant; null where one may. `connection_id` is the account of
--- its connection; the pauses are those of the app and of the account, null where there is none.
+-- Why no call is allowed for a participant; null if one is. `connection_id` is the account of its
+-- connection; the pauses are those of the app and of the account, null without one.
 CREATE OR REPLACE FUNCTION instagram_blocked_by(
     app_pause text, connection_id text, account_pause text, token_status text
 ) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$

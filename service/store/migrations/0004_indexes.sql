@@ -1,5 +1,5 @@
--- Build what version 1 lacked while other sessions go on writing. A file that says CONCURRENTLY runs
--- statement by statement, outside a transaction; it may be interrupted and run again.
+-- Create the indexes that version 1 lacked without blocking writes. A file that contains CONCURRENTLY
+-- runs statement by statement, outside a transaction; it can be interrupted and run again.
 
 -- An interrupted build leaves an index that is not valid.
 SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM pg_index
@@ -61,7 +61,7 @@ WHERE NOT EXISTS (
         AND i.indnkeyatts = 1 AND i.indpred IS NULL AND a.attname = key)
 \gexec
 
--- Where a row from before breaks a rule, the rule holds for what is written from now on.
+-- If an existing row violates a constraint, the constraint applies only to new rows.
 DO $validate$
 BEGIN
     ALTER TABLE instagram_user_cache VALIDATE CONSTRAINT instagram_user_cache_source_check;

@@ -1,7 +1,7 @@
 -- The outbox of deliveries to forward.
 
--- Deliveries that wait to be posted to the forward addresses, a row for each address. Empty unless
--- FORWARD_URLS is set. The body is encrypted. A row is deleted when its address answers 2xx.
+-- Deliveries that wait to be posted to the forward addresses, one row per address. Empty unless
+-- FORWARD_URLS is set. The body is encrypted. A row is deleted once its address answers 2xx.
 CREATE TABLE IF NOT EXISTS instagram_forwards (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     delivery_id  uuid NOT NULL,
@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS instagram_forwards (
     headers      jsonb NOT NULL,
     body         bytea NOT NULL,
     bytes        integer NOT NULL CHECK (bytes >= 0),
-    only_user_id text, -- the user, where the delivery holds one user's messages only
+    only_user_id text, -- the user, if the delivery contains messages of one user only
     due_at       timestamptz NOT NULL DEFAULT now(),
     attempts     integer NOT NULL DEFAULT 0,
     lease        bigint,

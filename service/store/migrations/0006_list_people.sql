@@ -1,5 +1,5 @@
--- Indexes of the list of people: by the last message, and by how names begin. The index of an
--- account's latest participants gains the user, so that many of one moment are read in steps.
+-- Indexes for the list of people: by last message, and by prefixes of names. The index of an
+-- account's latest participants gains the user, so that rows with the same time are read in steps.
 
 -- An interrupted build leaves an index that is not valid.
 SELECT format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass) FROM pg_index

@@ -1,18 +1,18 @@
--- What it takes to share the table of connections with another application that knows nothing of us.
+-- Share the table of connections with an application that does not know this service.
 
--- A login that nobody knows is read as facebook.
+-- An unknown login is read as facebook.
 CREATE OR REPLACE FUNCTION instagram_login(login text)
 RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN login = 'instagram' THEN 'instagram' ELSE 'facebook' END
 $$;
 
--- Whether a token is stored as Meta gave it, and not encrypted.
+-- Whether a token is stored unencrypted.
 CREATE OR REPLACE FUNCTION instagram_is_plain(access_token text)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT COALESCE(access_token NOT LIKE 'v1.%', false)
 $$;
 
--- Bring a time within what Python's calendar holds; by default with room for a TTL.
+-- Limit a time to Python's range; by default with room for a TTL.
 CREATE OR REPLACE FUNCTION instagram_bounded(
     moment timestamptz, latest timestamptz DEFAULT '9980-01-01 00:00+00'
 ) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -20,8 +20,8 @@ CREATE OR REPLACE FUNCTION instagram_bounded(
         THEN LEAST(GREATEST(moment, timestamptz '0002-01-01 00:00+00'), latest) END
 $$;
 
--- The other application stores a new plain token: Meta's refusal of the old one says nothing of it.
--- The condition stands in the function, so that its own changes of a column's type go on working.
+-- If another application stores a new plain token, Meta's refusal of the old one no longer applies.
+-- The condition is in the function, so that the application can still change the column's type.
 CREATE OR REPLACE FUNCTION instagram_token_renewed() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF NEW.access_token IS DISTINCT FROM OLD.access_token AND NEW.access_token NOT LIKE 'v1.%' THEN

@@ -1,7 +1,7 @@
--- Pictures go with their identity, and say when they change.
+-- Delete pictures with their identity, and send notices when they change.
 
--- A picture lives as long as its user's identity has one: a trigger takes it away, so that rows
--- deleted by hand take it with them. Its statements see what was committed while the change waited.
+-- A picture exists as long as its user's identity has one: a trigger deletes it, so that deleting a
+-- row by hand deletes the picture too. Its statements see what was committed while the change waited.
 CREATE OR REPLACE FUNCTION instagram_drop_pictures() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN
@@ -16,7 +16,7 @@ BEGIN
 END
 $body$;
 
--- Says whose picture has changed; the same bytes copied again are no news.
+-- Notifies which user's picture has changed; copying the same bytes again does not.
 CREATE OR REPLACE FUNCTION instagram_notify_pictures() RETURNS trigger LANGUAGE plpgsql AS $body$
 BEGIN
     IF TG_OP = 'TRUNCATE' THEN

@@ -1,11 +1,11 @@
--- Whose failure caused a pause, so that another user or account makes the probe; of which account a
--- user in a streak is. A user who consents by writing waits 10 minutes from the last try.
+-- Record whose failure caused a pause, so that another user or account makes the probe, and the
+-- account of a user in a streak. A user who consents by writing waits 10 minutes from the last try.
 
 ALTER TABLE instagram_pauses ADD COLUMN IF NOT EXISTS caused_by_account text;
 ALTER TABLE instagram_pauses ADD COLUMN IF NOT EXISTS caused_by_user text;
 ALTER TABLE instagram_streaks ADD COLUMN IF NOT EXISTS ig_account_id text;
 
--- When a user is to be fetched; null: not at all (fresh, or stopped).
+-- When a user is to be fetched; null if fresh or stopped.
 CREATE OR REPLACE FUNCTION instagram_next_fetch(
     last_fetched_at timestamptz, expires_at timestamptz, fail_count integer,
     last_failed_at timestamptz, gave_consent boolean,

@@ -1,4 +1,4 @@
--- The life of tokens, and accounts that leave.
+-- Token checks, and accounts that leave.
 
 -- The checks of the connections' tokens. due_at: not before then; a check is claimed by moving it
 -- on. is_new: the token of token_sha256 has not been checked yet. pending_token is a renewed token,
@@ -12,8 +12,8 @@ CREATE TABLE IF NOT EXISTS instagram_token_checks (
     error         text
 );
 
--- Accounts that were removed together with their people, until all of those are erased. A replica
--- that erases holds the row until due_at.
+-- Accounts that were removed together with their people, until all people are erased. The replica
+-- that erases them holds the row until due_at.
 CREATE TABLE IF NOT EXISTS instagram_leavings (
     ig_account_id text PRIMARY KEY,
     requested_at  timestamptz NOT NULL DEFAULT now(),
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS instagram_leavings (
     erased        bigint NOT NULL DEFAULT 0
 );
 
--- Work that one replica does for all, when it is due: by name.
+-- Recurring work that one replica does for all: its name, and when it is due.
 CREATE TABLE IF NOT EXISTS instagram_chores (
     name   text PRIMARY KEY,
     due_at timestamptz NOT NULL

@@ -1,5 +1,5 @@
--- The limits of the conversation calls, an account each: 2 a second over all replicas, and a pause
--- of their own, which leaves profile calls alone.
+-- The limits of conversation calls per account: 2 a second over all replicas, and a separate pause
+-- that does not affect profile calls.
 
 CREATE TABLE IF NOT EXISTS instagram_conversation_limits (
     ig_account_id text PRIMARY KEY,

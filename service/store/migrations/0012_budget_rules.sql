@@ -1,13 +1,13 @@
--- The rules of the budget, a GCRA row: every slot is a time, and the next one follows a step later.
+-- The rules of the budget, a GCRA row: a slot is a time, and the next one is one step later.
 
--- How long a slot lasts: longer while Meta's usage headers leave us a share of the rate.
+-- The length of a slot: longer while Meta's usage headers allow only a share of the rate.
 CREATE OR REPLACE FUNCTION instagram_step(
     interval_at_full_rate interval, pace double precision, paced_until timestamptz
 ) RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT interval_at_full_rate / CASE WHEN paced_until > now() THEN pace ELSE 1 END
 $$;
 
--- Whether one more slot begins within `ahead`; a next slot too far ahead is from before the
+-- Whether another slot begins within `ahead`. A next slot too far ahead dates from before the
 -- server's clock was set back.
 CREATE OR REPLACE FUNCTION instagram_has_room(
     next_at timestamptz, interval_at_full_rate interval, ahead interval

@@ -1,3 +1,3 @@
--- An account without a connection has no pause any more: its users wait in instagram_participants.
+-- An account without a connection no longer has a pause: its users wait in instagram_participants.
 
 DELETE FROM instagram_pauses WHERE reason = 'no_connection';

@@ -1,4 +1,4 @@
--- Another application's role that may write instagram_user_cache need not hold rights on our pictures.
+-- Another application's role that writes instagram_user_cache needs no rights on our pictures.
 DO $definer$
 BEGIN
     EXECUTE format('ALTER FUNCTION instagram_drop_pictures() SECURITY DEFINER'

@@ -1,13 +1,13 @@
--- What operators ask for: refresh, backfill, erasure.
+-- Operators' requests: refresh, backfill, erasure.
 
 -- name: clear_failures
 -- $1: a user.
 UPDATE instagram_user_cache SET fail_count = 0 WHERE ig_user_id = $1 AND fail_count > 0;
 
 -- name: force
--- $1: users; $2: fresh ones too; $3: the failures that end retries. Makes every participant of the
--- users due; a claim that is on keeps its lease. Without $2 the claim looks again, so that a call
--- which settles meanwhile is not made twice.
+-- $1: users; $2: include fresh ones; $3: the failures that end retries. Makes every participant of
+-- the users due; an active claim keeps its lease. Without $2 the claim checks again, so that a call
+-- that settles in the meantime is not repeated.
 WITH held AS (
     SELECT p.ig_account_id, p.ig_user_id FROM instagram_participants p
     WHERE p.ig_user_id = ANY ($1::text[])
@@ -45,8 +45,8 @@ WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id;
 DELETE FROM instagram_streaks WHERE ig_user_id = ANY ($1::text[]);
 
 -- name: erase_pauses
--- $1: users. The pause stays, and forgets whose failure caused it; one that is being written waits for
--- nobody here, and does not name a user without a participant.
+-- $1: users. Removes the users as causes of pauses, which stay. A pause that is being written is
+-- skipped: writing it names no user without a participant.
 WITH held AS (
     SELECT scope FROM instagram_pauses WHERE caused_by_user = ANY ($1::text[])
     FOR UPDATE SKIP LOCKED
@@ -54,7 +54,7 @@ WITH held AS (
 UPDATE instagram_pauses x SET caused_by_user = NULL FROM held h WHERE x.scope = h.scope;
 
 -- name: erase_forwards
--- $1: users. Deliveries that hold nobody else's messages.
+-- $1: users. Deletes the deliveries that contain only their messages.
 DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);
 
 -- name: erase_identities
@@ -62,10 +62,10 @@ DELETE FROM instagram_forwards WHERE only_user_id = ANY ($1::text[]);
 DELETE FROM instagram_user_cache WHERE ig_user_id = ANY ($1::text[]);
 
 -- name: find_candidates
--- $1: the location; $2: within; $3: the TTL; $4: the failures that end retries; $5: the waits between
--- failures; $6: those who wait or have stopped too, $9: if they failed before then; $7: counted up to;
--- $8: at most so many. Those who have just failed come last, so that asking again and again reaches
--- everybody.
+-- $1: the location; $2: within; $3: the TTL; $4: the failures that end retries; $5: the waits
+-- between failures; $6: include users who wait or have stopped, $9: if they failed before then; $7:
+-- the highest count; $8: at most so many. Users who have just failed come last, so that repeated
+-- backfills reach everybody.
 WITH accounts AS (
     SELECT ig_account_id FROM instagram_connections WHERE location_id = $1
 ), found AS (

@@ -1,16 +1,16 @@
--- Slots in the budget of Graph calls, for all replicas together, and the pauses that hold them back.
--- $1: the interval between slots; $2: how far ahead one may be. A slot is a time of the server's
--- clock, so each answer says what that clock reads.
+-- Slots in the budget of Graph calls, shared by all replicas, subject to pauses.
+-- $1: the interval between slots; $2: how far ahead a slot can be. A slot is a time of the server's
+-- clock, so each answer includes the clock's time.
 
 -- name: read_clock
 SELECT EXTRACT(epoch FROM clock_timestamp())::float8 AS clock_s;
 
 -- name: reserve
--- $3: the scope of the account; $4: how long a probe may take; $5: the caller is the probe already,
--- and asks for its second try; $6: the user, empty for an operator's call. A pause that has run out becomes a probe only with a
--- slot: what finds the budget full leaves the probe to the next. A probe goes to another user, and
--- for the app to another account, than the failure that caused the pause, if one is due; once the
--- pause has been over for a moment anybody may probe.
+-- $3: the scope of the account; $4: how long a probe can take; $5: the caller is already the probe,
+-- and repeats its call; $6: the user, empty for an operator's call. An expired pause allows a probe
+-- only with a slot: if the budget is full, the next caller gets the probe. A probe goes to another
+-- user, and for the app to another account, than the failure that caused the pause, if one is due;
+-- shortly after the pause has expired, any user can probe.
 WITH here AS (
     SELECT x.scope, x.reason, GREATEST(x.until, x.probing_until) AS until,
         x.until > now() OR (NOT $5::boolean AND (
@@ -64,8 +64,8 @@ LEFT JOIN LATERAL (
     SELECT reason, scope FROM here WHERE is_paused ORDER BY until DESC LIMIT 1) AS h ON true;
 
 -- name: reserve_together
--- $3: scopes of accounts. The same for many at once, as long as neither the app nor the account has
--- a pause, run out or not.
+-- $3: scopes of accounts. The same for several accounts, if neither the app nor the account has a
+-- pause, active or expired.
 WITH asked AS (
     SELECT a.nth, NOT EXISTS (
         SELECT FROM instagram_pauses x WHERE x.scope IN ('app', a.scope)) AS is_plain

@@ -1,8 +1,8 @@
--- What the commands read and write besides the service's own work.
+-- The statements of the commands.
 
 -- name: take_slot
--- $1: the interval between slots; $2: how far ahead one may be. A slot in the budget whatever is
--- paused: an operator who asks what is wrong may ask Meta.
+-- $1: the interval between slots; $2: how far ahead a slot can be. Takes a slot despite pauses,
+-- since an operator looks for the cause.
 INSERT INTO instagram_budget AS b (scope, next_at) VALUES ('app', now() + $1::interval)
 ON CONFLICT (scope) DO UPDATE SET
     next_at = instagram_next_slot(b.next_at, $2::interval)
@@ -12,12 +12,11 @@ RETURNING EXTRACT(epoch FROM b.next_at - instagram_step($1::interval, b.pace, b.
     - clock_timestamp())::float8 AS wait_s;
 
 -- name: end_run_out_pauses
--- $1: the scope of an account. A call that succeeded ends the pauses that had run out, as a resolved
--- user does.
+-- $1: the scope of an account. A successful call ends the expired pauses, as a resolved user does.
 DELETE FROM instagram_pauses WHERE until <= now() AND scope IN ('app', $1);
 
 -- name: list_connections
--- $1: the location, null for all; $2: at most so many. What needs looking at comes first.
+-- $1: the location, null for all; $2: at most so many. Connections with problems come first.
 SELECT k.ig_account_id, array_remove(ARRAY(SELECT unnest(k.alias_ids)), NULL) AS alias_ids,
     COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
     COALESCE(k.access_token, '') AS access_token,
@@ -38,8 +37,8 @@ FROM instagram_active_pauses WHERE scope = 'app';
 
 -- name: group_users
 -- $1: a location, null for all; $2: so many users an account; $3: so many accounts; $4: the TTL;
--- $5: the failures that end retries. The users who wrote last, in groups of the same state; is_late:
--- due for 10 minutes although nothing holds the account back.
+-- $5: the failures that end retries. Groups the most recent users by state; is_late: due
+-- for 10 minutes although no pause applies.
 WITH accounts AS (
     SELECT k.ig_account_id,
         x.scope IS NULL AND k.token_status IS DISTINCT FROM 'invalid' AS is_open

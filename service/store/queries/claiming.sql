@@ -1,9 +1,9 @@
--- The right to make a user's call: one flight a user, on any replica.
+-- Claims: at most one call in flight per user, over all replicas.
 
 -- name: claim
--- $1 accounts and $2 users, by the pair; $3: the lease; $4: how long it lasts; $5: the TTL; $6: the
--- failures that end retries. A claim of a user takes every participant of the user: a claimer whose
--- snapshot is too old to see another account's participant finds its own one leased. `verdict`:
+-- $1 accounts and $2 users, in pairs; $3: the lease; $4: how long it lasts; $5: the TTL; $6: the
+-- failures that end retries. A claim leases every participant of the user: a claimer whose snapshot
+-- is too old to see another account's participant finds its own participant leased. `verdict`:
 -- taken, or why not.
 WITH wanted AS (
     SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
@@ -60,7 +60,7 @@ SELECT due_at FROM instagram_participants WHERE ig_account_id = $1 AND ig_user_i
 
 -- name: release
 -- $1: the user; $2: the lease; $3: how long the account $4 of the claim waits. The user's other
--- accounts need not wait.
+-- accounts do not wait.
 WITH held AS (
     SELECT ig_account_id, ig_user_id FROM instagram_participants
     WHERE ig_user_id = $1 AND lease = $2 ORDER BY ig_account_id FOR UPDATE

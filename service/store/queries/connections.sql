@@ -1,20 +1,20 @@
--- The accounts that may be called. Another application may fill this table too: what it leaves null
--- or writes in a form of its own is read with tolerance.
+-- Connected accounts. Another application can write to this table too, so nulls and unknown values
+-- are tolerated.
 
 -- name: lock
--- For the length of a transaction: one change of a connection at a time.
+-- Serializes changes of connections until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('instagram_connections'));
 
 -- name: find_other_owner
--- $1: an account; $2: its ids. The other account that has one of them.
+-- $1: an account; $2: its ids. Finds another account that has one of the ids.
 SELECT ig_account_id FROM instagram_connections
 WHERE ig_account_id <> $1 AND (ig_account_id = ANY ($2::text[]) OR alias_ids && $2::text[])
 LIMIT 1;
 
 -- name: put
 -- $1: the account; $2: its aliases; $3: the location; $4: the login; $5: the sealed token; $6:
--- whether Meta has accepted it; $7: the account's username, null if it is not known. What was known
--- of the old token is forgotten.
+-- whether Meta has accepted it; $7: the account's username, null if unknown. Resets what was
+-- known about the old token.
 INSERT INTO instagram_connections AS k
     (ig_account_id, alias_ids, location_id, login, access_token, token_status, token_checked_at,
         username)
@@ -30,7 +30,7 @@ ON CONFLICT (ig_account_id) DO UPDATE SET alias_ids = EXCLUDED.alias_ids,
 SELECT true FROM instagram_connections WHERE ig_account_id = $1;
 
 -- name: move_aliases
--- $1: an account; $2: its aliases. Their participants become the account's.
+-- $1: an account; $2: its aliases. Moves the aliases' participants to the account.
 WITH moved AS (
     DELETE FROM instagram_participants WHERE ig_account_id = ANY ($2::text[]) RETURNING *
 )
@@ -44,8 +44,8 @@ ON CONFLICT (ig_account_id, ig_user_id) DO UPDATE SET
     due_at = COALESCE(p.due_at, EXCLUDED.due_at), forced = p.forced OR EXCLUDED.forced;
 
 -- name: list_all
--- $1: one account, null for all; $2: at most so many. last_named_at: when one of the latest five who
--- wrote got a name.
+-- $1: one account, null for all; $2: at most so many. last_named_at: when one of the latest five
+-- who wrote got a name.
 SELECT k.ig_account_id, array_remove(ARRAY(SELECT unnest(k.alias_ids)), NULL) AS alias_ids,
     COALESCE(k.location_id, '') AS location_id, instagram_login(k.login) AS login,
     CASE WHEN k.token_status = 'invalid' THEN 'invalid' ELSE 'active' END AS token_status,
@@ -73,7 +73,7 @@ ORDER BY k.ig_account_id LIMIT $2::integer;
 DELETE FROM instagram_connections WHERE ig_account_id = $1 RETURNING true;
 
 -- name: read_directory
--- Which ids are whose; an account with a login that nobody knows names it.
+-- The ids of each account; includes the login if it is unknown.
 SELECT ig_account_id, array_remove(ARRAY(SELECT unnest(alias_ids)), NULL) AS alias_ids,
     CASE WHEN login NOT IN ('facebook', 'instagram') THEN login END AS unknown_login
 FROM instagram_connections;
@@ -88,7 +88,7 @@ WHERE ig_account_id = $1 AND access_token = $2;
 SELECT true FROM instagram_connections WHERE ig_account_id = $1 AND access_token = $2 FOR UPDATE;
 
 -- name: lift_pauses
--- $1: scopes. The pauses that a new token ends.
+-- $1: scopes. Ends the pauses that depend on the token.
 WITH conversations AS (
     UPDATE instagram_conversation_limits SET paused_until = NULL, reason = NULL, strikes = 0
     WHERE 'account:' || ig_account_id = ANY ($1::text[]) AND reason <> 'throttled'
@@ -102,8 +102,8 @@ WHERE scope = ANY ($1::text[])
 DELETE FROM instagram_pauses WHERE scope = $1 RETURNING true;
 
 -- name: lift_outdated_pauses
--- $1: one scope, null for all. What another application has changed since the pause began: a connection where there was none, a
--- new token where Meta had refused the old one.
+-- $1: one scope, null for all. Ends pauses that another application's change has outdated: it
+-- connected the account, or replaced a dead token.
 DELETE FROM instagram_pauses x
 USING (
     SELECT 'account:' || own_id AS scope, token_status, updated_at
@@ -120,13 +120,13 @@ SELECT ig_account_id, access_token FROM instagram_connections
 WHERE instagram_is_plain(access_token) AND access_token <> '';
 
 -- name: change
--- $1: the account; $2: its aliases; $3: the location; null keeps what is stored. The token's age is
--- told by updated_at, which therefore stays.
+-- $1: the account; $2: its aliases; $3: the location; null keeps the stored value.
+-- updated_at stays, since it is the token's age.
 UPDATE instagram_connections
 SET alias_ids = COALESCE($2::text[], alias_ids), location_id = COALESCE($3::text, location_id)
 WHERE ig_account_id = $1 RETURNING COALESCE(alias_ids, '{}') AS alias_ids;
 
 -- name: revive
--- $1: the account, whose token is to be tried once more.
+-- $1: the account. Marks its token as active, so that it is tried once more.
 UPDATE instagram_connections SET token_status = 'active'
 WHERE ig_account_id = $1 AND token_status = 'invalid';

@@ -1,9 +1,8 @@
--- Names from conversations: the limits of those calls (table instagram_conversation_limits), and
--- what is stored of the names.
+-- Names from conversations, and the limits of conversation calls (instagram_conversation_limits).
 
 -- name: take_slot
--- $1 the account, $2 the interval between its calls, $3 how far ahead a slot may be. No row: paused,
--- or every slot is taken.
+-- $1 the account, $2 the interval between its calls, $3 how far ahead a slot can be. No row:
+-- paused, or all slots are taken.
 INSERT INTO instagram_conversation_limits AS l (ig_account_id, next_at)
 VALUES ($1, now() + $2::interval)
 ON CONFLICT (ig_account_id) DO UPDATE
@@ -18,8 +17,8 @@ RETURNING EXTRACT(epoch FROM l.next_at - $2::interval - now())::float8 AS wait_s
 SELECT reason FROM instagram_conversation_limits WHERE ig_account_id = $1 AND paused_until > now();
 
 -- name: pause
--- $1 the account, $2 the reason, $3 how long Meta says or null, $4 how long the first time, doubled
--- each time, $5 the longest
+-- $1 the account, $2 the reason, $3 the wait that Meta asks for or null, $4 the first wait, which
+-- doubles each time, $5 the longest wait
 INSERT INTO instagram_conversation_limits AS l
     (ig_account_id, next_at, paused_until, reason, strikes)
 VALUES ($1, now(), now() + COALESCE($3::interval, $4::interval), $2, 1)
@@ -36,8 +35,8 @@ UPDATE instagram_conversation_limits SET strikes = 0, reason = NULL, paused_unti
 WHERE ig_account_id = $1 AND strikes > 0;
 
 -- name: settle
--- $1 users, $2 accounts, $3 leases, $4 usernames, null to keep the one that is there, $5 why the
--- profile was refused, $6 the TTL
+-- $1 users, $2 accounts, $3 leases, $4 usernames, null to keep the stored one, $5 why the profile
+-- was refused, $6 the TTL
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
         AS d (ig_user_id, ig_account_id, lease, username, error)
@@ -70,8 +69,8 @@ WITH done AS (
 SELECT ig_user_id FROM ours;
 
 -- name: import
--- $1 users, $2 usernames, $3 the TTL: of participants without a fresh name of a better source. The
--- profile is still wanted, for the name and the picture.
+-- $1 users, $2 usernames, $3 the TTL. Names participants without a fresh profile, which stays due
+-- for the name and the picture.
 WITH told AS (
     SELECT DISTINCT ON (i.ig_user_id) i.* FROM unnest($1::text[], $2::text[])
         AS i (ig_user_id, username)

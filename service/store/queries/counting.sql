@@ -2,8 +2,8 @@
 
 -- name: count_users
 -- $1: the failures that end retries; $2, $3: how many pages of the identities and the participants
--- are read, spread over the table where it has more. What they hold then stands for the rest. The
--- identity of a participant is looked up by its key: joined, the planner would read all of them.
+-- are read; for larger tables a random sample is extrapolated. Identities of participants are
+-- looked up by key, because with a join the planner would read all of them.
 WITH share AS (
     SELECT LEAST(1, $2::float8 * 8192 / GREATEST(pg_relation_size('instagram_user_cache'), 1))
         AS of_cache,

@@ -1,10 +1,10 @@
--- Deliveries that wait to be posted to the forward addresses (table instagram_forwards).
--- A row is one delivery to one address. It is leased while a replica posts it: due_at is then when
--- the lease lapses.
+-- Deliveries that wait to be posted to the forward addresses (table instagram_forwards). A row is
+-- one delivery to one address. While a replica posts it, it is leased and due_at is when the lease
+-- lapses.
 
 -- name: store
 -- $1 delivery ids, $2 addresses, $3 headers, $4 sealed bodies, $5 bytes, $6 the only user or null,
--- $7 how long to go on trying
+-- $7 how long to retry
 INSERT INTO instagram_forwards
     (delivery_id, address, headers, body, bytes, only_user_id, give_up_at)
 SELECT d.delivery_id, d.address, d.headers::jsonb, d.body, d.bytes, d.only_user_id,
@@ -13,7 +13,7 @@ FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::integer[], $6::
     AS d (delivery_id, address, headers, body, bytes, only_user_id);
 
 -- name: lock_address
--- $1 the address: replicas that claim for one address do it one after another
+-- $1 the address. Serializes the claims of replicas for one address.
 SELECT pg_advisory_xact_lock(hashtext('instagram_forwards'), hashtext($1::text));
 
 -- name: claim
@@ -32,7 +32,7 @@ FROM next n WHERE f.id = n.id
 RETURNING f.id, f.delivery_id::text AS delivery_id, f.headers::text AS headers, f.body, f.attempts;
 
 -- name: finish
--- $1 ids, $2 leases: the addresses have answered 2xx
+-- $1 ids, $2 leases. Deletes deliveries that were answered with 2xx.
 DELETE FROM instagram_forwards f
 USING unnest($1::bigint[], $2::bigint[]) AS d (id, lease)
 WHERE f.id = d.id AND f.lease = d.lease;
@@ -49,13 +49,13 @@ WHERE f.id = d.id AND f.lease = d.lease
 RETURNING f.id, f.attempts, f.due_at, f.set_aside_at IS NOT NULL AS is_set_aside;
 
 -- name: release
--- $1 ids, $2 leases: not posted after all
+-- $1 ids, $2 leases. Releases deliveries that were not posted.
 UPDATE instagram_forwards f SET lease = NULL, due_at = now()
 FROM unnest($1::bigint[], $2::bigint[]) AS d (id, lease)
 WHERE f.id = d.id AND f.lease = d.lease;
 
 -- name: measure
--- What waits and what is set aside, an address a row.
+-- Waiting and set-aside deliveries, one row per address.
 SELECT address,
     count(*) FILTER (WHERE set_aside_at IS NULL) AS waiting,
     COALESCE(sum(bytes) FILTER (WHERE set_aside_at IS NULL), 0)::bigint AS bytes,
@@ -68,12 +68,13 @@ SELECT address,
 FROM instagram_forwards GROUP BY address ORDER BY address;
 
 -- name: last_error
--- $1 the address: why the delivery that has been tried most recently failed
+-- $1 the address. Returns the error of its most recent failed attempt.
 SELECT last_error FROM instagram_forwards
 WHERE address = $1::text AND last_error IS NOT NULL ORDER BY due_at DESC LIMIT 1;
 
 -- name: set_aside_overdue
--- $1 at most so many: what nobody posts any more, such as to an address that was taken out
+-- $1 at most so many. Sets aside overdue deliveries that no replica posts, such as those to an
+-- address removed from FORWARD_URLS.
 WITH overdue AS (
     SELECT id FROM instagram_forwards
     WHERE set_aside_at IS NULL AND give_up_at <= now() - interval '1 hour' LIMIT $1::bigint

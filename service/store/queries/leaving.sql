@@ -1,12 +1,12 @@
--- Accounts that were removed with their people, and people who have written to nobody for long.
+-- Accounts that were removed with their people, and people whose last message is too old.
 
 -- name: begin
--- $1 the account: its people are to be erased
+-- $1 the account whose people are to be erased
 INSERT INTO instagram_leavings (ig_account_id) VALUES ($1::text)
 ON CONFLICT (ig_account_id) DO UPDATE SET due_at = now();
 
 -- name: claim
--- $1 how long the claim lasts without a sign of life
+-- $1 how long the claim lasts without progress
 UPDATE instagram_leavings SET due_at = now() + $1::interval
 WHERE ig_account_id = (
     SELECT ig_account_id FROM instagram_leavings WHERE due_at <= now()
@@ -14,7 +14,8 @@ WHERE ig_account_id = (
 RETURNING ig_account_id;
 
 -- name: find_people
--- $1 the account, $2 at most so many: its people, and whether each has written to another account
+-- $1 the account, $2 at most so many. Returns its people, and whether each wrote to another
+-- account.
 SELECT p.ig_user_id, EXISTS (
         SELECT FROM instagram_participants o
         WHERE o.ig_user_id = p.ig_user_id AND o.ig_account_id <> p.ig_account_id) AS is_shared
@@ -22,7 +23,7 @@ FROM instagram_participants p WHERE p.ig_account_id = $1::text
 ORDER BY p.ig_user_id LIMIT $2::integer;
 
 -- name: detach
--- $1 the account, $2 users who have written to another account too: they stay, without this account
+-- $1 the account, $2 users who also wrote to another account. Deletes only their participants.
 WITH held AS (
     SELECT ig_account_id, ig_user_id FROM instagram_participants
     WHERE ig_account_id = $1::text AND ig_user_id = ANY ($2::text[])
@@ -49,8 +50,8 @@ SELECT ig_account_id, instagram_bounded(requested_at) AS requested_at, erased
 FROM instagram_leavings ORDER BY instagram_leavings.requested_at LIMIT 100;
 
 -- name: find_silent
--- $1 silent since, $2 and $3 after this time and user, $4 at most so many: by their last message,
--- and whether each has written to another account since
+-- $1 the time limit, $2 and $3 start after this time and user, $4 at most so many. Returns
+-- participants by last message, and whether each user wrote to another account after the limit.
 SELECT p.ig_user_id, p.last_message_at, EXISTS (
         SELECT FROM instagram_participants o
         WHERE o.ig_user_id = p.ig_user_id AND o.last_message_at >= $1::timestamptz) AS wrote_since
@@ -60,7 +61,7 @@ WHERE p.last_message_at < $1::timestamptz
 ORDER BY p.last_message_at, p.ig_user_id LIMIT $4::integer;
 
 -- name: lock_silent
--- $1 users, $2 silent since: the participants of those who still are, locked
+-- $1 users, $2 the time limit. Locks the participants of users who have not written since.
 WITH held AS (
     SELECT ig_account_id, ig_user_id, last_message_at FROM instagram_participants
     WHERE ig_user_id = ANY ($1::text[]) ORDER BY ig_user_id, ig_account_id FOR UPDATE
@@ -69,7 +70,7 @@ SELECT ig_account_id, ig_user_id FROM held h WHERE NOT EXISTS (
     SELECT FROM held o WHERE o.ig_user_id = h.ig_user_id AND o.last_message_at >= $2::timestamptz);
 
 -- name: lock_alone
--- $1 users, $2 the account: the participants of those who have still written to no other, locked
+-- $1 users, $2 the account. Locks the participants of users who wrote to no other account.
 WITH held AS (
     SELECT ig_account_id, ig_user_id FROM instagram_participants
     WHERE ig_user_id = ANY ($1::text[]) ORDER BY ig_user_id, ig_account_id FOR UPDATE
@@ -84,7 +85,8 @@ USING unnest($1::text[], $2::text[]) AS gone (ig_account_id, ig_user_id)
 WHERE p.ig_account_id = gone.ig_account_id AND p.ig_user_id = gone.ig_user_id;
 
 -- name: claim_chore
--- $1 the chore's name, $2 how long until it is due again: a row if this replica is to do it now
+-- $1 the chore's name, $2 the time until it is due again. Returns a row if this replica does it
+-- now.
 INSERT INTO instagram_chores AS c (name, due_at) VALUES ($1::text, now() + $2::interval)
 ON CONFLICT (name) DO UPDATE SET due_at = EXCLUDED.due_at WHERE c.due_at <= now()
 RETURNING name;

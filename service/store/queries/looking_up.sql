@@ -1,9 +1,8 @@
--- What the Inbox reads.
+-- Lookups of identities.
 
 -- name: look_up
--- $1: users; $2: the TTL; $3: read what blocks each, fresh or not. In the order asked; what blocks a
--- fresh identity is not read without $3. `pause`: why no account of the user's may be called;
--- `doubt`: a failure whose blame is not certain yet.
+-- $1: users; $2: the TTL; $3: read `pause` and `doubt` of fresh identities too. Rows have the order
+-- of $1. `pause`: why no account of the user can be called; `doubt`: a failure of unclear cause.
 SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url,
     instagram_bounded(c.last_fetched_at) AS last_fetched_at,
     instagram_bounded(c.expires_at) AS expires_at,

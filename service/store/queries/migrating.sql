@@ -1,12 +1,12 @@
--- What `migrate` asks besides the files in ../migrations.
+-- The statements of `migrate` besides the files in ../migrations.
 
 -- name: take_turn
--- For the length of a transaction. Asked again and again instead of waited for: a statement that
--- waits holds a snapshot, and CREATE INDEX CONCURRENTLY would wait for it.
+-- Takes the migration lock until the transaction ends. It is polled, since a waiting statement
+-- holds a snapshot, for which CREATE INDEX CONCURRENTLY would wait.
 SELECT pg_try_advisory_xact_lock(hashtext('instagram_migration'));
 
 -- name: is_new
--- Whether none of the tables is there, nor a view of such a name.
+-- Whether there is no table or view with one of the names.
 SELECT to_regclass('instagram_migrations') IS NULL
     AND to_regclass('instagram_user_cache') IS NULL
     AND to_regclass('instagram_connections') IS NULL

@@ -1,9 +1,10 @@
--- What holds calls back, of the app or of an account.
+-- Pauses of the app and of accounts.
 
 -- name: pause
--- $1: the scope; $2: the reason; $3: how long Meta says, else null; $4: how long the first time; $5:
--- the longest; $6, $7: the account and the user whose failure caused it (an erased user is not named). A pause
--- that is still on is only made longer by what Meta says: calls in flight together are one strike.
+-- $1: the scope; $2: the reason; $3: the wait that Meta asks for, else null; $4: the first wait;
+-- $5: the longest wait; $6, $7: the account and the user whose failure caused it (an erased user is
+-- not named). An active pause is extended only by Meta's wait: calls in flight together are one
+-- strike.
 INSERT INTO instagram_pauses AS x (scope, reason, until, caused_by_account, caused_by_user)
 VALUES ($1, $2, now() + COALESCE($3::interval, $4::interval), $6, (
     SELECT p.ig_user_id FROM instagram_participants p WHERE p.ig_user_id = $7 LIMIT 1))
@@ -23,13 +24,13 @@ ON CONFLICT (scope) DO UPDATE SET
 RETURNING until;
 
 -- name: pause_until_changed
--- $1: the scope; $2: the reason. Until the connection changes.
+-- $1: the scope; $2: the reason. Pauses until the connection changes.
 INSERT INTO instagram_pauses AS x (scope, reason, until) VALUES ($1, $2, 'infinity')
 ON CONFLICT (scope) DO UPDATE SET
     reason = EXCLUDED.reason, until = EXCLUDED.until, probing_until = NULL, created_at = now();
 
 -- name: read_reason
--- $1: the scope. Also of a pause that has run out and waits for a success.
+-- $1: the scope. Includes an expired pause that waits for a success.
 SELECT reason FROM instagram_pauses WHERE scope = $1;
 
 -- name: list_active

@@ -1,6 +1,6 @@
--- Who has written, in the order of the last message, then the user, then the account, descending.
--- $1, $2, $3 are a place in that order: reading goes on below it. $4 is the earliest message that
--- counts. Infinite times are brought within what Python's calendar holds.
+-- Participants in the order of last message, user and account, all descending. $1, $2, $3 are a
+-- place in that order: rows below it are read. $4 is the earliest time of the last message.
+-- Infinite times are limited to Python's range.
 
 -- name: below
 -- $5 at most so many
@@ -56,9 +56,8 @@ ORDER BY p.last_message_at DESC, p.ig_user_id DESC, p.ig_account_id DESC;
 
 -- name: begin_with
 -- Users whose username, name or id begins with $1. The operators compare bytes, as the indexes do;
--- LIKE would need a pattern that the planner knows.
--- $2 the last character there is, $3 at most so many of each kind, $4 names too, $5 ids too,
--- $6 digits that sort after every id
+-- LIKE would need a pattern that the planner knows. $2 the last character there is, $3 at most so
+-- many of each kind, $4 names too, $5 ids too, $6 digits that sort after every id
 (
     SELECT c.ig_user_id FROM instagram_user_cache c
     WHERE left(lower(c.username), 64) ~>=~ lower($1::text)

@@ -1,9 +1,8 @@
--- Copies of profile pictures (table instagram_pictures).
--- A copy is kept only while the identity still names the address that it came from: an erasure that
--- comes while a copy is on its way wins.
+-- Copies of profile pictures (table instagram_pictures). A copy is stored only if the identity
+-- still has its address, so an erasure during the copy takes precedence.
 
 -- name: touch
--- $1 the user, $2 the picture's address, $3 the SHA-256 of its bytes: they are stored already
+-- $1 the user, $2 the picture's address, $3 the SHA-256 of its bytes, which are already stored
 WITH held AS (
     SELECT FROM instagram_user_cache WHERE ig_user_id = $1 AND profile_pic_url = $2 FOR SHARE
 )

@@ -1,9 +1,9 @@
--- Making participants durable.
+-- Stores participants.
 
 -- name: journal
--- $1 accounts, $2 users, $3 first and $4 last times, $5 whether the user wrote: one row a participant;
--- $6: the TTL; $7: the failures that end retries; $8: the waits between failures.
--- Gives back whether each is due, and until when what is known of the user is fresh.
+-- $1 accounts, $2 users, $3 first and $4 last times, $5 whether the user wrote: one row a
+-- participant; $6: the TTL; $7: the failures that end retries; $8: the waits between failures.
+-- Returns whether each is due, and until when the user's identity is fresh.
 WITH incoming AS (
     SELECT i.*, instagram_next_fetch(c.last_fetched_at, c.expires_at, c.fail_count, c.last_failed_at,
             gave.consent, $6::interval, $7::integer, $8::interval[]) AS due_at,

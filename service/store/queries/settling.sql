@@ -1,11 +1,11 @@
--- What calls came to, for claims that are still ours. `held` are the users' participants, `ours` the
--- claims whose lease one of them still has: an erasure, or a claim that lapsed, wins.
+-- Stores the outcomes of claims that have not been lost. `held` are the users' participants, `ours`
+-- the claims whose lease one of them still has; an erased user's or lapsed claim is lost.
 
 -- name: settle_resolved
 -- $1 users, $2 accounts, $3 leases, $4 usernames, $5 names, $6 pictures, $7 whole answers, $8 when
--- each picture's URL ends; $9: the TTL. A success ends the pauses of its account and of the app that
--- had run out, and every streak that it interrupts; users whose unclear failure turns out to be their
--- own are returned as suspects.
+-- each picture's URL ends; $9: the TTL. A success ends the expired pauses of its account
+-- and of the app, and the streaks that it interrupts; users whose unclear failure was their own are
+-- returned as suspects.
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[],
         $7::text[], $8::timestamptz[])
@@ -48,8 +48,8 @@ FROM ended WHERE scope LIKE 'account:%' AND NOT has_succeeded;
 
 -- name: settle_failed
 -- $1 users, $2 accounts, $3 leases, $4 errors; $5: the failures that end retries; $6: the waits
--- between failures. An answer about a user shows that Graph works; of other users' unclear failures
--- it says nothing.
+-- between failures. An answer about a user proves that Graph works, but says nothing about other
+-- users' unclear failures.
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
         AS d (ig_user_id, ig_account_id, lease, error)
@@ -81,7 +81,7 @@ WITH done AS (
 SELECT ig_user_id, fail_count, next_attempt_at FROM cached;
 
 -- name: settle_upstream
--- $1 to $6 as above. Graph itself may be at fault: no streak ends and no pause is lifted.
+-- $1 to $6 as above. Graph itself can be at fault, so no streak ends and no pause is lifted.
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
         AS d (ig_user_id, ig_account_id, lease, error)

@@ -1,7 +1,7 @@
--- Blame that is not certain yet: failures of several users in a row. All of it runs under one lock.
+-- Streaks: unclear failures of several users in a row. All statements run under one lock.
 
 -- name: lock
--- For the length of a transaction.
+-- Takes the lock until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('instagram_streaks'));
 
 -- name: lock_lease
@@ -17,8 +17,8 @@ SELECT fail_count, instagram_bounded(last_failed_at) AS last_failed_at, last_err
 FROM instagram_user_cache WHERE ig_user_id = $1;
 
 -- name: add
--- $1: the scope; $2: the user; $3: the account; $4: the error; $5, $6, $7: what the user was charged
--- before. `length`: how many users have failed in a row for this reason.
+-- $1: the scope; $2: the user; $3: the account; $4: the error; $5, $6, $7: what the user was
+-- charged before. `length`: how many users have failed in a row for this reason.
 INSERT INTO instagram_streaks AS s (scope, ig_user_id, ig_account_id, error,
     prior_fail_count, prior_last_failed_at, prior_last_error)
 VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7::jsonb)
@@ -42,7 +42,7 @@ WHERE (scope LIKE 'accounts:%' OR scope = ANY ($2::text[])) AND ig_account_id = 
 DELETE FROM instagram_streaks WHERE scope LIKE 'outage:%';
 
 -- name: is_other_account_active
--- $1: an account. Whether another may be called, whose users have written lately or are due.
+-- $1: an account. Whether another callable account has users who wrote recently or are due.
 SELECT EXISTS (
     SELECT FROM instagram_connections k
     LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || k.ig_account_id
@@ -57,8 +57,8 @@ DELETE FROM instagram_streaks WHERE scope = $1
 RETURNING ig_user_id, failed_at, prior_fail_count, prior_last_failed_at, prior_last_error;
 
 -- name: refund
--- $1: the user; $2: when it failed; $3, $4, $5: what it was charged before. A user whom the failure
--- had stopped, or who was forced, is to be fetched all the same.
+-- $1: the user; $2: when it failed; $3, $4, $5: the previous failures. A user whose
+-- retries had ended, or who was forced, becomes due.
 WITH refunded AS (
     UPDATE instagram_user_cache SET fail_count = $3, last_failed_at = $4, last_error = $5::jsonb
     WHERE ig_user_id = $1 AND last_failed_at = $2 RETURNING true

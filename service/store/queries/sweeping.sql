@@ -1,8 +1,8 @@
--- What fell due, of accounts that may be called.
+-- Users who are due, of accounts that can be called.
 
 -- name: find_due
--- $1: so many an account; $2: so many at most; $3: due for so long. Accounts in no order, so that
--- none is always the last.
+-- $1: at most per account; $2: at most in total; $3: due for at least this long. The accounts have
+-- no order, so that none is always last.
 SELECT d.ig_account_id, d.ig_user_id
 FROM (
     SELECT k.ig_account_id FROM instagram_connections k

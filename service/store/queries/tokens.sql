@@ -1,5 +1,5 @@
--- The life of the connections' access tokens. Times come from the caller's clock ($now), so that a
--- year can be simulated.
+-- The connections' access tokens. Times are from the caller's clock ($now), so that a year can be
+-- simulated.
 
 -- name: notice_new
 -- $1 now, $2 how soon a new token is checked: tokens that are not the ones checked before
