@@ -26,6 +26,9 @@ MOST_STORING_BYTES = 64 * 1024 * 1024
 _MOST_IN_A_STATEMENT = 64
 _A_SLICE = 1000
 
+# A claim or a deletion that a crash of PostgreSQL loses means one more post, nothing else.
+_LAZILY = "SET LOCAL synchronous_commit = off"
+
 _SQL = read_queries("forwarding")
 
 
@@ -133,6 +136,7 @@ class Outbox:
     ) -> list[Forward]:
         """Lease the deliveries due first; all replicas together hold at most `most_at_a_time`."""
         async with self._database.transaction() as session:
+            await session.execute(_LAZILY)
             await session.execute(_SQL["lock_address"], address)
             rows = await session.fetch(
                 _SQL["claim"], address, at_most, lease, lasting, most_at_a_time
@@ -155,7 +159,9 @@ class Outbox:
         await self._finishes.submit(forward)
 
     async def _finish(self, forwards: Sequence[Forward]) -> list[None]:
-        await self._database.fetch(_SQL["finish"], *_keys(forwards))
+        async with self._database.transaction() as session:
+            await session.execute(_LAZILY)
+            await session.execute(_SQL["finish"], *_keys(forwards))
         return [None] * len(forwards)
 
     async def postpone(self, forward: Forward, error: str) -> Postponed | None:

@@ -28,6 +28,7 @@ MOST_AT_A_TIME = 8
 ANSWER_WITHIN_S = 10.0
 _LEASE_MARGIN_S = 10.0
 _POLL_S = 1.0
+_GATHER_S = 0.01  # until several slots are free: a claim costs a transaction
 _BACK_OFF_S = 0.5
 _SETTLE_TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 _HOUSEKEEPING_EVERY_S = 60.0
@@ -103,6 +104,8 @@ class Forwarder:
         posting: set[asyncio.Task[None]] = set()
         while True:
             wake.clear()
+            if posting and len(posting) > MOST_AT_A_TIME // 2:
+                await asyncio.sleep(_GATHER_S)
             free = MOST_AT_A_TIME - len(posting)
             claimed = await self._claim(address, free) if free else []
             for forward in claimed:
