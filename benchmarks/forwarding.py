@@ -54,7 +54,7 @@ async def _run() -> None:
         waiting = await forwarding.metric("instagram_forwards_waiting")
         print(f"deliveries that wait after the load: {waiting:,.0f}")
         began_s = time.monotonic()
-        while await forwarding.metric("instagram_forwards_waiting") > 0:
+        while await forwarding.metric("instagram_forwards_waiting") > 0:  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.5)
         print(f"forwarded {waiting / (time.monotonic() - began_s):,.0f}/s once the load had ended")
         for ours in (plain, forwarding):
