@@ -13,7 +13,8 @@ class Pace:
     """Fits a fixed cost and a cost per item to recent statements, weighted to the latest.
 
     A statement that takes twice as long as expected starts a new fit, since older durations no
-    longer apply once the database has slowed down.
+    longer apply once the database has slowed down. `most_items` is how many items the next
+    statement should hold at most. Every caller asks for it, so it is computed once per statement.
     """
 
     def __init__(self, max_items: int) -> None:
@@ -22,6 +23,7 @@ class Pace:
         self._fixed_s = 0.0
         self._item_s = 0.0
         self._largest = _FEW
+        self.most_items = self._fitting_items()
 
     def takes_s(self, items: float) -> float:
         """Estimate the duration of a statement of this many items."""
@@ -42,12 +44,10 @@ class Pace:
         self._largest = max(1.0, items / 2)
         self._add(self._largest, took_s, 0.0)
 
-    @property
-    def most_items(self) -> int:
-        """Return how many items the next statement should hold at most.
+    def _fitting_items(self) -> int:
+        """Compute the number that the fit allows.
 
-        It is the number that the fit allows, and no more than would be in time at the cost per
-        item of the largest recent statement.
+        It is no more than would be in time at the cost per item of the largest recent statement.
         """
         aim_s = min(LONGEST_S, max(SHORTEST_S, 4 * self._fixed_s))
         most = self._largest * max(1.0, aim_s / max(self.takes_s(self._largest), 1e-6))
@@ -64,3 +64,4 @@ class Pace:
         slope = (product - mean * mean_s) / spread if spread > 0 else 0.0
         self._item_s = min(max(slope, 0.0), mean_s / max(mean, 1.0))
         self._fixed_s = mean_s - self._item_s * mean
+        self.most_items = self._fitting_items()

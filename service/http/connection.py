@@ -214,6 +214,7 @@ def _is_aiohttps(response: web.StreamResponse) -> bool:
 
 def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
     """Tell a connection of every request that begins, and have its answers written in pieces."""
+    loop = asyncio.get_running_loop()  # asked once: before Python 3.12 it costs a system call
 
     def make(
         message: RawRequestMessage,
@@ -224,7 +225,7 @@ def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., w
     ) -> web.BaseRequest:
         if isinstance(protocol, Connection):
             protocol.head_ended(payload)
-            writer = PacedWriter(protocol, asyncio.get_running_loop())
+            writer = PacedWriter(protocol, loop)
         return make_request(message, payload, protocol, writer, task)
 
     return make
