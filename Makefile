@@ -193,9 +193,9 @@ clean:  ## Delete everything that was made here: .venv, the sandbox's data, cach
 
 	say "  2/2 installing $$total packages into it"
 	: > .venv/.unfinished
-	rm -f .venv/.failed
+	rm -f .venv/.failed .venv/.complaints
 	if [ -t 2 ]; then
-	    install_packages --progress-bar off | awk -v total="$$total" '
+	    install_packages --progress-bar off 2> .venv/.complaints | awk -v total="$$total" '
 	        /^(Collecting|Requirement already)/ { show("fetched " ++n " of " total) }
 	        /^Installing collected/ { show("unpacking them") }
 	        END { printf "\n" > "/dev/stderr" }
@@ -203,6 +203,7 @@ clean:  ## Delete everything that was made here: .venv, the sandbox's data, cach
 	else
 	    install_packages -qq
 	fi
+	if [ -e .venv/.failed ] && [ -e .venv/.complaints ]; then cat .venv/.complaints >&2; fi
 	if [ -e .venv/.failed ]; then give_up 'The packages could not be installed: see above.'; fi
 	touch $@ $(if $(filter dev bench,$*),.venv/.installed-sandbox) $(if $(filter bench,$*),.venv/.installed-dev)
 	rm .venv/.unfinished
