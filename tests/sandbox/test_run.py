@@ -242,6 +242,7 @@ async def test_the_pasted_lines_work_while_it_is_up(data_dir: Path) -> None:
     async with sandbox(data_dir, "--port", "0", INBOX_API_KEYS=TWO_KEYS) as run:
         await run.says("stays up until Ctrl-C")
         assert run.settings().keys() == SHOWN
+        assert sum("v18.0" in line for line in run.lines) == 1  # past its end: said once
         keys = run.section("keys")
         answers = await _shell("\n".join(run.section("try")))
         assert answers[0]["displayName"] == RESOLVED.display_name
