@@ -53,7 +53,7 @@ cover: .venv/.installed-dev  ## Run the tests and show which lines they missed
 	exec .venv/bin/python -m coverage report
 
 .PHONY: check
-check: lint types laws docs test  ## Run what CI runs: lint, types, import rules, documentation, tests
+check: lint types laws scripts docs test  ## Run what CI runs: lint, types, import rules, scripts, documentation, tests
 
 .PHONY: test-busy
 test-busy: .venv/.installed-dev  ## Run the tests ten times in a row beside four busy processes
@@ -71,6 +71,19 @@ types: .venv/.installed-dev  ## Check types
 .PHONY: laws
 laws: .venv/.installed-dev  ## Check the direction of imports
 	@exec .venv/bin/lint-imports $(NO_CACHE)
+
+# The tools come from npm (tests/clients/package.json); the service itself needs neither npm nor Node.js.
+.PHONY: scripts
+scripts:  ## Check the JavaScript of the console and the API page: lint and types
+	@tools=tests/clients/node_modules/.bin
+	if ! [ -x $$tools/tsc ] || ! [ -x $$tools/biome ] || ! command -v node >/dev/null; then
+	    echo 'Skipped the JavaScript checks: install Node.js, then run npm ci --prefix tests/clients.' >&2
+	    if [ "$${CI:-}" = true ]; then exit 1; fi
+	    exit
+	fi
+	$$tools/biome lint --config-path=tests/console --error-on-warnings \
+	    service/http/static/console/*.js service/http/static/docs/docs.js
+	exec $$tools/tsc -p tests/console
 
 .PHONY: docs
 docs: .venv/.installed-dev  ## Build the documentation into site/; fails on a broken link or an unlinked page

@@ -26,7 +26,9 @@ export class Run extends EventTarget {
 
   constructor(locationId, days, includeFailed) {
     super();
-    Object.assign(this, { locationId, days, includeFailed });
+    this.locationId = locationId;
+    this.days = days;
+    this.includeFailed = includeFailed;
   }
 
   // Takes up what an earlier page of this tab kept.

@@ -60,7 +60,7 @@ function placesOf(connections) {
   for (const { locationId } of connections) counts.set(locationId, (counts.get(locationId) ?? 0) + 1);
   return [...counts]
     .map(([name, accounts]) => ({ name, accounts }))
-    .sort((a, b) => runs.has(b.name) - runs.has(a.name) || a.name.localeCompare(b.name));
+    .sort((a, b) => Number(runs.has(b.name)) - Number(runs.has(a.name)) || a.name.localeCompare(b.name));
 }
 
 const STATES = {

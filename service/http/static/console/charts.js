@@ -5,7 +5,7 @@ import { WINDOW_S } from "./figures.js";
 import { axisClock } from "./words.js";
 
 const HEIGHT_PX = 150;
-const { uPlot } = globalThis;
+const { uPlot } = window;
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 
 // `series` is [{name, color: a custom property of the style sheet, values, said, dash, fill}].
@@ -32,7 +32,7 @@ export function Chart({ title, at, series, atLeast = 1 }) {
   `;
 }
 
-// Draws, and draws anew when the box is resized or the colours change.
+// Draws the chart, and draws it again when the box is resized or the colours change.
 function keepDrawn(box, plot, options) {
   const draw = () => {
     const data = plot.current?.data ?? [[], ...options.series.map(() => [])];
@@ -52,6 +52,7 @@ function keepDrawn(box, plot, options) {
   };
 }
 
+/** @returns {import("uplot").Options} */
 function describe(box, { atLeast, series }) {
   const style = getComputedStyle(box);
   const color = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -83,6 +84,7 @@ function line({ color: name, dash, fill }, color) {
   };
 }
 
+/** @returns {[number, number]} */
 function lastWindow() {
   const now = Date.now() / 1000;
   return [now - WINDOW_S, now];

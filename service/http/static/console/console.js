@@ -6,7 +6,7 @@ import { Accounts } from "./accounts.js";
 import { Backfill, forgetBackfills, resumeBackfills } from "./backfill.js";
 import { Health, needs } from "./health.js";
 import { Live } from "./live.js";
-import { Note, Time } from "./parts.js";
+import { Time } from "./parts.js";
 import { People } from "./people.js";
 import { Breaking } from "./breaking.js";
 import { Sandbox } from "./sandbox.js";
@@ -121,7 +121,7 @@ function Desk({ live, onLeave }) {
   useEffect(() => {
     document.title = `${title} · Instagram identity`;
     const isTyping = document.activeElement?.matches("input, select, button");
-    if (!isTyping) document.querySelector("main h2")?.focus({ preventScroll: true });
+    if (!isTyping) /** @type {HTMLElement | null} */ (document.querySelector("main h2"))?.focus({ preventScroll: true });
   }, [current]);
   return html`
     <header class="bar">

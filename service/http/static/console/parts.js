@@ -55,7 +55,7 @@ export function Dialog({ title, onClose, children }) {
     shown.showModal();
     return () => {
       shown.close(); // while it is open, nothing behind it takes the focus
-      if (before?.isConnected) before.focus();
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
     };
   }, []);
   const onClick = (event) => event.target === dialog.current && onClose();

@@ -40,7 +40,7 @@ function Nobody({ state, next, filters, more }) {
   return html`<${Empty}>${isFiltered ? "Nobody who has written fits this." : "Nobody has written yet."}<//>`;
 }
 
-// Reads the first page, and the next ones when asked; a filter that changes begins anew.
+// Reads the first page, and the next ones when asked; a changed filter starts from the first page.
 function usePages(filters, live) {
   const [found, setFound] = useState({ people: [], next: null, state: "reading", trouble: null });
   const abort = useRef(null);

@@ -1,6 +1,6 @@
 // Who has written: a list that is searched as one types, and the card of one person.
 
-import { html, useChanges, useEffect, useRef, useState } from "./preact.js";
+import { html, useChanges, useEffect, useRef } from "./preact.js";
 import { List } from "./people-list.js";
 import { Field } from "./parts.js";
 import { Person } from "./person.js";

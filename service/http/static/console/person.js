@@ -34,14 +34,14 @@ export function Person({ live, asked }) {
 
 async function findByName(asked) {
   const wanted = asked.startsWith("@") ? asked : `@${asked}`;
-  const { people } = await api.get(`people?${new URLSearchParams({ q: wanted, limit: 200 })}`);
+  const { people } = await api.get(`people?${new URLSearchParams({ q: wanted, limit: "200" })}`);
   const isWanted = ({ username }) => `@${username}`.toLowerCase() === wanted.toLowerCase();
   return people.filter(isWanted).map((person) => person.igUserId);
 }
 
 // What is known of a person: with accounts and the next try if they have written, else the identity.
 async function read(igUserId) {
-  const { people } = await api.get(`people?${new URLSearchParams({ q: igUserId, limit: 200 })}`);
+  const { people } = await api.get(`people?${new URLSearchParams({ q: igUserId, limit: "200" })}`);
   const person = people.find((each) => each.igUserId === igUserId);
   return person ?? { ...(await api.get(`users/${igUserId}`)), accounts: [], nextAttemptAt: null };
 }
@@ -223,7 +223,7 @@ function tried({ failCount, reason, nextAttemptAt: next }, { maxFailures }) {
 
 function after({ reason, failCount }, { maxFailures }) {
   if (reason === "consent_required") return ["Writing gives consent: their next message is tried at once."];
-  return failCount >= maxFailures ? ["Refresh asks Meta again and begins the count anew."] : [];
+  return failCount >= maxFailures ? ["Refresh asks Meta again and sets the count to 0."] : [];
 }
 
 function EraseDialog({ identity, onClose, onErase }) {

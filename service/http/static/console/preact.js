@@ -11,11 +11,15 @@ export {
   useState,
 } from "./vendor/htm/standalone.module.js";
 
-let ids = 0;
+let lastId = 0;
 
 // An id that no other element of the page has (the vendored Preact is older than its own useId).
 export function useId() {
-  return useState(() => `id-${(ids += 1)}`)[0];
+  const [id] = useState(() => {
+    lastId += 1;
+    return `id-${lastId}`;
+  });
+  return id;
 }
 
 // Draws the component again every so often, as clocks need it.

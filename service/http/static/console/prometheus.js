@@ -17,6 +17,7 @@ export function parse(text) {
 }
 
 // The sum of a metric over its label values, or over those that `wanted` accepts.
+/** @param {(labels: Record<string, string>) => boolean} wanted */
 export function total(series, name, wanted = () => true) {
   return (series.get(name) ?? []).reduce(
     (sum, { labels, value }) => (wanted(labels) ? sum + value : sum),

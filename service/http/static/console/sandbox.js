@@ -23,7 +23,8 @@ export function Sandbox({ live }) {
     live.changed();
   };
   const send = async (form) => {
-    const id = (sentSoFar += 1);
+    sentSoFar += 1;
+    const id = sentSoFar;
     try {
       await follow(id, form, show);
       setTrouble(null);
