@@ -100,7 +100,8 @@ async def _run(
             raise click.UsageError(f"no fault here has a name that contains {only!r}")
         await made.start_services()
         stream = Stream(made, random, rate, WITHHOLDING)
-        lateness = stack.enter_context(Lateness().measured())
+        lateness = Lateness(made.service_pids, made.graph_pids)
+        stack.enter_context(lateness.measured())
         return await _break(made, stream, random, tallies, seconds, lateness)
 
 
@@ -137,7 +138,7 @@ async def _break(
     verdict.faults += [f"no recovery from {t.fault.name}" for t in tallies.values() if t.never]
     charge(tallies, diary, ledger, verdict)
     show(list(tallies.values()), ledger, verdict, lasted_s)
-    print(f"The machine ran what was due up to {lateness.worst_s * 1000:.0f} ms late.", flush=True)
+    print(f"A process waited up to {lateness.worst_s * 1000:.0f} ms for a processor.", flush=True)
     return 1 if verdict.faults else 0
 
 

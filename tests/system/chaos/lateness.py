@@ -1,4 +1,4 @@
-"""How late the machine runs what is due: a measure of what else it has to do."""
+"""How late the machine runs what is due, so that a call may be seen later than it was made."""
 
 from __future__ import annotations
 
@@ -6,21 +6,54 @@ import threading
 import time
 from bisect import bisect_right
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-_EVERY_S = 0.005
-_REMEMBERED_S = 5.0
+_EVERY_S = 0.01
+_REMEMBERED_S = 3.0
+_NS = 1e-9
+
+
+class Waits:
+    """How long some processes waited for a processor: each wait, and when it ended."""
+
+    def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
+        self._pids = pids
+        self._waited_s: dict[int, float] = {}
+        self._ended_at: list[float] = []
+        self._lasted_s: list[float] = []
+
+    def look(self) -> None:
+        """Note the longest wait since the last look."""
+        waited_s = {pid: found for pid in self._pids() if (found := _waited_s(pid)) is not None}
+        news = [after - self._waited_s.get(pid, after) for pid, after in waited_s.items()]
+        self._waited_s = waited_s
+        if (longest_s := max(news, default=0.0)) > _EVERY_S:
+            self._lasted_s.append(longest_s)
+            self._ended_at.append(time.monotonic())
+
+    def longest_before(self, at_s: float) -> float:
+        """Give the longest wait in the three seconds before a moment of the monotonic clock."""
+        moments = (at_s - _REMEMBERED_S, at_s + _EVERY_S)
+        first, end = (bisect_right(self._ended_at, moment) for moment in moments)
+        return max(self._lasted_s[first:end], default=0.0)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest wait of all."""
+        return max(self._lasted_s, default=0.0)
 
 
 class Lateness:
-    """Sleeps again and again in a thread, and notes by how much each sleep was too long."""
+    """Measures how long those who make calls, and the one who sees them, wait for a processor."""
 
-    def __init__(self) -> None:
-        self._noted_at: list[float] = []
-        self._late_s: list[float] = []
+    def __init__(
+        self, callers: Callable[[], Iterable[int]], seers: Callable[[], Iterable[int]]
+    ) -> None:
+        self._waits = (Waits(callers), Waits(seers))
         self._is_over = threading.Event()
 
     @contextmanager
@@ -35,20 +68,24 @@ class Lateness:
             thread.join()
 
     def worst_before(self, at_s: float) -> float:
-        """Give the worst lateness in the five seconds before a moment of the monotonic clock."""
-        first, end = (bisect_right(self._noted_at, at) for at in (at_s - _REMEMBERED_S, at_s))
-        return max(self._late_s[first:end], default=0.0)
+        """Give how late a call may have been seen at this moment, or shortly before."""
+        return sum(waits.longest_before(at_s) for waits in self._waits)
 
     @property
     def worst_s(self) -> float:
-        """The worst of all."""
-        return max(self._late_s, default=0.0)
+        """The longest wait of all."""
+        return max(waits.longest_s for waits in self._waits)
 
     def _measure(self) -> None:
-        before = time.monotonic()
         while not self._is_over.wait(_EVERY_S):
-            now = time.monotonic()
-            if (late_s := now - before - _EVERY_S) > _EVERY_S:
-                self._late_s.append(late_s)
-                self._noted_at.append(now)
-            before = now
+            for waits in self._waits:
+                waits.look()
+
+
+def _waited_s(pid: int) -> float | None:
+    """Read how long a process's main thread has been ready to run and has not run."""
+    try:
+        _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):  # it has ended
+        return None
+    return int(waited_ns) * _NS

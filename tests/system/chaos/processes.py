@@ -114,6 +114,11 @@ class Service:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        """Tell whether it has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def has_fallen(self) -> bool:
         """Tell whether it ended although nobody asked it to."""
         process = self._process
@@ -194,6 +199,12 @@ class GraphProcess:
         )  # fmt: skip
         if self._process.stdout is not None:
             await self._process.stdout.readline()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None if it does not run."""
+        is_running = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process is not None and is_running else None
 
     async def kill(self) -> None:
         """End it at once."""

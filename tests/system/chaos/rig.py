@@ -94,6 +94,14 @@ class Rig:
         """The address of the database as the role that may only change rows."""
         return role_dsn(self.owner_dsn, self.keys)
 
+    def service_pids(self) -> list[int]:
+        """Give the process ids of the services that run."""
+        return [service.pid for service in self.services if service.is_running]
+
+    def graph_pids(self) -> list[int]:
+        """Give the process id of the simulator, if it runs."""
+        return [self.graph.pid] if self.graph.pid is not None else []
+
     async def deliver(self, body: bytes, service: Service | None = None) -> Answer:
         """Send a webhook as Meta does."""
         return await self.ask(

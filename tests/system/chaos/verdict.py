@@ -77,8 +77,8 @@ async def judge(
 ) -> Verdict:
     """Wait until everybody acknowledged has a name or a reason, then judge the run.
 
-    `jitter_s` is how much later than it was made a machine may see a call; to it comes twice the
-    lateness of the machine's timers, of the one who makes the call and of the one who sees it.
+    `jitter_s` is how much later than it was made a machine may see a call; to it comes how long
+    those who make calls and the one who sees them had to wait for a processor.
     """
     verdict = Verdict()
     rows = await _settled(rig, ledger, settle_s)
@@ -95,7 +95,7 @@ async def judge(
     late_s = lateness.worst_before if lateness else lambda _: 0.0
     verdict.over_budget, verdict.over_budget_at_s = max(
         (
-            (over - budget * (jitter_s + 2 * late_s(at_s)), at_s)
+            (over - budget * (jitter_s + late_s(at_s)), at_s)
             for at_s, over in itertools.chain(*excesses)
         ),
         default=(0.0, 0.0),
