@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
+from service.failing import log_unforeseen
 from service.model.contacts import ig_id
 from service.model.identity import identity
 from service.waiting import wait_at_most
@@ -180,8 +181,8 @@ class Changes:
             log.warning("changed identities not read", users=len(batch), error=str(error))
             self._changed = dict.fromkeys(batch) | self._changed
             await asyncio.sleep(_AGAIN_S)
-        except Exception:  # an unreadable row must not stop the service
-            log.exception("changed identities not shown", users=len(batch))
+        except Exception as error:  # noqa: BLE001 - an unreadable row must not stop the service
+            log_unforeseen("changed identities not shown", error, users=len(batch))
             self.note_gap()
         await asyncio.sleep(0)
 

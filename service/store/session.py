@@ -29,6 +29,7 @@ _STATEMENTS_CACHED = 100
 _PERMANENT_CLASSES = ("28", "3D", "42", "22")  # credentials, database, permission, parameters
 _POOLER_REFUSALS = ("no such", "unsupported startup parameter", "not allowed", "bouncer config")
 _PROTOCOL_VIOLATION = "08P01"  # how PgBouncer reports everything
+_TLS_REFUSED = "rejected SSL upgrade"  # in asyncpg's message; where it hangs up it says otherwise
 CONNECT_FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -216,7 +217,7 @@ def _words_of_the_server(error: asyncpg.PostgresError) -> tuple[str, bool]:
 
 
 def _unreachable(error: OSError, server: PostgresUrl) -> tuple[str, bool]:
-    if type(error) is ConnectionError:  # what asyncpg raises if the server refuses TLS
+    if _TLS_REFUSED in str(error):
         return f"{server} does not offer TLS, which sslmode asks for", True
     if isinstance(error, FileNotFoundError) and not server.hosts:
         return "no host is named, and no server is listening on this machine", False

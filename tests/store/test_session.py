@@ -163,6 +163,21 @@ async def test_a_port_where_nothing_listens_is_named() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+async def test_a_server_that_hangs_up_at_once_is_worth_another_try() -> None:
+    """As when it dies, or a proxy has lost it, in the middle of the question for TLS."""
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UnavailableError) as refused:
+            async with Database.connect(f"postgresql://someone:hunter2@127.0.0.1:{port}/x"):
+                pass
+    assert not isinstance(refused.value, RefusedError)
+    assert f'host "127.0.0.1" port {port}' in str(refused.value)
+
+
 async def test_of_several_hosts_the_one_that_answers_is_used(database_url: str) -> None:
     parts = urlsplit(database_url)
     hosts = f"127.0.0.1:{free_port()},{parts.hostname}:{parts.port}"

@@ -200,8 +200,12 @@ def _own_mistakes(log: Path) -> list[str]:
     mistakes: Counter[str] = Counter()
     with log.open() as lines:
         for line in lines:
-            is_mistake = '"level": "error"' in line and '"exception"' in line
-            if is_mistake and not any(known in line for known in _NOT_OURS):
+            is_mistake = '"exception"' in line or '"traceback"' in line
+            if (
+                is_mistake
+                and '"level": "error"' in line
+                and not any(known in line for known in _NOT_OURS)
+            ):
                 mistakes[_event(line)] += 1
     return [f"{event!r} {count} times" for event, count in mistakes.items()]
 
