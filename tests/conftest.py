@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from unittest.mock import Mock
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import HealthCheck
 
 from sandbox.postgres.server import EmbeddedPostgres
@@ -89,6 +90,27 @@ def _raised_limits() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         raise_limits(patch)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cached_loggers() -> Iterator[None]:
+    """Let no logger keep the configuration of the test that used it first: nothing catches it."""
+
+    def configure(**wanted: Any) -> None:  # noqa: ANN401 - as structlog has them
+        structlog_configure(**(wanted | {"cache_logger_on_first_use": False}))
+
+    structlog_configure = structlog.configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process made of the logs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture
