@@ -39,7 +39,7 @@ async def run(world: World, scale: Scale) -> Findings:
 
 
 async def _start_s(ours: Ours) -> float:
-    """Start the service anew and wait until it says that it is ready."""
+    """Start a new service process and wait until it reports that it is ready."""
     await ours.service.stop()
     began_s = time.monotonic()
     await ours.service.start()
@@ -53,7 +53,7 @@ async def _start_s(ours: Ours) -> float:
 
 
 async def _fill(world: World, ours: Ours, wanted: int) -> float:
-    """Deliver users whom the budget leaves waiting; gives how many wait."""
+    """Deliver more users than the budget lets through; gives how many wait."""
     users = payloads.new_users(wanted)
     for line in payloads.deliveries(users, world.keys.app_secret, _A_DELIVERY):
         body = line.split("\t", 3)[3]

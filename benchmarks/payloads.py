@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 
 def new_users(count: int) -> list[str]:
-    """Make up users whom nobody has seen."""
+    """Make up users that are new to the service."""
     return [f"7{number:015}" for number in itertools.islice(_numbers, count)]
 
 

@@ -145,7 +145,7 @@ _CONNECTION = {"locationId": LOCATION, "accessToken": TOKEN}
 
 
 def populate(graph: GraphSimulator, count: int) -> list[str]:
-    """Make up the shop's people; whoever is refused is listed in a conversation."""
+    """Make up the shop's people; those with a refused profile are listed in a conversation."""
     users = new_users(count)
     refused = round(REFUSED * count)
     nameless = round(NAMELESS * (count - refused))

@@ -64,7 +64,7 @@ class _Bench:
         self._secret = world.keys.app_secret
 
     async def known(self) -> Samples:
-        """Senders with a fresh identity, whom everybody has seen."""
+        """Known senders with a fresh identity."""
         users = payloads.new_users(self._scale.users)
         await self._ours.make_known(users)
         for target in self._targets:
@@ -77,7 +77,7 @@ class _Bench:
         return await interleaved(runs, self._scale.rounds)
 
     async def new(self) -> Samples:
-        """Senders whom nobody has seen."""
+        """New senders."""
         runs = {each.name: partial(self._run_new, each) for each in self._targets}
         return await interleaved(runs, self._scale.rounds)
 

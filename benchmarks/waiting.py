@@ -35,7 +35,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Arrival:
-    """A user whom nobody has seen writes to an account."""
+    """A new user writes to an account."""
 
     at_s: float
     account: int

@@ -1,4 +1,4 @@
-"""The deliveries that the sandbox sends, to whom they belong, and what each sender should get."""
+"""The deliveries that the sandbox sends, their senders, and what each sender should get."""
 
 from dataclasses import dataclass, field
 

@@ -48,7 +48,7 @@ class Script:
 
 @dataclass(slots=True)
 class Account:
-    """An Instagram account: is the app subscribed, and with whom has it talked, newest first."""
+    """An Instagram account: whether the app is subscribed, and its conversations, newest first."""
 
     subscribed: bool = True
     conversations: list[tuple[str, datetime]] = field(default_factory=list)

@@ -130,7 +130,7 @@ class PostgresFolder:
         (self.path / "port").write_text(str(port))
 
     def open_log(self) -> IO[bytes]:
-        """Begin the log anew."""
+        """Start a new log."""
         self._log.touch(mode=0o600)  # statements that failed are in it
         return self._log.open("wb")
 

@@ -38,7 +38,7 @@ class Account:
 
     @classmethod
     def unprivileged(cls) -> Self:
-        """Ourselves, or `nobody` if we are root, whom PostgreSQL refuses."""
+        """The account that PostgreSQL runs as: ours, or `nobody`, since it refuses root."""
         setpriv, is_root = shutil.which("setpriv"), os.geteuid() == 0
         if setpriv is None and is_root:
             raise PostgresUnavailableError(

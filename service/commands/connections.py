@@ -63,7 +63,7 @@ async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str)
         account = wish.ig_account_id
         before = next((c for c in listed.connections if c.ig_account_id == account), None)
         stored = await api.put_connection(account, _body(wish, before, token))
-    verb = "is connected anew" if before else "is connected"
+    verb = "is connected again" if before else "is connected"
     say(f"Account {account} {verb}: {_describe(stored)}.", "green")
     if before is not None and before.location_id != stored.location_id:
         say(f"It has moved here from the location {printable(before.location_id)}.")

@@ -13,7 +13,7 @@ _NETWORK_BITS = 64  # of an IPv6 address; its holder may use any of the rest
 
 
 def address_of(transport: BaseTransport) -> str | None:
-    """Give the client's address; None where there is none, as behind a Unix socket."""
+    """Give the client's address; None for a Unix socket, which has none."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if peer else None
 
@@ -22,8 +22,8 @@ def address_of(transport: BaseTransport) -> str | None:
 def counted_as(address: str | None) -> str:
     """Give what a limit counts: an IPv4 address, or the /64 of an IPv6 address.
 
-    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4. What is no address, such
-    as a Unix socket's peer, is counted as it is.
+    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4. Other text, such as
+    a Unix socket's peer, is counted as it is.
     """
     found = _read(address)
     if not isinstance(found, IPv6Address):
@@ -34,7 +34,7 @@ def counted_as(address: str | None) -> str:
 
 @lru_cache(maxsize=4096)
 def is_near(address: str | None) -> bool:
-    """Tell whether a client is on this machine or a private network, as a proxy in front is."""
+    """Tell whether a client is on this machine or in a private network, as a reverse proxy is."""
     found = _read(address)
     return found is None or found.is_private
 

@@ -1,4 +1,4 @@
-"""Costly requests: how many of a kind may run at once in this process."""
+"""Limits on costly requests: how many of a kind can run at once in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AtOnce:
-    """Lets so many of one kind run at once; `what` names them in the refusal."""
+    """Limits how many requests of one kind run at once; `what` names them in the 503."""
 
     def __init__(self, most: int, what: str, retry_after_s: int) -> None:
         self._most = most
@@ -23,7 +23,7 @@ class AtOnce:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Run one until the block ends; raises 503 where too many run already."""
+        """Count one request until the block ends; raises 503 if too many run already."""
         if self._running >= self._most:
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,4 +1,4 @@
-"""API keys and grants: who may use a route; keys are compared in constant time."""
+"""API keys and grants, which open routes; keys are compared in constant time."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ class Keyring:
 
 
 def _key(request: web.Request) -> str | None:
-    """Give the key that was sent; raises 400 for several, of which a proxy may have read another.
+    """Give the request's key; raises 400 for several, since a proxy could have read another one.
 
-    The scheme is Bearer in any case.
+    `Bearer` is matched without regard to case.
     """
     given = request.headers.getall("Authorization", [])
     if len(given) > 1:
@@ -95,7 +95,7 @@ def _key(request: web.Request) -> str | None:
 def _granted(request: web.Request, grants: Grants) -> Granted:
     """Read the request's grant.
 
-    A wrong one does not count as a wrong key: a browser comes back with one that has ended.
+    An invalid grant does not count as a wrong key: browsers retry with an expired grant.
     """
     given = request.query.getall("grant")
     until = grants.expiry(given[0]) if len(given) == 1 else None
@@ -109,7 +109,7 @@ def _digest(key: str) -> bytes:
 
 
 def _is_among(given: bytes, keys: list[bytes]) -> bool:
-    """Compare with every key, in the same time whichever matches."""
+    """Compare with every key, in the same time whichever one matches."""
     found = False
     for key in keys:
         found |= hmac.compare_digest(given, key)

@@ -26,7 +26,7 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class HeldBytes:
-    """How much of bodies that are still arriving this process holds, over all connections."""
+    """Limits the bytes of incomplete bodies that this process holds for all TCP connections."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -34,7 +34,7 @@ class HeldBytes:
 
     @contextmanager
     def count(self) -> Iterator[Callable[[int], None]]:
-        """Count what one body adds until the block ends; adding too much raises a 503."""
+        """Count the bytes of one body until the block ends; raises 503 above the limit."""
         own = 0
 
         def add(size: int) -> None:
@@ -58,9 +58,9 @@ HELD = HeldBytes(MOST_HELD_BYTES)
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Read a whole body as received, within 1 MiB, 10 seconds and what the process may hold.
+    """Read a whole body as received, within 1 MiB, 10 seconds and the limit of the process.
 
-    A body that came with its head is not counted: nothing is waited for.
+    A body that arrived with its head is not counted.
     """
     if (request.content_length or 0) > MOST_BODY_BYTES:
         raise _too_large()
@@ -97,7 +97,7 @@ def _too_large() -> ProblemError:
 
 
 def decode_body(body: bytes, struct: type[Struct]) -> Struct:
-    """Read a JSON body as a struct; 400 that names the place and the expected type, no value."""
+    """Read a JSON body as a struct; raises a 400 with the field and its type, never a value."""
     try:
         return msgspec.json.decode(body, type=struct)
     except msgspec.ValidationError as error:
@@ -109,13 +109,13 @@ def decode_body(body: bytes, struct: type[Struct]) -> Struct:
 
 
 def _bounded_words(text: str) -> str:
-    """Cut what may repeat a field's name, which is the client's."""
+    """Shorten a message that can contain a field name from the client."""
     words = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
     return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + "…"
 
 
 def _in_words(message: str) -> str:
-    """Leave out a regular expression, which says nothing to a person."""
+    """Replace a regular expression in a message with words."""
     what, _, place = message.partition(" - at ")
     if "matching regex" not in what:
         return message

@@ -1,4 +1,4 @@
-"""One client's connection: what it may hold open, and problems where HTTP itself is broken.
+"""One client's TCP connection: its limits, and problem responses to invalid HTTP.
 
 aiohttp answers what its parser refuses with plain text and a traceback in the log. Here such an
 answer is a problem like every other, and client noise is one line in ten seconds with a count.
@@ -94,7 +94,7 @@ class Connection(web.RequestHandler):
         self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count the connection; its first head is awaited from now on."""
+        """Count the connection, and start the time limit of its first head."""
         super().connection_made(transport)
         self._line = self.transport
         self._address = address_of(transport)
@@ -114,13 +114,13 @@ class Connection(web.RequestHandler):
             self.on_lost()
 
     def pause_writing(self) -> None:
-        """Give the client a bounded time to take what was sent."""
+        """Start the time limit within which the client must read what was sent."""
         super().pause_writing()
         if self._line is not None:
             self._doorway.unread(self._line)
 
     def resume_writing(self) -> None:
-        """Note that the client has taken everything."""
+        """Note that the client has read everything."""
         self._stop_waiting_for_reader()
         super().resume_writing()
 
@@ -130,7 +130,7 @@ class Connection(web.RequestHandler):
             super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what the client sends, unless it is more head than there may be."""
+        """Pass on what the client sends, unless the head is too large."""
         if data and self._is_reading_head():
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._show_out(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a head was too large")
@@ -141,7 +141,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def head_ended(self, payload: StreamReader) -> None:
-        """Note that a request has begun: its head is complete, or has been refused."""
+        """Note that a request has begun: its head is complete or was refused."""
         self._stop_timer()
         self._head_bytes = 0
         self._is_answered = False
@@ -150,7 +150,7 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response; what aiohttp has raised by itself becomes a problem first."""
+        """Send a response; aiohttp's own errors are changed to problems first."""
         if resp.status >= _LEAST_FAULT and _is_aiohttps(resp) and not resp.prepared:
             resp = problem_response(HTTPStatus(resp.status))
         if self._leaving.is_on and not resp.prepared:
@@ -167,7 +167,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is not HTTP with a problem, and close the connection."""
+        """Answer invalid HTTP with a problem, and close the TCP connection."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         self._doorway.warn("a request was not valid HTTP", request.remote)
@@ -213,7 +213,7 @@ def _is_aiohttps(response: web.StreamResponse) -> bool:
 
 
 def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Tell a connection of every request that begins, and have its answers written in pieces."""
+    """Notify a TCP connection of each new request, and have its answers written in pieces."""
     loop = asyncio.get_running_loop()  # asked once: before Python 3.12 it costs a system call
 
     def make(
@@ -232,7 +232,7 @@ def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., w
 
 
 def raw_problem(status: HTTPStatus) -> bytes:
-    """Write a whole response, for where there is no request to respond to."""
+    """Write a whole response without a request."""
     request_id = new_request_id()
     body = problem_body(status, _NOTES[status], request_id)
     head = (

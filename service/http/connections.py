@@ -1,4 +1,4 @@
-"""The connections: listed, created or replaced, removed with or without their people."""
+"""Connected accounts: list, create or replace, and delete with or without their users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AccessToken = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TOKEN
 
 
 class ConnectionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What `PUT /connections/{igAccountId}` takes."""
+    """The body of `PUT /connections/{igAccountId}`."""
 
     location_id: LocationId
     access_token: AccessToken
@@ -44,7 +44,7 @@ class ConnectionBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True)
 
 
 class ConnectionChange(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What `PATCH /connections/{igAccountId}` takes: what is not named stays."""
+    """The body of `PATCH /connections/{igAccountId}`; missing fields stay unchanged."""
 
     location_id: LocationId | None = None
     alias_ids: Annotated[list[str], msgspec.Meta(max_length=20)] | None = None
@@ -70,9 +70,9 @@ class ConnectionRoutes:
         return json_response({"connections": await self._connections.list()})
 
     async def put(self, request: web.Request) -> web.Response:
-        """Create or replace a connection, once Meta has not refused its token.
+        """Create or replace a connection, unless Meta refuses its token.
 
-        With `If-None-Match: *` an account that is connected already is left as it is: 412.
+        With `If-None-Match: *`, raises 412 if the account is connected already.
         """
         account = account_id(request.match_info["igAccountId"])
         is_new_only = _is_new_only(request)
@@ -114,7 +114,7 @@ class ConnectionRoutes:
         return json_response(connection)
 
     async def lift_pause(self, request: web.Request) -> web.Response:
-        """End a pause at once, so that the next call decides; 404 if there is none."""
+        """End a pause now; the next call can start a new one. Raises 404 if there is none."""
         scope = request.match_info["scope"]
         if scope != APP_SCOPE:
             scope = account_scope(account_id(scope.removeprefix(account_scope(""))))
@@ -125,9 +125,9 @@ class ConnectionRoutes:
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Remove a connection; with `erase=true` also the people who wrote to it alone.
+        """Delete a connection; `erase=true` also erases users that wrote to no other account.
 
-        Erasing goes on in the background where it takes longer than some seconds.
+        Erasing continues in the background if it takes longer than a few seconds.
         """
         account, erases = account_id(request.match_info["igAccountId"]), boolean(request, "erase")
         if not await self._connections.delete(account, erases=erases):
@@ -150,7 +150,7 @@ def _connected_already() -> ProblemError:
 
 
 def _token(given: str) -> str:
-    """Cut the blanks around a token off; 400 if it is none."""
+    """Remove blanks around a token; raises 400 if it is not one."""
     token = given.strip(" \t\r\n")
     if not token:
         raise bad_request("accessToken is blank.")

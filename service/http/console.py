@@ -1,4 +1,4 @@
-"""The operator's console: a page that holds nothing, and the rules it explains."""
+"""The operator's console: a static page, and the settings that it explains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLICY = {
 
 
 class ConsoleRoutes:
-    """Serves the console; every datum it shows comes over the API, by the operator's key.
+    """Serves the console; everything it shows comes over the API, with the operator's key.
 
     `has_sandbox` tells the page whether this process has the sandbox's routes too; pictures are
     shown from this service, and from `picture_hosts`, which are domains or whole origins.
@@ -49,10 +49,10 @@ class ConsoleRoutes:
         }
 
     async def context(self, _: web.Request) -> web.Response:
-        """Tell by which rules people are tried again; the page's first question, with the key."""
+        """Give the settings of retries; the page's first request, which also checks the key."""
         return json_response(self._context)
 
 
 def _sources(host: str) -> str:
-    """Write an entry of PICTURE_HOSTS as a policy has it."""
+    """Write an entry of PICTURE_HOSTS as sources of a Content-Security-Policy."""
     return host if "://" in host else f"https://{host} https://*.{host}"

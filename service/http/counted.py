@@ -1,4 +1,4 @@
-"""The figures of users by state, counted by one replica and told to the others."""
+"""Users by state, counted by one replica and announced to the others."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHARE_OF_TIME = 50  # a count that takes a second is made every 50 seconds
 
 
 class CountedUsers:
-    """What is known of how many users are in which state; at most about a minute old.
+    """The number of users in each state, at most about a minute old.
 
-    Whichever replica has waited longest counts, and its notice has the others wait again.
+    The replica that has waited longest counts; its notice makes the others wait again.
     `announce` sends a notice on a channel to every replica.
     """
 
@@ -43,7 +43,7 @@ class CountedUsers:
         self.by_state = {"resolved": 0, "pending": 0, "failed": 0}
 
     def hear(self, payload: str) -> None:
-        """Take over what a replica has counted."""
+        """Use the figures of another replica."""
         try:
             told = msgspec.json.decode(payload, type=dict[str, int])
         except msgspec.MsgspecError:
@@ -53,7 +53,7 @@ class CountedUsers:
             self._heard.set()
 
     async def run(self) -> None:
-        """Count, less often the longer it takes, unless another replica does; until cancelled."""
+        """Count until cancelled, unless another replica does; less often the longer it takes."""
         while True:
             every_s = await self._count()
             every_s *= random.uniform(1, 1.2)  # noqa: S311 - so that one replica is the first
@@ -62,7 +62,7 @@ class CountedUsers:
                 self._heard.clear()
 
     async def _count(self) -> float:
-        """Count and tell the others; gives in how many seconds to count again."""
+        """Count and notify the other replicas; gives the seconds until the next count."""
         started_at = time.monotonic()
         await attempt(self._count_and_tell(), "identities not counted")
         took_s = time.monotonic() - started_at

@@ -31,7 +31,7 @@ _PREFLIGHT = {
 
 
 def readable_routes(routes: Iterable[tuple[str, str, Handler]]) -> list[web.RouteDef]:
-    """Make GET routes that pages of any origin may read; each is a name, a path and a handler."""
+    """Make GET routes that pages of any origin can read; each is a name, a path and a handler."""
     made = []
     for name, path, handler in routes:
         is_stream = name == "events"
@@ -41,11 +41,11 @@ def readable_routes(routes: Iterable[tuple[str, str, Handler]]) -> list[web.Rout
 
 
 async def let_other_origins_read(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of any origin read an answer, a problem too: a signal for aiohttp."""
+    """Let pages of any origin read an answer or a problem; a signal handler for aiohttp."""
     if (request.match_info.route.name or "").startswith(_READABLE):
         response.headers.update(_ANY_ORIGIN)
 
 
 async def _preflight(_: web.Request) -> web.StreamResponse:
-    """Answer what a browser asks before it sends a header of a script's own."""
+    """Answer a CORS preflight request."""
     return web.Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT)

@@ -1,4 +1,4 @@
-"""The listening port: how many connections may be open, in all and from one address.
+"""The listening port: limits on open TCP connections, in all and by address.
 
 A connection beyond a bound gets a 503 and is closed. Of the connections whose client does not read,
 only so many may hold unsent bytes: beyond them the one that has waited longest is cut off.
@@ -49,7 +49,7 @@ class Doorway:
         self.open = 0
 
     def refusal(self, address: str | None) -> str | None:
-        """Say why another connection from this address is refused; None if it is not."""
+        """Say why another TCP connection from this address is refused; None if it is accepted."""
         if self.open >= self._most:
             return "too many connections: refused"
         most = int(self._most * NEAR_SHARE) if is_near(address) else self._most_an_address
@@ -71,14 +71,14 @@ class Doorway:
             del self._by_address[counted]
 
     def unread(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a client that has not taken what was sent to it."""
+        """Start to wait for a client that has not read what was sent to it."""
         loop = asyncio.get_running_loop()
         self._unread[transport] = loop.call_later(UNREAD_WITHIN_S, self._cut_off, transport)
         if len(self._unread) > MOST_UNREAD:
             self._cut_off(next(iter(self._unread)))
 
     def has_read(self, transport: asyncio.BaseTransport) -> None:
-        """Stop waiting: the client has taken everything, or has gone."""
+        """Stop waiting: the client has read everything, or is gone."""
         timer = self._unread.pop(transport, None)
         if timer is not None:
             timer.cancel()
@@ -96,14 +96,14 @@ class Doorway:
 
 
 def _forget_unsent_bytes(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel reset the connection, instead of going on to offer what it holds."""
+    """Make the kernel reset the TCP connection and drop the bytes that it holds."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
 
 
 class _Entrance(asyncio.Protocol):
-    """Gives a new client its connection, or a 503.
+    """Gives a new client its `Connection`, or a 503.
 
     Decides when the connection is made, not before: asyncio accepts many at once, and none of them
     is counted until then.
@@ -135,9 +135,9 @@ async def listen(
     *,
     reuse_port: bool = False,
 ) -> asyncio.Server:
-    """Open the port; its connections belong to the server, which ends them. Raises ListenError.
+    """Open the port; the server closes its TCP connections. Raises ListenError.
 
-    With `reuse_port` other processes may listen at it too.
+    With `reuse_port`, other processes can listen on it too.
     """
     loop = asyncio.get_running_loop()
     doorway = Doorway(most_connections())
@@ -157,7 +157,7 @@ async def listen(
 
 
 def most_connections() -> int:
-    """How many connections may be open: 20,000, or what the limit of open files leaves.
+    """The limit of open TCP connections: 20,000, or fewer if the limit of open files is low.
 
     Raises this process's own limit as far as it may first; without a file left, accepting fails
     for everybody.

@@ -1,4 +1,4 @@
-"""Live names: a stream of Server-Sent Events with each identity that changes on any replica.
+"""Live names: a stream of Server-Sent Events with each identity that any replica changes.
 
 The format: WHATWG HTML, "Server-sent events".
 """
@@ -45,14 +45,14 @@ _HEADERS = {
 
 
 class EventRoutes:
-    """Streams changes; a stream ends with its client, with its grant or with the service."""
+    """Streams changes; each ends when its client leaves, its grant expires or the service stops."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
         self._open: Counter[str] = Counter()
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
-        """Send identities as they change, those of `ids` if it is given."""
+        """Send identities when they change; only those in `ids` if it is given."""
         ids = frozenset(user_ids(request)) if "ids" in request.query else None
         try:
             subscription = self._changes.subscribe(ids, partial(_abandon_backlog, request))
@@ -70,7 +70,7 @@ class EventRoutes:
 
     @contextmanager
     def _counted(self, request: web.Request) -> Iterator[None]:
-        """Count a stream by its grant and its address; 429 if one of them has too many."""
+        """Count a stream by its grant and its address; raises 429 if either has too many."""
         counted = _bounds(request)
         if any(self._open[each] >= most for each, most in counted.items()):
             raise ProblemError(
@@ -86,12 +86,12 @@ class EventRoutes:
             self._open += Counter()  # forgets what has come to nought
 
     async def close(self, _: web.Application) -> None:
-        """End every stream: the service stops."""
+        """End every stream, because the service stops."""
         self._changes.close()
 
 
 def _bounds(request: web.Request) -> dict[str, int]:
-    """What a stream is counted by, and how many there may be of it."""
+    """The keys that a stream is counted by, each with its limit."""
     near = int(events.MOST_SUBSCRIPTIONS * NEAR_SHARE)
     bounds = {counted_as(request.remote): max(1, near if is_near(request.remote) else MOST_A_FAR)}
     if GRANTED in request:
@@ -116,13 +116,13 @@ async def _stream(request: web.Request, subscription: Subscription) -> web.Strea
 
 
 def _left_s(request: web.Request) -> float | None:
-    """How long the client may watch; None without end."""
+    """The seconds until the grant expires; None without a grant."""
     granted = request.get(GRANTED)
     return None if granted is None else (granted.until - datetime.now(UTC)).total_seconds()
 
 
 def _limit_backlog(request: web.Request) -> None:
-    """Have the kernel hold little for a client, not megabytes, so that a slow one is noticed."""
+    """Limit what the kernel buffers for a client, so that a slow client is noticed."""
     transport = request.transport
     connection = transport.get_extra_info("socket") if transport is not None else None
     if connection is not None:
@@ -130,7 +130,7 @@ def _limit_backlog(request: web.Request) -> None:
 
 
 def _abandon_backlog(request: web.Request) -> None:
-    """Close the connection at once if the client has not taken what was written."""
+    """Close the TCP connection at once if the client has not read what was written."""
     transport = request.transport
     if transport is not None and transport.get_write_buffer_size():
         transport.abort()

@@ -22,7 +22,7 @@ _GRANT = re.compile(r"(?P<signed>v1\.(?P<until_ms>[0-9]{1,15}))\.[A-Za-z0-9_-]{4
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel"):
-    """A grant and when it ends; whoever shows it is let in until then."""
+    """A grant, and when it ends; until then it opens its routes to any client that has it."""
 
     grant: str
     expires_at: datetime
@@ -32,7 +32,7 @@ class Grant(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Grants:
-    """Signs with the first key and accepts any, so that keys can be rotated.
+    """Signs with the first key and accepts every key, so that keys can be rotated.
 
     A grant is `v1.<end in Unix milliseconds>.<HMAC-SHA256 in URL-safe base64>`. The signing keys
     are derived from the encryption keys with a label of their own (HKDF, RFC 5869): a grant tells
@@ -51,7 +51,7 @@ class Grants:
         return Grant(_signed(f"v1.{until_ms}", self._keys[0]), _moment(until_ms))
 
     def expiry(self, grant: str) -> datetime | None:
-        """When a grant ends; None if it has ended, or if it was not signed with one of our keys."""
+        """When a grant ends; None if it has ended or its signature is not ours."""
         match = _GRANT.fullmatch(grant)
         if match is None or not self._is_ours(grant, match["signed"]):
             return None
@@ -59,7 +59,7 @@ class Grants:
         return until if self._clock() < until else None
 
     def _is_ours(self, grant: str, signed: str) -> bool:
-        """Compare with what every key makes of it, in the same time whichever matches."""
+        """Compare with every key's signature, in the same time whichever one matches."""
         found = False
         for key in self._keys:
             found |= hmac.compare_digest(grant, _signed(signed, key))

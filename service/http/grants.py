@@ -1,4 +1,4 @@
-"""Grants for browsers: an inbox asks for one with its key, and hands it on."""
+"""Grants for browsers: an inbox requests one with its key and passes it on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class GrantBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What `POST /grants` takes; the lifetime is in seconds."""
+    """The body of `POST /grants`; the lifetime is in seconds."""
 
     expires_in: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_S)] = 600
 
@@ -29,6 +29,6 @@ class GrantRoutes:
         self._grants = grants
 
     async def issue(self, request: web.Request) -> web.Response:
-        """Answer with a new grant; an empty body asks for ten minutes."""
+        """Answer with a new grant, valid for ten minutes if the body is empty."""
         body = decode_body(await read_body(request) or b"{}", GrantBody)
         return json_response(self._grants.issue(body.expires_in))

@@ -1,4 +1,4 @@
-"""Wrong secrets: an address that has sent too many in a minute is told to wait."""
+"""Limits wrong secrets: an address that sends too many in a minute gets 429."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MOST_ADDRESSES = 10_000
 
 
 class Guesses:
-    """Counts one kind of wrong secret by address, an IPv6 address by its /64; bounded in memory.
+    """Counts one kind of wrong secret by IPv4 address or IPv6 /64, in bounded memory.
 
-    A right secret is never asked about here, so it always passes.
+    Correct secrets are never counted, so they always pass.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Guesses:
         self._times: OrderedDict[str, list[float]] = OrderedDict()
 
     def refuse(self, address: str | None) -> None:
-        """Count a wrong one; raises 429 once its address has sent too many."""
+        """Count a wrong secret; raises 429 if its address has sent too many."""
         self._on_wrong()
         if self._count(counted_as(address)) > WRONG_A_MINUTE:
             self._log.warning(f"too many wrong {self._what}", address=address)

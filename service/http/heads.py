@@ -1,4 +1,4 @@
-"""What requests carry on their way to a handler, and the headers that nearly all answers have."""
+"""The values that a request carries to its handler, and the headers of nearly all answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 REQUEST_ID = web.RequestKey("request_id", str)
-# No cache in front may hand an answer on to somebody without the key. Pages, which are the same for
+# No shared cache can pass an answer on to a client without the key. Pages, which are the same for
 # everybody, and pictures say something else.
 USUAL_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

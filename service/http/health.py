@@ -1,4 +1,4 @@
-"""How the service does: for probes, for Prometheus and for operators."""
+"""The state of the service: for probes, Prometheus and operators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Status:
-    """Reads the figures of `/status`; what Postgres can't tell now is as it was last told."""
+    """Reads the figures of `/status`; while PostgreSQL is unavailable, the last ones it gave."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Status:
         self._wait = (0.0, 1.0)
 
     async def read(self) -> dict[str, Any]:
-        """Tell the state of the queue, the budget, the pauses, the identities and the rest."""
+        """Give the state of the queue, the budget, the pauses, the identities and the rest."""
         pauses = self._board.listed
         try:
             self._wait = await self._pauses.read_wait()
@@ -110,11 +110,11 @@ class HealthRoutes:
         self.is_draining = False
 
     async def alive(self, _: web.Request) -> web.Response:
-        """Answer as long as the process can."""
+        """Answer 200."""
         return json_response({"status": "ok"})
 
     async def ready(self, _: web.Request) -> web.Response:
-        """Answer 200 from start to drain; the body tells the state of Postgres and the intake."""
+        """Answer 200 until the service drains; the body shows PostgreSQL and the intake."""
         postgres = await self._status.ping()
         return json_response(
             {
@@ -134,12 +134,12 @@ class HealthRoutes:
 
 
 def describe_intake(intake: Intake, postgres: str) -> dict[str, str]:
-    """Say what the intake is and how it does: without a broker, as PostgreSQL does."""
+    """Describe the intake and its state, which without a broker is that of PostgreSQL."""
     return {"state": postgres, **intake.describe()}
 
 
 def _shown(pauses: Sequence[Pause], figures: Figures) -> list[dict[str, object]]:
-    """Show pauses with how many users each holds up, as far as that has been counted."""
+    """Show pauses, each with the number of users that it delays, where that was counted."""
     held = {pause.scope: pause.held for pause in figures.pauses}
     return [
         {

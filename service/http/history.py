@@ -1,4 +1,4 @@
-"""What this replica did in each minute of the last hour, so that charts have a past."""
+"""What this replica did in each minute of the last hour, for the console's charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ A_MINUTE = timedelta(minutes=1)
 
 
 class Minute(msgspec.Struct, frozen=True, rename="camel"):
-    """A minute that has passed: what was done in it, and how deep the queue was at its end."""
+    """One past minute: what was done in it, and the queue's length at its end."""
 
     at: datetime
     received: int
@@ -33,7 +33,7 @@ class Minute(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class History(msgspec.Struct, frozen=True, rename="camel"):
-    """The minutes of one replica, the oldest first; `replica` tells it from the others."""
+    """The minutes of one replica, oldest first; `replica` identifies it."""
 
     replica: str
     started_at: datetime

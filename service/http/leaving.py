@@ -1,4 +1,4 @@
-"""Closing a listening port so that nobody who has got through to it is turned away.
+"""Closes a listening port without resetting the TCP connections that wait to be accepted.
 
 A port that is simply closed resets the connections that wait to be accepted. Where replicas share
 one port (SO_REUSEPORT) a part of all new connections would end there at each restart: about 45 of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LAST_ARRIVALS_S = 0.3
 _SO_ATTACH_FILTER = 26  # Linux; Python has no name for it
-# Classic BPF over the TCP header: what asks for a new connection is dropped, the rest passes.
+# Classic BPF over the TCP header: drops requests for new connections, and passes the rest.
 _DROP_NEW_CONNECTIONS = (
     (0x30, 0, 0, 13),  # load the flags
     (0x45, 0, 1, 0x02),  # SYN?
@@ -33,14 +33,14 @@ _DROP_NEW_CONNECTIONS = (
 
 
 class Leaving:
-    """Tells, from a moment on, that each answer is the last on its connection."""
+    """Once set, makes each answer the last on its TCP connection."""
 
     def __init__(self) -> None:
         self.is_on = False
 
 
 async def admit_the_last(listening: asyncio.Server) -> None:
-    """Let no new connection begin, and accept all that have begun.
+    """Block new TCP connections, and accept all that have begun.
 
     A client whose first packet is dropped sends it again a second later, to a replica that still
     listens. Where the system has no such filter connections are accepted to the end.

@@ -1,4 +1,4 @@
-"""The port that the service listens at."""
+"""The port that the service listens on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def open_port(
     *,
     reuse_port: bool = False,
 ) -> asyncio.Server:
-    """Listen; `::` takes IPv4 too. Raises ListenError where the address can't be had."""
+    """Listen; `::` takes IPv4 too. Raises ListenError if the address is not available."""
     loop = asyncio.get_running_loop()
     try:
         if host == ALL_ADDRESSES:

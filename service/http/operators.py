@@ -28,7 +28,7 @@ MOST_BACKFILLS, MOST_REFRESHES = 10, 50  # at once in a process: they wait for 3
 
 
 class EraseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What `POST /users/erase` takes."""
+    """The body of `POST /users/erase`."""
 
     ig_user_ids: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST_ERASED)]
 
@@ -53,7 +53,7 @@ class OperatorRoutes:
         self._backfills = AtOnce(MOST_BACKFILLS, "backfills", 5)
 
     async def refresh(self, request: web.Request) -> web.Response:
-        """Clear a user's failures, fetch within 10 s, answer with the identity as it is then."""
+        """Clear a user's failures, fetch within 10 s, and answer with the resulting identity."""
         with self._refreshes.one():
             cached = await self._requested.refresh(user_id(request))
         if cached is None:
@@ -61,12 +61,12 @@ class OperatorRoutes:
         return json_response(identity(cached, cached.read_at, self._rules))
 
     async def erase(self, request: web.Request) -> web.Response:
-        """Erase everything held about a user, known or not."""
+        """Erase everything stored about a user, who need not be known."""
         await self._erasure.erase([user_id(request)])
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def erase_many(self, request: web.Request) -> web.Response:
-        """Erase everything held about 1 to 1000 users, known or not."""
+        """Erase everything stored about 1 to 1000 users, who need not be known."""
         body = decode_body(await read_body(request), EraseBody)
         ig_user_ids = sorted({checked_id(each) for each in body.ig_user_ids})
         await self._erasure.erase(ig_user_ids)
@@ -91,5 +91,5 @@ class OperatorRoutes:
         return json_response(report)
 
     async def status(self, _: web.Request) -> web.Response:
-        """Tell how the service does, also while Postgres is away."""
+        """Give the state of the service, even while PostgreSQL is unavailable."""
         return json_response(await self._status.read())

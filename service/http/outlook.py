@@ -1,4 +1,4 @@
-"""The verdict as this replica last reached it, and the figures of the last hour behind it."""
+"""This replica's latest verdict, and the figures of the last hour that it is based on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class Outlook:
-    """Reads the figures, at most every two seconds, and judges them with the replica's own."""
+    """Reads the figures at most every two seconds, and judges them with the replica's own."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Outlook:
         return self._token_watch.describe()
 
     async def figures(self) -> Figures:
-        """Give the figures; what the tables can't tell now is as it was last told."""
+        """Give the figures; while PostgreSQL is unavailable, the last ones read."""
         async with self._reading:
             if self._clock() - self._read_at >= GOOD_FOR_S:
                 await self._read()
@@ -89,7 +89,7 @@ class Outlook:
         self._read_at = self._clock()
 
     async def run(self) -> None:
-        """Judge from time to time for the metrics, until cancelled."""
+        """Judge at intervals for the metrics, until cancelled."""
         while True:
             figures = await self.figures()
             self._publish(figures, judge(figures))
@@ -107,7 +107,7 @@ class Outlook:
 
 
 def show_recent(figures: Figures) -> dict[str, Any]:
-    """Write the figures of recent writers as `/status` has them: everybody, the worst accounts."""
+    """Write the figures of recent writers for `/status`: all of them, then the worst accounts."""
     return {
         **_shown(figures.everybody),
         "accounts": [

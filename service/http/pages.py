@@ -1,4 +1,4 @@
-"""Static pages and what they load: read once, known by an ETag, held to a strict policy."""
+"""Static pages and the files they load: read once, with an ETag and a strict security policy."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DOCS_POLICY = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:"
 
 
 def content_security_policy(**changed: str) -> str:
-    """Write a policy: everything from this service alone, but for what is named here.
+    """Write a Content-Security-Policy: all from this service only, except what is named here.
 
     Names are the directives with underscores: `img_src="'self' data:"`.
     """
@@ -55,7 +55,7 @@ def content_security_policy(**changed: str) -> str:
 
 
 class Static:
-    """A body that is the same for everybody, held in memory."""
+    """A body that is the same for every client, held in memory."""
 
     def __init__(self, body: bytes, suffix: str, policy: str) -> None:
         self._body = body
@@ -70,7 +70,7 @@ class Static:
         } | ({"Vary": "Accept-Encoding"} if self._may_pack else {})
 
     async def answer(self, request: web.Request) -> web.Response:
-        """Answer with the body, packed where the client takes that; 304 if it has it already."""
+        """Answer with the body, gzipped if the client accepts that; 304 if the client has it."""
         is_packed = self._may_pack and _takes_gzip(request.headers.get("Accept-Encoding", ""))
         tag = f"{self._tag}-gzip" if is_packed else self._tag
         if _has(request, tag):
@@ -90,9 +90,9 @@ class Static:
 
 
 class Pages:
-    """The files of a folder, and nothing outside it: they are read when the service starts.
+    """Serves the files of a folder, which are read when the service starts.
 
-    A file lies at `/static/` and its path; a page is one of them at an address of its own.
+    A file is at `/static/` and its path; a page is one of the files at another address.
     """
 
     def __init__(self, folder: Path = STATIC) -> None:
@@ -125,7 +125,7 @@ class Pages:
         return Static(body, file.suffix, policy).answer
 
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the file that the path names; 404 if it is none of the folder's."""
+        """Answer with the file at the path; raises 404 if there is none."""
         found = self._files.get(request.match_info["path"])
         if found is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")

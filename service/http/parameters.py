@@ -1,4 +1,4 @@
-"""Parameters of requests: what each may be, and the 400 that says so."""
+"""Parameters of requests: their valid values, and the 400 for others."""
 
 from __future__ import annotations
 

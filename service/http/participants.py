@@ -1,4 +1,4 @@
-"""Participants that another receiver of Meta's webhook announces."""
+"""Participants announced by another receiver of Meta's webhook."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_ANNOUNCED = 1000
 
 
 class AnnouncementBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What `POST /participants` takes; each participant is judged by itself."""
+    """The body of `POST /participants`; each participant is accepted or refused by itself."""
 
     participants: Annotated[
         list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST_ANNOUNCED)
@@ -32,14 +32,14 @@ class AnnouncementBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """How many of the announced are durable now, and which are refused."""
+    """How many of the announced participants are stored, and which are refused."""
 
     accepted: int
     rejected: list[RejectedParticipant]
 
 
 class ParticipantRoutes:
-    """Takes participants in as the webhook does. `account_of` is the directory at this moment."""
+    """Takes in participants as the webhook does. `account_of` is the current directory."""
 
     def __init__(
         self, intake: Intake, account_of: Callable[[], Mapping[str, str]], metrics: Metrics
@@ -49,7 +49,7 @@ class ParticipantRoutes:
         self._contacts = metrics.contacts
 
     async def announce(self, request: web.Request) -> web.Response:
-        """Answer once every participant that is accepted is durable."""
+        """Answer once every accepted participant is stored."""
         body = decode_body(await read_body(request), AnnouncementBody)
         announced = read_announced(body.participants, datetime.now(UTC), self._account_of())
         if announced.contacts:

@@ -38,7 +38,7 @@ class PeopleRoutes:
         self._clock = clock
 
     async def list(self, request: web.Request) -> web.Response:
-        """List who has written, the most recent first; `next` is null at the end."""
+        """List the users who wrote, most recent first; `next` is null at the end."""
         limit = whole_number(request, "limit", USUAL_PEOPLE, MOST_PEOPLE)
         page = await self._people.page(_asked(request), self._clock(), limit, _after(request))
         next_cursor = None if page.next_place is None else _cursor(page.next_place)

@@ -1,4 +1,4 @@
-"""Pictures that do not break: our own copies, else initials drawn here."""
+"""Pictures that do not expire: stored copies, else drawn initials."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ log = structlog.get_logger()
 
 
 class PictureSource(Protocol):
-    """What a user's picture is answered with where there is one."""
+    """Where pictures come from."""
 
     async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
         """Answer with the picture; None where there is none."""
 
 
 class PictureRoutes:
-    """Answers with pictures; looking at one is a lookup: what is stale is refreshed."""
+    """Answers with pictures; a request is also a lookup, which refreshes an expired identity."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class PictureRoutes:
         self._clock = clock
 
     async def show(self, request: web.Request) -> web.Response:
-        """Answer with the picture; where there is none, with initials."""
+        """Answer with the picture, or with initials if there is none."""
         [cached] = await self._lookups.read_cached([user_id(request)])
         shown = None if self._source is None else await self._source.answer(request, cached)
         if shown is not None:
@@ -81,11 +81,11 @@ class PictureRoutes:
         return _drawn(cached)
 
     async def _renew(self, cached: CachedIdentity, expired_at: datetime) -> None:
-        """Queue a refresh where the lookup has not, since the identity outlives its picture.
+        """Queue a refresh if the lookup has not and only the picture has expired.
 
-        So it does in rows of an older database, which knew nothing of a picture's expiry; the
-        fetch sets that right, hence once. A user whose retries wait or have stopped is left
-        alone, however often the picture is looked at. Answered even where this fails.
+        This happens in rows of an older database, which had no expiry of pictures; one fetch
+        corrects the row. Users with waiting or stopped retries are not queued, however often
+        the picture is requested. The request is answered even if this fails.
         """
         fetched_at = cached.last_fetched_at
         if not is_fresh(cached, cached.read_at, self._rules) or fetched_at is None:
@@ -117,7 +117,7 @@ class CopiedPictures:
         self._identities = identities
 
     async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
-        """Answer with the copy, or 304 where the browser has it."""
+        """Answer with the copy, or 304 if the browser has it."""
         url = cached.profile_pic_url
         if url is not None and self._pictures.lacks(cached):
             await self._pictures.copy(cached.ig_user_id, url, COPIED_WITHIN_S)
@@ -131,7 +131,7 @@ class CopiedPictures:
 
 
 class LinkedPictures:
-    """Meta's own addresses, to which the browser is sent while they are good."""
+    """Redirects to Meta's addresses while they are valid."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class LinkedPictures:
         self._clock = clock
 
     async def answer(self, _: web.Request, cached: CachedIdentity) -> web.Response | None:
-        """Send the browser to Meta's picture, if its address is an allowed one and still good."""
+        """Redirect to Meta's picture, if its address is allowed and has not expired."""
         url = cached.profile_pic_url or ""
         if not self._hosts.allows(url):
             return None
@@ -159,7 +159,7 @@ def picture_source(
     identities: Identities,
     hosts: PictureHosts,
 ) -> PictureSource | None:
-    """What the pictures come from; None where initials are all that is shown."""
+    """Give the source of pictures; None if only initials are shown."""
     match mode:
         case "copy":
             return CopiedPictures(pictures, stored, identities)
@@ -198,7 +198,7 @@ def _copied(request: web.Request, picture: StoredPicture) -> web.Response:
 
 
 def _validated(request: web.Request, sha256: str) -> dict[str, str]:
-    """The headers of a copy; only an address that names these very bytes may be kept unasked."""
+    """The headers of a copy; only an address with its version can be cached without checks."""
     is_named = request.query.get("v") == sha256[:8]
     cached = _cached(LONGEST_CACHED) if is_named else "private, no-cache"
     return _HEADERS | {"ETag": f'"{sha256}"', "Cache-Control": cached}

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class ProblemError(Exception):
-    """A request that is answered with a problem."""
+    """A request that is answered with a problem response."""
 
     def __init__(
         self, status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None
@@ -46,7 +46,7 @@ def bad_request(detail: str) -> ProblemError:
 
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, and turn whatever is raised into a problem."""
+    """Give the request an id, and answer any exception with a problem."""
     request_id = _request_id(request)
     try:
         response = await handler(request)
@@ -75,12 +75,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def json_body(value: object) -> bytes:
-    """Write a value as JSON that ends with a line feed, keys and times as the contract has them."""
-    return msgspec.json.encode(value) + b"\n"
-
-
-def as_line(value: object) -> bytes:
-    """Write a value as JSON that ends with a line feed, as a terminal wants it."""
+    """Write a value as JSON that ends with a line feed, with the API's names and time format."""
     return msgspec.json.encode(value) + b"\n"
 
 
@@ -103,7 +98,7 @@ def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
 
 
 def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Response:
-    """Make a problem for a request that has reached no handler."""
+    """Make a problem for a request that reached no handler."""
     request_id = new_request_id()
     response = _problem(ProblemError(status, detail or status.phrase), request_id)
     _add_usual_headers(response, request_id)
@@ -111,7 +106,7 @@ def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Respo
 
 
 def new_request_id() -> str:
-    """Make up a request id: unlikely to come twice, and no secret."""
+    """Make a request id: unique in practice, but not secret."""
     return f"{random.getrandbits(64):016x}"
 
 

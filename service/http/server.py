@@ -1,4 +1,4 @@
-"""The HTTP server: routes, who may use them, and limits that hold for every connection."""
+"""The HTTP server: routes, the keys that open them, and limits for every TCP connection."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def build_application(
     pages: Pages,
     console: ConsoleRoutes,
 ) -> web.Application:
-    """Put every route in its place."""
+    """Make the application with every route."""
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
     application.on_response_prepare.append(let_other_origins_read)
     application.on_shutdown.append(events.close)
@@ -151,7 +151,7 @@ async def _to_console(_: web.Request) -> web.StreamResponse:
 
 
 class Loaded(NamedTuple):
-    """The handlers of the two routes that carry the load."""
+    """The handlers of the two busiest routes."""
 
     receive: Handler
     look_up: Handler
@@ -163,10 +163,10 @@ LOADED = web.AppKey("loaded", Loaded)
 def _straight(
     loaded: Loaded, otherwise: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
-    """Take the loaded routes to their handlers, past aiohttp's router and chain of middlewares.
+    """Call the handlers of the busiest routes without aiohttp's router and middlewares.
 
     That costs 10 µs a request, a tenth of an acknowledgement or a lookup. The routes are in the
-    router too: what is in any way unusual takes that way, to the same handlers.
+    router too: any unusual request reaches the same handlers that way.
     """
 
     def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -193,7 +193,7 @@ async def serve(
     *,
     reuse_port: bool = False,
 ) -> AsyncIterator[int]:
-    """Listen until the block ends; gives the port. Requests in progress are then finished.
+    """Listen until the block ends, then finish the requests in progress; gives the port.
 
     After a block that ended well everybody is served for `drain_s` more seconds, and each answer
     closes its connection. With `reuse_port` other replicas listen at the same port: they get every

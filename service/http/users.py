@@ -1,4 +1,4 @@
-"""The Inbox's routes: identities, one or up to 200 at a time."""
+"""The inbox's routes: identities, one or up to 200 at a time."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class UserRoutes:
         self._lookups = lookups
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        """Answer with one identity; a user never heard of is `unknown`, not 404."""
+        """Answer with one identity; for a user that never wrote it is `unknown`, not a 404."""
         return await self._answer(user_id(request))
 
     async def one_by_path(self, request: web.Request) -> web.StreamResponse:
-        """Answer with one identity, for a path that is known to end with digits."""
+        """Answer with one identity, for a path that ends with digits."""
         return await self._answer(checked_id(request.raw_path.rpartition("/")[2]))
 
     async def many(self, request: web.Request) -> web.StreamResponse:
-        """Answer with 1 to 200 identities, in the order asked."""
+        """Answer with 1 to 200 identities, in the order of the request."""
         bodies = await self._lookups.read(user_ids(request))
         return Answer(b'{"users":[' + b",".join(bodies) + b"]}\n", "application/json")
 

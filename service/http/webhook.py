@@ -1,4 +1,4 @@
-"""Meta's two routes: the handshake and the deliveries."""
+"""The routes for Meta: the handshake and the deliveries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class WebhookRoutes:
-    """Answers Meta. `account_of` gives the directory of connected ids at this moment."""
+    """Answers Meta. `account_of` gives the current directory of connected ids."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class WebhookRoutes:
         }
 
     async def handshake(self, request: web.Request) -> web.Response:
-        """Return the challenge as plain text if the verify token is right."""
+        """Return the challenge as plain text if the verify token is correct."""
         query = request.query
         given = query.get("hub.verify_token", "").encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._verify_token):
@@ -77,7 +77,7 @@ class WebhookRoutes:
         )
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
-        """Acknowledge a delivery once every participant in it is durable."""
+        """Acknowledge a delivery once every participant in it is stored."""
         started_at = time.perf_counter()
         try:
             await self._accept(request)

@@ -1,4 +1,4 @@
-"""How answers leave: in pieces, each once the client has taken the one before."""
+"""Writes answers in pieces, each after the client has read the previous one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PIECE_BYTES = 64 * 1024
 
 
 class PacedWriter(StreamWriter):
-    """aiohttp's writer, which holds one piece of an answer in memory instead of all of it."""
+    """aiohttp's writer, with one piece of an answer in memory instead of the whole answer."""
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
-        """Write the head, which names no version."""
+        """Write the head, with a `Server` header that names no version."""
         headers["Server"] = SERVER
         await super().write_headers(status_line, headers)
 

@@ -27,7 +27,7 @@ def leavings(database: Database) -> Leavings:
 
 
 class Forgotten:
-    """Notes whom the memory was told to forget."""
+    """Records the users that the memory was told to forget."""
 
     def __init__(self) -> None:
         self.users: set[str] = set()

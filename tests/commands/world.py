@@ -123,7 +123,7 @@ class World:
         return ended
 
     async def examine(self, location: str | None = LOCATION, *, as_json: bool = False) -> Ended:
-        """Run `doctor` in this process, where it need not be imported anew."""
+        """Run `doctor` in this process, which has imported it already."""
         settings, out = DoctorSettings.model_validate(self._named), io.StringIO()
         with redirect_stdout(out):
             code = await doctor(settings, None, location, as_json=as_json)

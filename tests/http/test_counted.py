@@ -52,7 +52,7 @@ def test_many_replicas_count_as_often_as_one_and_all_know() -> None:
         replicas = Replicas(table, 10)
         await replicas.run(for_s)
         assert [each.by_state for each in replicas.all] == [FIGURES] * 10
-        # all count once at their start, then whoever is first
+        # all count once at their start, then the first one
         assert table.reads <= 10 + 1.5 * for_s / COUNT_EVERY_S[0]
 
     in_jumping_time(main())

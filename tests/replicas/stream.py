@@ -25,10 +25,10 @@ class Stream:
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator["Stream"]:
         kept = aiohttp.TCPConnector(limit=2)
-        anew = aiohttp.TCPConnector(force_close=True)
+        reconnecting = aiohttp.TCPConnector(force_close=True)
         async with (
             aiohttp.ClientSession(connector=kept) as first,
-            aiohttp.ClientSession(connector=anew) as second,
+            aiohttp.ClientSession(connector=reconnecting) as second,
         ):
             senders = [asyncio.create_task(self._send(s)) for s in (first, first, second, second)]
             try:

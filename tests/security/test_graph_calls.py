@@ -1,4 +1,4 @@
-"""Towards Graph: where the token goes, what signs it, whom it follows, and what a path may be."""
+"""Graph calls: where the token is sent, what signs a call, and which paths are valid."""
 
 from collections.abc import AsyncIterator
 

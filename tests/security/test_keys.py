@@ -1,4 +1,4 @@
-"""API keys: whom they let in, how many guesses there are, and that right ones never suffer."""
+"""API keys: the routes that each role opens, the limit of guesses, and valid keys always pass."""
 
 import asyncio
 

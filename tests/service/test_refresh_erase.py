@@ -1,4 +1,4 @@
-"""What operators do to one user: fetch anew, and erase."""
+"""What operators do to one user: fetch again, and erase."""
 
 import pytest
 

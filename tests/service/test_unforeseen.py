@@ -26,7 +26,7 @@ from .conftest import (
 
 @pytest.fixture
 def odd_users(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Give the set of the users for whom the code is wrong."""
+    """Give the set of the users that make the code fail."""
     odd: set[str] = set()
     fetch = GraphClient.fetch_profile
 

@@ -1,4 +1,4 @@
-"""Sessions: with whom they are opened, what ends them, and what is said when there are none."""
+"""Sessions: how they are opened, what ends them, and the error when none can be had."""
 
 import asyncio
 import shutil

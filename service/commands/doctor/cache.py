@@ -43,7 +43,7 @@ def check_cache(
 def check_backfill(
     location_id: str, candidates: int, with_failed: int, calls_per_second: float, *, is_paused: bool
 ) -> list[Finding]:
-    """Say whom a backfill of the last 7 days would fetch, and how long that takes.
+    """Say which users a backfill of the last 7 days would fetch, and how long that takes.
 
     `is_paused`: none of the location's accounts may be called.
     """

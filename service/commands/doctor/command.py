@@ -149,7 +149,7 @@ class Doctor:
                 is_paused = location_id not in open_ones
                 findings += await self._candidates(location_id, is_paused=is_paused)
         except UnavailableError as error:
-            findings.append(_unread(4, "whom a backfill would find", error))
+            findings.append(_unread(4, "which users a backfill would find", error))
         if len(locations) > MOST_LOCATIONS:
             more = count(
                 len(locations) - MOST_LOCATIONS, "other location was", "other locations were"

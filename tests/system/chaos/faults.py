@@ -183,7 +183,7 @@ async def connections_exhausted(rig: Rig, _: Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def graph_down(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """End the Graph simulator, and start it anew; what it was asked is kept."""
+    """Restart the Graph simulator; its record of calls is kept."""
     rig.calls_of_the_dead = await rig.all_graph_calls()
     await rig.graph.kill()
     try:

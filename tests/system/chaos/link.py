@@ -37,7 +37,7 @@ class Link:
             await asyncio.gather(*self._pipes, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset what is connected, and whoever connects."""
+        """Reset the TCP connections that are open, and every new one."""
         self._is_cut = True
         self._flows.set()
         for writer in self._writers:

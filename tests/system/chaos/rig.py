@@ -267,7 +267,7 @@ def message_from(*users: str, account: str = ACCOUNTS[0]) -> bytes:
 
 
 def new_user() -> str:
-    """Make up a user whom nobody knows yet."""
+    """Make up a new user."""
     return str(7 * 10**15 + secrets.randbelow(10**15))
 
 

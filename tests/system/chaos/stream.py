@@ -128,7 +128,7 @@ class Stream:
                 self._begin(self._look_up(user))
 
     async def _beats(self, rate: float) -> AsyncIterator[None]:
-        """Give a beat at random moments, `rate` a second on average, whoever is still busy."""
+        """Yield at random moments, `rate` a second on average, even if earlier work still runs."""
         at = time.monotonic()
         while True:
             at += self._random.expovariate(rate)
