@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
 
-    from service.http.doorway import Doorway
-    from service.http.leaving import Leaving
+    from service.http.closing import Closing
+    from service.http.tcp_limits import TcpLimits
 
 HEAD_WITHIN_S = 10.0
 KEEPALIVE_S = 75.0
@@ -57,18 +57,18 @@ _NOTES = {
 class Connection(web.RequestHandler):
     """aiohttp's connection with bounds on each request's head and on unsent answers.
 
-    The first head is complete 10 s after the client came; a later one that comes in pieces 10 s
-    after its second piece. No head is held beyond 32 KiB, give or take one read. Whatever is sent
-    and not taken by the client is the doorway's to end, also when this side has closed already.
-    `on_lost` is called once when the connection ends, however it ends.
+    The first head must be complete 10 s after the client connects; a later one that arrives in
+    pieces, 10 s after its second piece. A head can have 32 KiB, plus at most one read. `TcpLimits`
+    cuts off a client that does not read its answer, even if this side has closed already. `on_lost`
+    is called once, when the connection ends.
     """
 
     __slots__ = (
         "_address",
-        "_doorway",
+        "_closing",
         "_head_bytes",
         "_is_answered",
-        "_leaving",
+        "_limits",
         "_line",
         "_payload",
         "_timer",
@@ -77,14 +77,14 @@ class Connection(web.RequestHandler):
 
     def __init__(
         self,
-        doorway: Doorway,
-        leaving: Leaving,
+        limits: TcpLimits,
+        closing: Closing,
         server: web.Server,
         **options: Any,  # noqa: ANN401 - aiohttp's own
     ) -> None:
         super().__init__(server, **options)
-        self._doorway = doorway
-        self._leaving = leaving
+        self._limits = limits
+        self._closing = closing
         self._head_bytes = 0
         self._is_answered = True
         self._payload: StreamReader | None = None
@@ -101,12 +101,12 @@ class Connection(web.RequestHandler):
         if self._line is not None:
             self._line.set_write_buffer_limits(high=0)  # hear of every byte that is not taken
             self._line.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own
-        self._doorway.enter(self._address)
+        self._limits.add(self._address)
         self._start_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop counting the connection, and tell `on_lost`."""
-        self._doorway.leave(self._address)
+        self._limits.remove(self._address)
         self._stop_timer()
         self._stop_waiting_for_reader()
         super().connection_lost(exc)
@@ -117,7 +117,7 @@ class Connection(web.RequestHandler):
         """Start the time limit within which the client must read what was sent."""
         super().pause_writing()
         if self._line is not None:
-            self._doorway.unread(self._line)
+            self._limits.unread(self._line)
 
     def resume_writing(self) -> None:
         """Note that the client has read everything."""
@@ -133,7 +133,7 @@ class Connection(web.RequestHandler):
         """Pass on what the client sends, unless the head is too large."""
         if data and self._is_reading_head():
             if self._head_bytes > MOST_HEAD_BYTES:
-                self._show_out(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a head was too large")
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "a head was too large")
                 return
             if self._head_bytes and self._timer is None:
                 self._start_timer()
@@ -153,7 +153,7 @@ class Connection(web.RequestHandler):
         """Send a response; aiohttp's own errors are changed to problems first."""
         if resp.status >= _LEAST_FAULT and _is_aiohttps(resp) and not resp.prepared:
             resp = problem_response(HTTPStatus(resp.status))
-        if self._leaving.is_on and not resp.prepared:
+        if self._closing.is_on and not resp.prepared:
             resp.force_close()
         try:
             return await super().finish_response(request, resp, start_time)
@@ -170,7 +170,7 @@ class Connection(web.RequestHandler):
         """Answer invalid HTTP with a problem, and close the TCP connection."""
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
-        self._doorway.warn("a request was not valid HTTP", request.remote)
+        self._limits.warn("a request was not valid HTTP", request.remote)
         is_too_long = isinstance(exc, LineTooLong)
         refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if is_too_long else HTTPStatus(status)
         response = problem_response(refusal, _NOTES.get(refusal))
@@ -179,7 +179,7 @@ class Connection(web.RequestHandler):
 
     def _stop_waiting_for_reader(self) -> None:
         if self._line is not None:
-            self._doorway.has_read(self._line)
+            self._limits.has_read(self._line)
 
     def _is_reading_head(self) -> bool:
         return self._is_answered and (self._payload is None or self._payload.is_eof())
@@ -195,15 +195,15 @@ class Connection(web.RequestHandler):
 
     def _head_is_late(self) -> None:
         if self._head_bytes:
-            self._show_out(HTTPStatus.REQUEST_TIMEOUT, "a head was too slow")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "a head was too slow")
         else:
             self.force_close()
 
-    def _show_out(self, status: HTTPStatus, event: str) -> None:
+    def _refuse(self, status: HTTPStatus, event: str) -> None:
         """Answer without a request, and close."""
         self._stop_timer()
         if self.transport is not None:
-            self._doorway.warn(event, self._address)
+            self._limits.warn(event, self._address)
             self.transport.write(raw_problem(status))
         self.force_close()
 

@@ -1,4 +1,4 @@
-"""This replica's latest verdict, and the figures of the last hour that it is based on."""
+"""The latest verdict of this replica, and the figures of the last hour that it is based on."""
 
 from __future__ import annotations
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from service.http.bodies import MOST_BODY_BYTES
+from service.http.closing import Closing, accept_last_connections
 from service.http.cross_origin import let_other_origins_read, readable_routes
-from service.http.doorway import listen
 from service.http.grants import GrantRoutes
-from service.http.leaving import Leaving, admit_the_last
 from service.http.problems import envelope
+from service.http.tcp_limits import listen
 from service.model.identity import API_PREFIX
 
 if TYPE_CHECKING:
@@ -195,29 +195,29 @@ async def serve(
 ) -> AsyncIterator[int]:
     """Listen until the block ends, then finish the requests in progress; gives the port.
 
-    After a block that ended well everybody is served for `drain_s` more seconds, and each answer
-    closes its connection. With `reuse_port` other replicas listen at the same port: they get every
-    new connection before this one closes.
+    If the block ends without an error, requests are answered for `drain_s` more seconds, and each
+    answer closes its TCP connection. With `reuse_port`, other replicas listen on the same port and
+    get every new TCP connection before this one closes.
     """
-    leaving = Leaving()
+    closing = Closing()
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=shutdown_timeout_s
     )
     await runner.setup()
     try:
         if runner.server is None:
-            raise RuntimeError("aiohttp has set no server up")
+            raise RuntimeError("aiohttp has not set up a server")
         if LOADED in application:
             runner.server.request_handler = _straight(
                 application[LOADED], runner.server.request_handler
             )
-        listening = await listen(runner.server, host, port, leaving, reuse_port=reuse_port)
+        listening = await listen(runner.server, host, port, closing, reuse_port=reuse_port)
         try:
             yield listening.sockets[0].getsockname()[1]
-            leaving.is_on = True
+            closing.is_on = True
             await asyncio.sleep(drain_s)
             if reuse_port:
-                await admit_the_last(listening)
+                await accept_last_connections(listening)
         finally:
             listening.close()
     finally:

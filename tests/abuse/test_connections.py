@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import samples
-from service.http.doorway import most_connections
+from service.http.tcp_limits import most_connections
 from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines, forked_rig
 from tests.system.chaos.processes import Service

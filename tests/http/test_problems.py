@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from service.errors import UnavailableError
 from service.http.bodies import read_body
-from service.http.doorway import listen
 from service.http.heads import REQUEST_ID
 from service.http.problems import ProblemError, bad_request, envelope, json_response
 from service.http.server import serve
+from service.http.tcp_limits import listen
 from tests.answers import Answer
 
 SECRET = "hunter2"

@@ -21,7 +21,7 @@ INJECTION = "tests/security/test_injection.py"
 KEYS = "tests/security/test_keys.py"
 CONTAINER = "tests/test_container.py"
 CONNECTIONS = "tests/abuse/test_connections.py"
-DOORWAY = "tests/http/test_doorway.py"
+TCP_LIMITS = "tests/http/test_tcp_limits.py"
 BODIES = "tests/http/test_bodies.py"
 SANDBOX = "tests/browser/test_sandbox.py"
 
@@ -298,24 +298,24 @@ MUTATIONS = (
     ),
     Mutation(
         "connections are counted",
-        "service/http/doorway.py",
+        "service/http/tcp_limits.py",
         "if self.open >= self._most:",
         "if False:",
         f"{CONNECTIONS}::test_connections_beyond_the_bound_are_refused_aloud",
     ),
     Mutation(
         "an address gets a part of the connections",
-        "service/http/doorway.py",
+        "service/http/tcp_limits.py",
         "if self._by_address[counted_as(address)] >= max(1, most):",
         "if False:",
-        f"{DOORWAY}::test_over_the_wire_one_address_leaves_room_for_another",
+        f"{TCP_LIMITS}::test_over_the_wire_one_address_leaves_room_for_another",
     ),
     Mutation(
         "a client that does not read is cut off",
-        "service/http/doorway.py",
+        "service/http/tcp_limits.py",
         "UNREAD_WITHIN_S, self._cut_off, transport)",
         "UNREAD_WITHIN_S, lambda _: None, transport)",
-        f"{DOORWAY}::test_a_client_that_does_not_read_is_cut_off",
+        f"{TCP_LIMITS}::test_a_client_that_does_not_read_is_cut_off",
     ),
     Mutation(
         "no body is read for what can't be signed",

@@ -1,4 +1,4 @@
-"""What connections cost whose clients do not read, and how many one address may have."""
+"""Limits on TCP connections: clients that do not read, and connections from one address."""
 
 import asyncio
 import socket
@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 
 from service.http.addresses import counted_as
-from service.http.doorway import MOST_AN_ADDRESS, Doorway
 from service.http.problems import envelope
 from service.http.server import serve
+from service.http.tcp_limits import MOST_AN_ADDRESS, TcpLimits
 from tests.until import until
 
 LARGE = b"x" * (8 << 20)  # more than the kernel holds between two ends
@@ -58,7 +58,7 @@ async def _has_ended(client: socket.socket) -> bool:
 async def test_a_client_that_does_not_read_is_cut_off(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.http.doorway.UNREAD_WITHIN_S", 0.1)
+    monkeypatch.setattr("service.http.tcp_limits.UNREAD_WITHIN_S", 0.1)
     with structlog.testing.capture_logs() as logs, deaf_client(port, "/first", "/second") as deaf:
         await until(lambda: _has_ended(deaf))
         await until(lambda: _cut_off(logs))
@@ -79,7 +79,7 @@ async def test_a_slow_client_gets_all_of_its_answers(port: int) -> None:
 async def test_of_many_that_do_not_read_the_oldest_is_cut_off(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.http.doorway.MOST_UNREAD", 1)
+    monkeypatch.setattr("service.http.tcp_limits.MOST_UNREAD", 1)
     with deaf_client(port, "/oldest") as oldest:
         await until(lambda: _is_asked("/oldest"))
         with deaf_client(port, "/youngest") as youngest:
@@ -92,31 +92,31 @@ async def _is_asked(path: str) -> bool:
 
 
 def test_one_address_gets_a_part_of_the_connections() -> None:
-    doorway = Doorway(2 * MOST_AN_ADDRESS)
+    limits = TcpLimits(2 * MOST_AN_ADDRESS)
     for _ in range(MOST_AN_ADDRESS):
-        assert doorway.refusal(FAR) is None
-        doorway.enter(FAR)
-    assert doorway.refusal(FAR) == "too many connections from one address: refused"
-    assert doorway.refusal(FAR_TOO) is None
-    doorway.leave(FAR)
-    assert doorway.refusal(FAR) is None
+        assert limits.refusal(FAR) is None
+        limits.add(FAR)
+    assert limits.refusal(FAR) == "too many connections from one address: refused"
+    assert limits.refusal(FAR_TOO) is None
+    limits.remove(FAR)
+    assert limits.refusal(FAR) is None
 
 
 def test_a_proxy_on_a_private_network_gets_three_quarters() -> None:
-    doorway = Doorway(4 * MOST_AN_ADDRESS)
+    limits = TcpLimits(4 * MOST_AN_ADDRESS)
     for _ in range(3 * MOST_AN_ADDRESS):
-        assert doorway.refusal("10.0.0.1") is None
-        doorway.enter("10.0.0.1")
-    assert doorway.refusal("10.0.0.1") is not None
+        assert limits.refusal("10.0.0.1") is None
+        limits.add("10.0.0.1")
+    assert limits.refusal("10.0.0.1") is not None
     for _ in range(MOST_AN_ADDRESS):
-        doorway.enter("10.0.0.2")
-    assert doorway.refusal("10.0.0.3") == "too many connections: refused"
+        limits.add("10.0.0.2")
+    assert limits.refusal("10.0.0.3") == "too many connections: refused"
 
 
 async def test_over_the_wire_one_address_leaves_room_for_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.http.doorway.most_connections", lambda: 4)
+    monkeypatch.setattr("service.http.tcp_limits.most_connections", lambda: 4)
     application = web.Application(middlewares=[envelope])
     application.add_routes([web.get("/", _small)])
     async with serve(application, "127.0.0.1", 0, 1.0) as port:

@@ -1,7 +1,7 @@
 """The listening port: limits on open TCP connections, in all and by address.
 
-A connection beyond a bound gets a 503 and is closed. Of the connections whose client does not read,
-only so many may hold unsent bytes: beyond them the one that has waited longest is cut off.
+A connection above a limit gets a 503 and is closed. The number of connections with unsent bytes is
+limited too: above the limit, the one that has waited longest for its client to read is cut off.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from service.http.addresses import address_of, counted_as, is_near
+from service.http.closing import Closing
 from service.http.connection import OPTIONS, Connection, notes_heads, raw_problem
-from service.http.leaving import Leaving
 from service.http.listening import open_port
 from service.logs import SparingLog
 
@@ -37,7 +37,7 @@ _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _KERNEL_SEND_BYTES = 128 * 1024  # unsent bytes in the kernel count against a container too
 
 
-class Doorway:
+class TcpLimits:
     """Counts the open connections of one listening port and logs those that misbehave."""
 
     def __init__(self, most: int, most_an_address: int = MOST_AN_ADDRESS) -> None:
@@ -57,12 +57,12 @@ class Doorway:
             return "too many connections from one address: refused"
         return None
 
-    def enter(self, address: str | None) -> None:
+    def add(self, address: str | None) -> None:
         """Count a connection."""
         self.open += 1
         self._by_address[counted_as(address)] += 1
 
-    def leave(self, address: str | None) -> None:
+    def remove(self, address: str | None) -> None:
         """Stop counting a connection."""
         self.open -= 1
         counted = counted_as(address)
@@ -102,26 +102,26 @@ def _forget_unsent_bytes(transport: asyncio.BaseTransport) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
 
 
-class _Entrance(asyncio.Protocol):
+class _NewConnection(asyncio.Protocol):
     """Gives a new client its `Connection`, or a 503.
 
     Decides when the connection is made, not before: asyncio accepts many at once, and none of them
     is counted until then.
     """
 
-    def __init__(self, doorway: Doorway, let_in: Callable[[], Connection]) -> None:
-        self._doorway = doorway
-        self._let_in = let_in
+    def __init__(self, limits: TcpLimits, make_connection: Callable[[], Connection]) -> None:
+        self._limits = limits
+        self._make_connection = make_connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = address_of(transport)
-        refusal = self._doorway.refusal(address)
+        refusal = self._limits.refusal(address)
         if refusal is None:
-            connection = self._let_in()
+            connection = self._make_connection()
             transport.set_protocol(connection)
             connection.connection_made(transport)
             return
-        self._doorway.warn(refusal, address)
+        self._limits.warn(refusal, address)
         if isinstance(transport, asyncio.WriteTransport):
             transport.write(raw_problem(HTTPStatus.SERVICE_UNAVAILABLE))
         transport.close()
@@ -131,7 +131,7 @@ async def listen(
     server: web.Server,
     host: str,
     port: int,
-    leaving: Leaving | None = None,
+    closing: Closing | None = None,
     *,
     reuse_port: bool = False,
 ) -> asyncio.Server:
@@ -140,15 +140,15 @@ async def listen(
     With `reuse_port`, other processes can listen on it too.
     """
     loop = asyncio.get_running_loop()
-    doorway = Doorway(most_connections())
+    limits = TcpLimits(most_connections())
     if server.request_factory is not None:
         server.request_factory = notes_heads(server.request_factory)
 
-    def let_in() -> Connection:
-        return Connection(doorway, leaving or Leaving(), server, loop=loop, **OPTIONS)
+    def make_connection() -> Connection:
+        return Connection(limits, closing or Closing(), server, loop=loop, **OPTIONS)
 
     listening = await open_port(
-        lambda: _Entrance(doorway, let_in), host, port, BACKLOG, reuse_port=reuse_port
+        lambda: _NewConnection(limits, make_connection), host, port, BACKLOG, reuse_port=reuse_port
     )
     for opened in listening.sockets:  # accepted connections inherit it
         with suppress(OSError):
