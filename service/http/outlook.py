@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.failing import log_unforeseen
+from service.failing import attempt, log_unforeseen
 from service.judgement.figures import Figures, Writers
 from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
 
@@ -91,9 +91,12 @@ class Outlook:
     async def run(self) -> None:
         """Judge at intervals for the metrics, until cancelled."""
         while True:
-            figures = await self.figures()
-            self._publish(figures, judge(figures))
+            await attempt(self._judge(), "no verdict")
             await asyncio.sleep(JUDGE_EVERY_S)
+
+    async def _judge(self) -> None:
+        figures = await self.figures()
+        self._publish(figures, judge(figures))
 
     def _publish(self, figures: Figures, verdict: Verdict) -> None:
         self._metrics.verdict.set(LEVELS.index(verdict.level))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from service.accounts.leaving import AccountLeaver, Retention
+from service.judgement.verdict import judge
 from service.metrics import Metrics
 from service.receiving.forwarding.forwarder import Forwarder
 from service.receiving.forwarding.forwarding import forward_session
@@ -18,6 +19,7 @@ from service.store.connections import Connections
 from service.store.database import Database
 from service.store.leaving import Leavings
 from service.store.outbox import Outbox
+from service.store.recent import Recent
 from tests.accounts.world import token_world
 from tests.service.receiver import Receiver
 
@@ -122,6 +124,32 @@ async def test_every_leaving_account_leaves(database: Database) -> None:
         await leaver._empty(account)
     assert await database.fetch("SELECT FROM instagram_participants") == []
     assert await leavings.list_leavings() == []
+
+
+async def test_a_verdict_is_reached_over_any_pause_and_error(database: Database) -> None:
+    for number, moment in enumerate(TIMES):
+        await database.fetch(
+            "INSERT INTO instagram_pauses (scope, until, reason)"
+            " VALUES ($1, $2::text::timestamptz, 'unheard of')",
+            f"account:{account_id(number)}",
+            moment,
+        )
+    for number, error in enumerate(('{"reason": {"a": 1}}', "[]", "null", '{"code": 1e500}')):
+        user = str(number)
+        await database.fetch(
+            "INSERT INTO instagram_participants (ig_account_id, ig_user_id) VALUES ($1, $2)",
+            ACCOUNT,
+            user,
+        )
+        await database.fetch(
+            "INSERT INTO instagram_user_cache (ig_user_id, fail_count, last_error)"
+            " VALUES ($1, 2147483647, $2::text::jsonb)",
+            user,
+            error,
+        )
+    figures = await Recent(database).read()
+    assert {pause.reason for pause in figures.pauses} >= {"unheard of"}
+    assert judge(figures).sentences
 
 
 async def test_a_message_of_any_time_does_not_stop_retention(database: Database) -> None:

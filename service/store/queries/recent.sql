@@ -46,7 +46,7 @@ WITH RECURSIVE due_accounts AS (
     WHERE NOT EXISTS (
         SELECT FROM instagram_connections k WHERE k.ig_account_id = a.ig_account_id)
 )
-SELECT x.scope, x.reason, CASE WHEN isfinite(x.until) THEN x.until END AS until,
+SELECT x.scope, x.reason, CASE WHEN isfinite(x.until) THEN instagram_bounded(x.until) END AS until,
     CASE WHEN x.scope = 'app' THEN (
         SELECT count(*) FROM (
             SELECT FROM instagram_connections k CROSS JOIN LATERAL (
