@@ -1,1 +1,1 @@
-"""How fast the service is, beside what the machine allows and what a team would write otherwise."""
+"""Measures the service beside a bare server and two alternative designs."""

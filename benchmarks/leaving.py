@@ -56,7 +56,7 @@ FROM pg_stat_activity a WHERE wait_event_type = 'Lock' AND datname = current_dat
 
 
 class Others:
-    """Everybody else: one statement after another, each timed."""
+    """The other accounts: one statement after another, each timed."""
 
     def __init__(self, database: Database) -> None:
         self._journal = Journal(database, Rules())

@@ -79,7 +79,7 @@ async def closed_loop(
 async def open_loop(
     target: Target, requests: Sequence[bytes], per_s: float, *, connections: int = 64
 ) -> Latency:
-    """Send each request when it is due, whatever became of those before it."""
+    """Send each request when it is due, whether or not earlier ones were answered."""
     replay = await _replayed(target, requests, per_s, connections)
     took = sorted(replay.latencies_s)
     return Latency(
@@ -144,7 +144,7 @@ async def _replayed(
 
 
 class _Replay:
-    """What is due when, who is free to send it, and how long each answer took.
+    """A schedule of requests, the clients that send them, and how long each answer took.
 
     Answers are 2xx, or begin with `tolerated`.
     """
@@ -187,7 +187,7 @@ class _Replay:
         self._send()
 
     def is_gone(self, client: _Client) -> None:
-        """Do without a client whose idle connection the server has closed."""
+        """Drop a client whose idle connection the server has closed."""
         if self.is_over:
             return
         if client not in self._free:

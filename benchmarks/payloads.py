@@ -1,4 +1,4 @@
-"""What is sent: signed deliveries and lookups, the same for everyone who is measured."""
+"""The requests: signed deliveries and lookups, the same for every server."""
 
 from __future__ import annotations
 

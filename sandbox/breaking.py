@@ -21,7 +21,7 @@ _MOST_TIMES = 1000
 
 
 class Script(msgspec.Struct):
-    """What the simulator answers instead of the normal: to whose calls, and how many more."""
+    """A scripted answer of the simulator: for which calls, and how many more."""
 
     scope: str
     key: str
@@ -82,7 +82,7 @@ class BreakRoutes:
         return json_response({"ok": True})
 
     async def end_pauses(self, _: web.Request) -> web.Response:
-        """Delete the rows of all pauses, as an operator may; every replica hears of it."""
+        """Delete all pauses, as an operator can; every replica is notified."""
         async with self._connected() as database, database.transaction():
             await database.execute("DELETE FROM instagram_pauses")
             await database.execute("UPDATE instagram_conversation_limits SET paused_until = NULL")

@@ -56,7 +56,7 @@ class Given:
 
     @property
     def withheld(self) -> frozenset[str]:
-        """Name what must not be shown again: with the real Graph API, the secrets that were set."""
+        """Name the settings that are not shown: with the real Graph API, the given secrets."""
         return _SECRET & self.values.keys() if self.real_graph else frozenset()
 
     @property

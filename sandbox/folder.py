@@ -1,4 +1,4 @@
-"""The sandbox's data folder: one sandbox at a time, and nothing of anybody else's deleted."""
+"""The sandbox's data folder, for one sandbox at a time; other files are never deleted."""
 
 import fcntl
 import json
@@ -47,7 +47,7 @@ def stored_keys(folder: Path, made: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace a file by one that only its owner may read."""
+    """Replace a file by one that only its owner can read."""
     new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
         writer.write(text)

@@ -59,7 +59,7 @@ class Person(Identity, frozen=True, rename="camel"):
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """What holds a scope's calls back."""
+    """A pause of the calls of one scope."""
 
     scope: str
     until: datetime
@@ -93,7 +93,7 @@ class _Sent(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of a sender; `got` is None where the lookup does not know it at all."""
+    """The result of a sender; `got` is None if the lookup does not know it."""
 
     sender: Sender
     got: Identity | None

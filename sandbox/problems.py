@@ -1,4 +1,4 @@
-"""What stops the sandbox, in words that say what to do next."""
+"""Errors that stop the sandbox; their messages say what to do next."""
 
 
 class SandboxError(Exception):
@@ -8,6 +8,6 @@ class SandboxError(Exception):
 
 
 class RefusedError(SandboxError):
-    """What was asked for can't be done here; nothing was started or changed."""
+    """The request cannot be met here; nothing was started or changed."""
 
     exit_code = 2

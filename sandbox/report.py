@@ -18,7 +18,7 @@ _WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in 
 
 
 class Report:
-    """The sandbox's voice: progress and results on stdout, trouble on stderr."""
+    """The sandbox's output: progress and results on stdout, errors on stderr."""
 
     def __init__(self) -> None:
         self._out = _console(stderr=False)
@@ -26,7 +26,7 @@ class Report:
         self._step, self._steps = 0, 0
 
     def expect_steps(self, steps: int) -> None:
-        """Say with each step from now on of how many it is."""
+        """Number the following steps, out of this total."""
         self._steps = steps
 
     def step(self, text: str) -> None:
@@ -47,7 +47,7 @@ class Report:
         self._err.print(Text(f"sandbox: {text}", "red"), soft_wrap=True)
 
     def findings(self, findings: Sequence[Finding]) -> None:
-        """Show what became of every sender; below it, what a wrong one should have got."""
+        """Show the result of every sender; below a wrong one, what was expected."""
         self.line()
         with self._out.capture() as rendered:
             self._out.print(_table(findings, is_narrow=self._out.width < _NARROW))

@@ -49,5 +49,5 @@ class SandboxRoutes:
         return web.get("/console/sandbox/key", for_own_browser(self._tell_key))
 
     async def _tell_key(self, _: web.Request) -> web.Response:
-        """Sign the console in: it is the key's owner who asks."""
+        """Sign the console in: the browser belongs to the owner of the key."""
         return json_response({"key": self._operator_key})

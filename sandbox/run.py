@@ -1,4 +1,4 @@
-"""The `sandbox` command: the service as it runs in production, in a world made up around it."""
+"""The `sandbox` command: the service as it runs in production, in a simulated environment."""
 
 import asyncio
 import shlex
@@ -96,7 +96,7 @@ class _Sandbox:
         self._port, self._data_dir, self._fresh, self._once = port, data_dir, fresh, once
 
     async def run(self) -> None:
-        """Do the whole of it; returns with `--once`, else ends by cancellation or an error."""
+        """Run the sandbox; returns with `--once`, else ends by cancellation or an error."""
         given = Given.read()
         if self._once and given.real_graph:
             raise RefusedError(
@@ -125,7 +125,7 @@ class _Sandbox:
     async def _build_world(
         self, stack: AsyncExitStack, given: Given, folder: Path, address: Address
     ) -> dict[str, str]:
-        """Start what the service needs; gives every setting that it has to be started with."""
+        """Start what the service needs; gives the settings to start it with."""
         keys = given.keys(folder)
         database = self._database(stack, given, folder)
         graph = given.graph_urls()
@@ -253,7 +253,7 @@ def _since(began_s: float) -> str:
 
 @contextmanager
 def _cancelled_by_signals(received: list[signal.Signals]) -> Iterator[None]:
-    """Turn Ctrl-C and its like into a cancellation of this task, and note which came."""
+    """Turn SIGINT, SIGTERM and SIGHUP into a cancellation of this task; records the signal."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def cancel(number: signal.Signals) -> None:

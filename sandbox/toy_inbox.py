@@ -36,7 +36,7 @@ _HEADERS = {
 
 
 class ToyInbox:
-    """What an inbox's own server does: it knows who wrote what, and asks for grants with its key.
+    """The server of an inbox: it knows the messages, and requests grants with its key.
 
     Strangers write whenever the page wants it.
     """

@@ -1,4 +1,4 @@
-"""What happens in the service while the sandbox is up, as lines: DMs, names, pauses."""
+"""Prints what happens in the service while the sandbox runs: DMs, names, pauses."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ _NAMED_AT_ONCE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Who wrote last and what is paused, at one moment."""
+    """The latest senders and the pauses, at one moment."""
 
     people: Mapping[str, Person] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def _of_person(person: Person, before: Snapshot) -> str | None:
 
 
 def _has_written(person: Person, known: Person | None, before: Snapshot) -> bool:
-    """Tell whether a person wrote since; somebody older may only have moved into the list."""
+    """Tell whether a person wrote since; an older person can have moved into the list."""
     if known is not None:
         return person.last_message_at > known.last_message_at
     earlier = [other.last_message_at for other in before.people.values()]

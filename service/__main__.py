@@ -29,7 +29,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="instagram-identity")
 def main() -> None:
-    """Give a name to every stranger in an Instagram inbox."""
+    """Give every user in an Instagram inbox a name."""
 
 
 @main.command()

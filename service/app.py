@@ -1,4 +1,4 @@
-"""The life of the service: it starts in one order, and stops in the reverse."""
+"""Starts the service in one order, and stops it in the reverse order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, a second of which ends it at once.
+    """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
 
     Raises if a background task dies.
     `extra_routes` are for the sandbox alone, which has more to offer than production.
@@ -93,9 +93,9 @@ async def _serve(
 
 
 async def _abandon_start(serving: asyncio.Task[None]) -> NoReturn:
-    """End the process in the middle of its start: nothing is in flight yet.
+    """End the process during its start, while nothing is in flight.
 
-    What is open gets a moment to close. The interpreter is not left to end by itself, since it
+    Open resources get a moment to close. The interpreter does not end by itself, since it
     would wait for a thread that looks up a name.
     """
     serving.cancel()
@@ -137,9 +137,9 @@ async def service(
 
 
 async def _patiently(attempt: Callable[[], Awaitable[Result]], what: str = "PostgreSQL") -> Result:
-    """Try for 25 s or so, since what we depend on may be starting too.
+    """Try for about 25 s, since PostgreSQL or the broker can be starting too.
 
-    Raises RefusedError at once: only an operator can help then.
+    Raises RefusedError at once, since only an operator can help.
     """
     for wait_s in START_WAITS_S:
         try:
@@ -158,7 +158,7 @@ async def _start(
     stack: AsyncExitStack,
     extra_routes: ExtraRoutes | None,
 ) -> Running:
-    """Start what works in the background, then listen; all of it stops in the reverse order."""
+    """Start the background tasks, then listen; all of it stops in the reverse order."""
     settings = parts.settings
     half_s = settings.shutdown_timeout_seconds / 2
     await _patiently(parts.replica.read)
@@ -190,7 +190,7 @@ async def _start(
 
 
 def _start_memory(parts: Parts, status: Status, tasks: BackgroundTasks) -> None:
-    """Start what keeps this process's memory and figures in step with the tables."""
+    """Start the tasks that keep this process's memory and figures current."""
     tasks.start("listener", build_listener(parts).run)
     tasks.start("replica", parts.replica.run)
     tasks.start("changes", parts.changes.run)
@@ -232,7 +232,7 @@ async def _start_intake(parts: Parts, stack: AsyncExitStack) -> DirectIntake | J
 
 
 def _load_broker() -> Callable[[str, Arrivals], AbstractAsyncContextManager[JetStreamIntake]]:
-    """Import the intake that needs a broker's client; raises SettingsError if that is missing."""
+    """Import the broker's intake; raises SettingsError if its client is not installed."""
     try:
         from service.receiving.intake.jetstream import jetstream_intake  # noqa: PLC0415
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""What a team would write otherwise, each in an environment of its own."""
+"""Two alternative designs, each in its own environment."""

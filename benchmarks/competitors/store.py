@@ -47,7 +47,7 @@ class User(Base):
 
 
 class Participant(Base):
-    """Who has written to which account."""
+    """A user who has written to an account."""
 
     __tablename__ = "participants"
 

@@ -52,7 +52,7 @@ class Album:
         self.reset()
 
     def reset(self) -> None:
-        """Give everybody their own face again, and forget the calls."""
+        """Set every user's picture back, and forget the calls."""
         self.calls: list[PictureCall] = []
         self._bodies: dict[str, bytes] = {}
         self._answers: dict[str, str] = {}

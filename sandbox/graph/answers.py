@@ -51,7 +51,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """Bytes as they stand, whatever a proxy or a broken server might send."""
+    """Raw bytes, such as a proxy or a broken server sends."""
 
     status: int
     body: bytes

@@ -76,7 +76,7 @@ class CallLog:
         return most_over_budget((call.at_s for call in self._calls), rate_per_s)
 
     def append(self, call: Call) -> None:
-        """Remember a call and wake who waits for one."""
+        """Remember a call and wake the waiting tests."""
         self._calls.append(call)
         self.total += 1
         for waiter in self._waiters:

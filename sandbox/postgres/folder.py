@@ -65,7 +65,7 @@ class PostgresFolder:
         self._lock = lock
 
     def give_back(self) -> None:
-        """Let others use it; harmless if it was not taken."""
+        """Release the folder; does nothing if it was not taken."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -112,7 +112,7 @@ class PostgresFolder:
         return (self.path / "password").read_text()
 
     def new_password(self) -> str:
-        """Make a password for a new cluster up, and keep it for the owner's eyes only."""
+        """Make a password for a new cluster, and keep it in a file that only the owner can read."""
         password, file = secrets.token_urlsafe(24), self.path / "password"
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)

@@ -103,7 +103,7 @@ class EmbeddedPostgres:
             self._wait_until_ended()
 
     def freeze(self) -> None:
-        """Stop every process of the server in its tracks: connections open, nothing answers."""
+        """Freeze every process of the server: its connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -177,7 +177,7 @@ class EmbeddedPostgres:
         unfinished.rename(self._places.cluster)
 
     def _piped(self, text: str) -> IO[bytes]:
-        """Return a pipe that holds the text and that the server's account may open."""
+        """Return a pipe that holds the text and that the server's account can open."""
         read_end, write_end = os.pipe()
         with os.fdopen(write_end, "w") as writer:
             writer.write(text)
@@ -251,7 +251,7 @@ class EmbeddedPostgres:
         return False
 
     def _wait_until_ended(self) -> None:
-        """Outlast what is left of a server whose parent was killed a moment ago."""
+        """Wait until a server whose parent was killed has ended."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while pids := list(self._pids()):
             if time.monotonic() > deadline:

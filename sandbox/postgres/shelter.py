@@ -30,7 +30,7 @@ class PostgresUnavailableError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """Whom the server runs as, and the command prefix that turns a child into that account."""
+    """An account for the server, and the command prefix that starts a child under it."""
 
     uid: int
     gid: int
@@ -53,7 +53,7 @@ class Account:
         return cls(*((NOBODY, NOBODY) if is_root else (os.geteuid(), os.getegid())), prefix)
 
     def reaches(self, path: Path) -> bool:
-        """Try whether this account may enter the folder or run the program."""
+        """Test whether this account can enter the folder or run the program."""
         trial = subprocess.run(  # noqa: S603 - our own command, no shell
             [*self.prefix, "test", "-x", str(path)],
             check=False,
@@ -105,7 +105,7 @@ def _copy_for_everybody(site: Path, copy: Path) -> None:
 
 
 def own_open_folder(folder: Path) -> Path:
-    """Create a folder of ours that others may pass through, or check that it is one."""
+    """Create a folder of ours that others can pass through, or check that it is one."""
     with suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o711)

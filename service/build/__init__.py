@@ -1,4 +1,4 @@
-"""Builds the parts of the service from its settings, and puts each in its place; starts nothing."""
+"""Builds the parts of the service from its settings; starts nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PictureParts:
 
 @dataclass(frozen=True)
 class Parts:
-    """What both halves of the service are built from."""
+    """The parts that both halves of the service need."""
 
     settings: Settings
     vault: Vault
@@ -84,7 +84,7 @@ class Parts:
 def build_parts(
     settings: Settings, vault: Vault, database: Database, fetcher: PictureFetcher
 ) -> Parts:
-    """Build what needs no start."""
+    """Build the parts; starts nothing."""
     rules = _rules(settings)
     metrics, board, known, memory = Metrics(), PauseBoard(), Known(), LookupMemory()
     queue = TurnQueue(settings.queue_capacity, board.holds)
@@ -151,7 +151,7 @@ def _pictures(
 
 
 def build_listener(parts: Parts) -> Listener:
-    """Build what hears the notices of every replica."""
+    """Build the listener for the notices of all replicas."""
     replica = parts.replica
     return Listener(
         parts.settings.notices_url.get_secret_value(),
@@ -164,12 +164,12 @@ def build_listener(parts: Parts) -> Listener:
 
 
 def build_arrivals(parts: Parts) -> Arrivals:
-    """Build what journals the participants that an intake takes in."""
+    """Build the journal for the participants that an intake takes in."""
     return Arrivals(Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics)
 
 
 def build_forwarding(parts: Parts, session: aiohttp.ClientSession) -> Forwarding | None:
-    """Build the forwarding of deliveries, where there are addresses to forward to."""
+    """Build the forwarding of deliveries; None without FORWARD_URLS."""
     settings = parts.settings
     if not settings.forward_urls:
         return None

@@ -1,4 +1,4 @@
-"""Builds what looks after the accounts: their tokens, and their leaving."""
+"""Builds the checks of tokens and the erasing of accounts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOKEN_CALL_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class AccountParts:
-    """What the tables hold of tokens, what to warn of, and what erases people."""
+    """The stored tokens, their warnings, and what erases users."""
 
     tokens: Tokens
     token_watch: TokenWatch
@@ -53,12 +53,12 @@ def build_accounts(
 
 
 def build_token_calls(parts: Parts, session: aiohttp.ClientSession) -> TokenCalls:
-    """Build what asks Meta about tokens."""
+    """Build the calls that ask Meta about tokens."""
     caller = graph_caller(parts.settings, session, TOKEN_CALL_TIMEOUT_S)
     return TokenCalls(caller, parts.settings.meta_app_id)
 
 
 def build_token_checker(parts: Parts, calls: TokenCalls) -> TokenChecker:
-    """Build what checks and renews tokens."""
+    """Build the task that checks and renews tokens."""
     seals = parts.settings.seal_tokens
     return TokenChecker(parts.accounts.tokens, calls, parts.budget, parts.vault, seals=seals)

@@ -1,4 +1,4 @@
-"""Publishes as metrics what is read when it is asked for."""
+"""Publishes gauges that are read at each scrape."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:
-    """Publish as metrics what is read when it is asked for."""
+    """Publish gauges that are read at each scrape."""
     watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
     watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
     watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)

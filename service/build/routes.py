@@ -1,4 +1,4 @@
-"""Builds what answers over HTTP: routes, keys, grants, and the figures of `/status`."""
+"""Builds the HTTP side: routes, keys, grants, and the figures of `/status`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> Status:
-    """Build what reads the figures of `/status`."""
+    """Build the reader of the figures of `/status`."""
     return Status(
         parts.database,
         parts.counted,

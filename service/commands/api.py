@@ -1,4 +1,4 @@
-"""The operator's side of our own HTTP interface, with its refusals in plain words."""
+"""A client of the operator routes, with clear messages for errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Shape = TypeVar("Shape")
 
 
 class BackfilledUser(msgspec.Struct, frozen=True, rename="camel"):
-    """What a backfill request says of one user."""
+    """The result of a backfill request for one user."""
 
     ig_user_id: str
     outcome: str
@@ -48,7 +48,7 @@ class BackfillRound(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ConnectionLine(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection as the service lists it; there is no place for a token."""
+    """A connection as the service lists it, without its token."""
 
     ig_account_id: str
     location_id: str
@@ -68,7 +68,7 @@ class ConnectionList(msgspec.Struct, frozen=True):
 
 
 class StatusQueue(msgspec.Struct, frozen=True, rename="camel"):
-    """What waits in the process that answered."""
+    """The queue of the process that answered."""
 
     depth: int = 0
     oldest_seconds: float = 0
@@ -84,7 +84,7 @@ class StatusBudget(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StatusPause(msgspec.Struct, frozen=True):
-    """What holds a scope's calls back."""
+    """A pause of the calls of one scope."""
 
     scope: str
     until: str
@@ -92,7 +92,7 @@ class StatusPause(msgspec.Struct, frozen=True):
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """What `/status` says, as far as the commands show it."""
+    """The part of `/status` that the commands show."""
 
     postgres: str = "unknown"
     queue: StatusQueue = StatusQueue()
@@ -101,7 +101,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
 
 
 class ApiError(CommandError):
-    """A request that the service refused, with HTTP's status and the wait it asks for."""
+    """A request that the service refused, with the HTTP status and the requested wait."""
 
     def __init__(self, message: str, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -110,7 +110,7 @@ class ApiError(CommandError):
 
 
 class UnreachableError(CommandError):
-    """Nothing answers where the service should be, or not in time; `advice` is what to look at."""
+    """The service does not answer, or not in time; `advice` says what to check."""
 
     def __init__(self, text: str, advice: str) -> None:
         super().__init__(f"{text} {advice}")
@@ -123,7 +123,7 @@ class _Erased(msgspec.Struct):
 
 
 class OperatorApi:
-    """Calls the service with an operator key, which goes into a header and nowhere else."""
+    """Calls the service with an operator key, which is sent in a header only."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -173,14 +173,14 @@ class OperatorApi:
         await self._call("DELETE", f"/connections/{quote(ig_account_id, safe='')}")
 
     async def erase(self, ig_user_ids: Sequence[str]) -> int:
-        """Erase everything held about at most 1,000 users; tells how many."""
+        """Erase everything stored about at most 1,000 users; gives their number."""
         body = await self._call(
             "POST", "/users/erase", ERASE_TIMEOUT_S, body={"igUserIds": ig_user_ids}
         )
         return self._read(body, _Erased).erased
 
     async def status(self) -> ServiceStatus:
-        """Read how the service does."""
+        """Read the state of the service."""
         return self._read(await self._call("GET", "/status"), ServiceStatus)
 
     async def _call(

@@ -1,4 +1,4 @@
-"""`backfill`: asks the service again and again until every user of a location has been tried."""
+"""`backfill`: sends backfill requests until every user of a location has been tried."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EXIT_CODES: dict[Ending, int] = {
 
 
 class Rounds(Protocol):
-    """Makes backfill rounds, as the service does."""
+    """Something that makes backfill rounds, such as the service's client."""
 
     async def backfill(
         self,
@@ -57,7 +57,7 @@ class Rounds(Protocol):
 
 
 class Tally:
-    """What became of each user so far, whichever round it was in.
+    """The latest result of each user, over all rounds.
 
     `remaining` is what the service counted beyond its last round; None before the first.
     """
@@ -79,11 +79,11 @@ class Tally:
 
     @property
     def left(self) -> int:
-        """How many users are still to be tried, as far as the service counts."""
+        """How many users are still to be tried, up to the limit of the service's count."""
         return (self.remaining or 0) + len(self.queued)
 
     def add(self, found: BackfillRound) -> bool:
-        """Count a round; false if it brought nothing that the rounds before had not."""
+        """Count a round; false if it had no new result."""
         done_before = self.done
         self.rounds += 1
         self.remaining = found.remaining
@@ -108,7 +108,7 @@ class Tally:
 
 
 class Backfilling:
-    """One run of the command; `again_after_s` are the waits while the service is away."""
+    """One run of the command; `again_after_s` are the waits while the service is unavailable."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Backfilling:
         self._started_at = time.monotonic()
 
     async def run(self, meter: Meter) -> Ending:
-        """Ask until nothing remains or a round brings nothing new."""
+        """Send requests until nothing remains or a round has no new result."""
         while True:
             has_progressed = self.tally.add(await self._patient_round(meter))
             if self.tally.left == 0:
@@ -140,7 +140,7 @@ class Backfilling:
             meter.show(self.describe(), self.tally.done, self.tally.done + self.tally.left)
 
     async def _end(self, meter: Meter) -> Ending:
-        """Ask once more where somebody has failed: the answer says what they wait for."""
+        """If users failed, send one more request, whose answer says what they wait for."""
         if self.tally.failed:
             self._include_failed = False
             self.tally.add(await self._patient_round(meter))
@@ -149,7 +149,7 @@ class Backfilling:
         return "done" if is_done and self.tally.left == 0 else "some_left"
 
     async def _patient_round(self, meter: Meter) -> BackfillRound:
-        """Ask for a round; once one has succeeded, a service that is away is waited for."""
+        """Request a round; after the first success, wait for a service that is unavailable."""
         for wait_s in self._again_after_s if self.tally.rounds else ():
             try:
                 return await self._round()
@@ -238,7 +238,7 @@ async def backfill(
 
 
 async def _run(run: Backfilling) -> Report:
-    """Run to the end, whichever it is: what has been done is always told."""
+    """Run to the end; always gives a report, also after an error or Ctrl-C."""
     with Meter("backfill", sys.stderr) as meter, cancelled_by_signals() as received:
         try:
             return run.report(await run.run(meter))

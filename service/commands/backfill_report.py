@@ -1,4 +1,4 @@
-"""How a run of `backfill` has ended, in JSON and in words."""
+"""The result of a `backfill` run, in JSON and in words."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def without_name(self) -> int:
-        """How many users of those days it leaves without a fresh name."""
+        """How many users of those days still have no fresh name."""
         return self.waiting + self.stopped + max(self.paused, self.queued)
 
 
 def tell(report: Report) -> None:
-    """Say how a run has ended, and what is left."""
+    """Print how a run ended, and what is left."""
     if report.error:
         complain(f"Stopped: {report.error}")
     if not report.rounds:
@@ -70,7 +70,7 @@ def _left(report: Report) -> str:
 
 
 def at_least(remaining: int) -> str:
-    """Say that there may be more than the service counts."""
+    """Give the words `at least` if there can be more users than the service counts."""
     return "at least " if remaining >= MOST_COUNTED - ROUND_SIZE else ""
 
 

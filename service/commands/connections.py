@@ -1,4 +1,4 @@
-"""`connections list|add|remove`: over HTTP, so that every replica hears of it at once."""
+"""`connections list|add|remove`: over HTTP, so that every replica is notified at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TABLE_COLUMNS = 100  # below, a table folds into words that nobody can read
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """What `connections add` is to store; None leaves as it is what is already stored."""
+    """What `connections add` stores; None keeps the stored value."""
 
     ig_account_id: str
     location_id: str
@@ -57,7 +57,7 @@ async def list_connections(settings: ClientSettings, url: str | None, *, as_json
 
 
 async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str) -> None:
-    """Create or replace a connection; aliases and login that are not named stay."""
+    """Create or replace a connection; keeps aliases and login if they are not given."""
     async with _api(settings, url) as api:
         listed, _ = await api.connections()
         account = wish.ig_account_id
@@ -71,7 +71,7 @@ async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str)
 
 
 def remove(settings: ClientSettings, url: str | None, account: str, *, is_sure: bool) -> None:
-    """Remove a connection; asks first. Between its two calls no loop runs: Ctrl-C answers no."""
+    """Remove a connection after a question. No event loop runs meanwhile: Ctrl-C means no."""
     found = asyncio.run(_find(settings, url, account))
     if not is_sure:
         _confirm(found)
@@ -99,7 +99,7 @@ async def _delete(settings: ClientSettings, url: str | None, account: str) -> No
 
 
 def read_token() -> str:
-    """Read an access token from a hidden prompt, or from stdin if that is no terminal."""
+    """Read an access token from a hidden prompt, or from stdin if it is not a terminal."""
     if sys.stdin.isatty():
         token = str(click.prompt("Access token (not shown)", hide_input=True, err=True))
     else:

@@ -1,4 +1,4 @@
-"""`participants import --from-meta`: who has talked to a location's accounts, as Meta knows it.
+"""`participants import --from-meta`: imports users from the conversations that Meta lists.
 
 Source: Meta for Developers, "Instagram Messaging: Get conversations" (`/{id}/conversations`,
 `/me/conversations` for the Page or account of the token; newest first) and "Rate limits" (2 calls
@@ -33,7 +33,7 @@ _NOT_THIS_NODE = frozenset({100, 803, 2500})
 
 
 class StoppedError(Exception):
-    """Meta gave an account's conversations not to the end; `fault` says why."""
+    """Meta stopped before the end of an account's conversations; `fault` says why."""
 
     def __init__(self, fault: GraphError) -> None:
         super().__init__(fault.problem.reason)
@@ -41,7 +41,7 @@ class StoppedError(Exception):
 
 
 class EndlessError(Exception):
-    """Meta gives page after page of an account's conversations, and there is no end to be seen."""
+    """Meta gives too many pages of an account's conversations."""
 
     def __init__(self, pages: int, *, is_barren: bool) -> None:
         super().__init__(f"stopped after {pages} pages")
@@ -50,7 +50,7 @@ class EndlessError(Exception):
 
 
 class Talk(msgspec.Struct, frozen=True):
-    """A conversation: everybody in it, and when it was last added to (None: not readable).
+    """A conversation: its members, and the time of its last message (None: not readable).
 
     `usernames` holds those that it shows, by id.
     """
@@ -61,7 +61,7 @@ class Talk(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct):
-    """What a page brought: participants, and how many conversations did not make one.
+    """The result of one page: participants, and the number of unusable conversations.
 
     `usernames` holds those of the participants that the page shows, by user id.
     """
@@ -74,7 +74,7 @@ class Found(msgspec.Struct):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account to be read, its token opened."""
+    """An account to read, with its decrypted token."""
 
     ig_account_id: str
     login: str
@@ -113,7 +113,7 @@ class Conversations:
         self._size = PAGE_SIZE
 
     async def pages(self) -> AsyncIterator[Found]:
-        """Give page after page; raises StoppedError where Meta won't go on, or EndlessError."""
+        """Yield pages; raises StoppedError if Meta refuses one, EndlessError after too many."""
         after, seen = "", {""}
         people: set[str] = set()
         barren = 0
@@ -134,7 +134,7 @@ class Conversations:
         raise EndlessError(MOST_PAGES, is_barren=False)
 
     async def _page(self, after: str) -> dict[str, Any]:
-        """Read one page: again after what passes, smaller if Meta asks for that."""
+        """Read one page; repeats it after a passing fault, smaller if Meta asks for that."""
         fault: GraphError | None = None
         for _ in range(TRIES + 1):
             page = await self._call(after)
@@ -167,7 +167,7 @@ class Conversations:
         return page
 
     def _is_other_node(self, fault: GraphError, after: str) -> bool:
-        """With a Facebook login the edge is the Page's, which the token's "me" stands for."""
+        """Tell whether to ask `me` instead: with a Facebook login the conversations are the Page's."""
         is_wrong_node = isinstance(fault, UnclearFault) or fault.problem.reason == "not_found"
         is_untried = self._node != "me" and not after
         return is_wrong_node and is_untried and fault.problem.code in _NOT_THIS_NODE
@@ -196,7 +196,7 @@ class Conversations:
             found.usernames.update({user: shown[user] for user in others if user in shown})
 
     def _learn_own_ids(self, talks: list[Talk]) -> None:
-        """Take for the account's own what is in several conversations that name no known own id.
+        """Treat an id in several conversations without a known own id as one of the account's.
 
         A person has one conversation with an account; the account is in all of them.
         """
@@ -208,7 +208,7 @@ class Conversations:
 
 
 def talk(row: object, now: datetime) -> Talk:
-    """Read a conversation; what can't be read of it is left out."""
+    """Read a conversation; leaves out what cannot be read."""
     fields = row if isinstance(row, dict) else {}
     participants = fields.get("participants")
     people = participants.get("data") if isinstance(participants, dict) else None

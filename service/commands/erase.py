@@ -1,4 +1,4 @@
-"""`participants erase`: erase the users whose ids stand on stdin."""
+"""`participants erase`: erases the users whose ids are read from stdin."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: Bi
 
 
 def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
-    """Read ids, 1,000 at a time, and where something stood that is none; never its content."""
+    """Read 1,000 ids at a time, and the lines of anything else; never its content."""
     ids: list[str] = []
     strange: list[str] = []
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
@@ -63,6 +63,6 @@ def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def prompt(stream: BinaryIO) -> None:
-    """Say what is read, where a person types it."""
+    """Say on a terminal what is read from it."""
     if stream.isatty():
         sys.stderr.write("Reading ids of users to erase from this terminal; Ctrl-D ends them.\n")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Listed(msgspec.Struct, rename="camel"):
-    """One address, as `--json` shows it."""
+    """One forward address, as `--json` shows it."""
 
     address: str
     waiting: int

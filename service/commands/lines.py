@@ -1,4 +1,4 @@
-"""Participants as CSV or JSON lines: a line is a participant or says what is wrong with it."""
+"""Reads participants from CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Participant(msgspec.Struct, frozen=True):
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """A line that is passed over, and why; never its content, which may be personal."""
+    """A line that is skipped, and why; never its content, which can be personal."""
 
     number: int
     reason: str
@@ -46,7 +46,7 @@ class _BadValueError(Exception):
 
 
 def read_participants(stream: BinaryIO, now: datetime) -> Iterator[Participant | BadLine]:
-    """Read to the end, one line in memory at a time; raises CommandError at a wrong header.
+    """Read to the end, with one line in memory at a time; raises CommandError for a wrong header.
 
     The format is told by the first line that is not blank: JSON lines begin with a brace. In CSV
     the header may be left out, its columns may stand in any order, others are passed over. A time
@@ -152,7 +152,7 @@ def _what_is_wrong(value: object) -> str:
 
 
 def _numbered(stream: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
-    """Number the lines from 1; one that is too long is None, however long it is."""
+    """Number the lines from 1; a line that is too long is None."""
     number = 0
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1

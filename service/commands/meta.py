@@ -1,4 +1,4 @@
-"""Pages of the Graph API that are not profiles: read with a token, refused in our own terms."""
+"""Reads pages of the Graph API other than profiles, with our own reasons for faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIST_TIMEOUT_S = 10.0  # lists take Meta longer than a profile
 
 
 class Page(msgspec.Struct, frozen=True):
-    """An answer: its JSON object, or whose fault it is that there is none.
+    """An answer: its JSON object, or the fault.
 
     `version` is the one that answered, empty if Meta did not say.
     """
@@ -36,7 +36,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class MetaReader:
-    """Gets pages; a failure of any kind is the page's fault, nothing is logged."""
+    """Gets pages; any failure is in the page's `fault`, and nothing is logged."""
 
     def __init__(
         self, caller: GraphCaller, version: str, app_secret: str, pools: Collection[str]
@@ -75,7 +75,7 @@ class MetaReader:
 
 
 def describe_fault(fault: GraphError) -> str:
-    """Name a fault the way Meta's support wants it: code, subcode, trace id."""
+    """Describe a fault with what Meta's support asks for: code, subcode, trace id."""
     problem = fault.problem
     parts = [
         f"code {problem.code}" if problem.code is not None else "",

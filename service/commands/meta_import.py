@@ -1,4 +1,4 @@
-"""How `participants import --from-meta` goes through a location: budget, pauses, progress."""
+"""Runs `participants import --from-meta` for a location: budget, pauses, progress."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHORT_PAUSE_S = 120.0
 
 
 class PausedError(Exception):
-    """Calls for an account are paused for longer than it makes sense to wait."""
+    """Calls for an account are paused for too long to wait."""
 
     def __init__(self, pause: Pause) -> None:
         super().__init__(pause.reason)
@@ -50,7 +50,7 @@ class PausedError(Exception):
 
 
 class Gate:
-    """Lets calls of one account through: 2 a second, inside the budget, never into a pause."""
+    """Limits the calls of one account: 2 a second, inside the budget, none during a pause."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Gate:
         self._budget = Budget(slots, pauses, self._board, self._slow_down)
 
     async def allow(self) -> None:
-        """Return when a call may be made; raises PausedError if that is not soon."""
+        """Return when a call is allowed; raises PausedError if that is not soon."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(0.0, self._next_at - loop.time()))
@@ -87,7 +87,7 @@ class Gate:
             await self._sit_out()
 
     async def heed(self, page: Page) -> None:
-        """Do what an answer asks of every replica: slow down, pause, or end a pause."""
+        """Apply an answer for all replicas: slow down, pause, or end a pause."""
         fault = page.fault
         if fault is None and self._is_probe:
             await self._checkup.end_run_out_pauses(self._ig_account_id)
@@ -101,7 +101,7 @@ class Gate:
     async def _wait_for_slot(self) -> None:
         """Wait for one of the account's 2 calls a second, which the service's own calls share.
 
-        Where those are paused an operator's import is tried all the same.
+        If those are paused, an operator's import calls nevertheless.
         """
         while (slot := await self._limits.take_slot(self._ig_account_id)) == BUSY:  # noqa: ASYNC110
             await asyncio.sleep(CALL_EVERY_S)
@@ -112,7 +112,7 @@ class Gate:
         self._next_at = max(self._next_at, asyncio.get_running_loop().time() + seconds)
 
     async def _sit_out(self) -> None:
-        """Wait for the end of a short pause; raises PausedError for a long one."""
+        """Wait until a short pause ends; raises PausedError for a long one."""
         scopes = (APP_SCOPE, account_scope(self._ig_account_id))
         pauses = [pause for pause in self._board.listed if pause.scope in scopes]
         if not pauses:
@@ -154,7 +154,7 @@ class MetaImport:
         self._named = 0
 
     async def run(self, location_id: str) -> bool:
-        """Read every account of a location; false if one could not be read to the end."""
+        """Read every account of a location; false if one was not read to the end."""
         connections = await self._checkup.read_connections(location_id)
         if not connections:
             raise CommandError(
@@ -220,7 +220,7 @@ class MetaImport:
         )
 
     def sum_up(self, *, is_whole: bool = True) -> None:
-        """Tell what has been stored."""
+        """Print what has been stored."""
         say_what_was_stored(self.recorder, is_whole=is_whole)
         if self._named:
             say(f"{count(self._named, 'user')} named from the conversations at once.")

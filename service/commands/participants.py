@@ -1,4 +1,4 @@
-"""`participants import` from stdin: users who wrote before this service was here."""
+"""`participants import` from stdin: users who wrote before this service was installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST_STRANGERS = 10_000  # accounts without a connection that are told apart
 
 
 class Recorder:
-    """Journals participants as the webhook does, aliases as their account; own ids are no users."""
+    """Journals participants as the webhook does: resolves aliases, and skips own ids."""
 
     def __init__(self, journal: Journal, account_of: Mapping[str, str]) -> None:
         self.stored = 0
@@ -49,7 +49,7 @@ class Recorder:
         return ig_id in self._account_of
 
     async def store(self, participants: Sequence[Participant]) -> None:
-        """Commit one batch; raises UnavailableError if the database stays away for 10 s or so."""
+        """Commit one batch; raises UnavailableError after about 10 s without the database."""
         contacts = [self._contact(each) for each in participants if not self._is_own_id(each)]
         for wait_s in WRITE_AGAIN_AFTER_S:
             try:
@@ -78,7 +78,7 @@ class Recorder:
 
 
 class Import:
-    """One import from a stream. Reading happens outside the loop, so that Ctrl-C always works."""
+    """One import from a stream, which is read outside the event loop, so that Ctrl-C works."""
 
     def __init__(self, stream: BinaryIO, meter: Meter) -> None:
         self.recorder: Recorder | None = None
@@ -179,7 +179,7 @@ def import_from_stdin(settings: StoreSettings) -> int:
 
 
 def say_what_was_stored(recorder: Recorder, *, is_whole: bool = True) -> None:
-    """Tell how many participants are in the tables now, and whose; a cut off batch may be too."""
+    """Print how many participants are stored; an interrupted batch can be stored too."""
     at_least = "" if is_whole else "At least "
     stored = count(recorder.stored, "participant")
     say(f"{at_least}{stored} stored (those known already count too).")

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like as a cancellation that the command can answer with its summary."""
+"""Turns SIGINT, SIGTERM and SIGHUP into a cancellation, so that a command prints its summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def cancelled_by_signals() -> Iterator[list[signal.Signals]]:
-    """Cancel the current task at a signal and note which came; a second one ends the process."""
+    """Cancel the current task at a signal, and record it; a second one ends the process."""
     task = asyncio.current_task()
     received: list[signal.Signals] = []
 

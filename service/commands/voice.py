@@ -1,4 +1,4 @@
-"""How the commands speak: results on stdout, progress and trouble on stderr, a terminal or not."""
+"""The output of the commands: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINE_EVERY_S = 5.0
 
 
 class CommandError(ServiceError):
-    """A command that can't do what it was asked; the message says what to do about it."""
+    """A command that cannot do what was asked; the message says what to do."""
 
     exit_code = REFUSED
 
@@ -43,24 +43,24 @@ def say(text: str = "", style: str = "") -> None:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Give text of anybody's to a terminal, without the characters that would steer it."""
+    """Make text from outside safe for a terminal by removing control characters."""
     return Text(printable_lines(text), style)
 
 
 def complain(text: str) -> None:
-    """Write one line of trouble."""
+    """Write one line of an error to stderr."""
     console(sys.stderr).print(cell(text, "red"), soft_wrap=True)
 
 
 def say_json(value: object) -> None:
-    """Write the one JSON object of `--json`; what would steer a terminal is escaped in it."""
+    """Write the one JSON object of `--json`, with control characters escaped."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     sys.stdout.write("".join(map(_json_character, text)) + "\n")
     sys.stdout.flush()
 
 
 def _json_character(ch: str) -> str:
-    """Write a character of JSON text; outside of strings there is none to escape but line feeds."""
+    """Write a character of JSON text; outside of strings, only line feeds need escapes."""
     if ch.isprintable() or ch == "\n":
         return ch
     units = ch.encode("utf-16-be")
@@ -82,7 +82,7 @@ class _Bar(Progress):
 
 
 class Meter:
-    """Shows how far a long command has come: a bar on a terminal, else a line every 5 seconds."""
+    """Shows the progress of a long command: a bar on a terminal, else a line every 5 seconds."""
 
     def __init__(
         self, what: str, stream: TextIO, clock: Callable[[], float] = time.monotonic
@@ -110,7 +110,7 @@ class Meter:
             self._bar.stop()
 
     def show(self, now: str, done: int = 0, total: int | None = None) -> None:
-        """Show the state in words, and as a share where the whole is known."""
+        """Show the state in words, and as a share if the total is known."""
         if self._bar is not None:
             self._bar.words = now
             self._bar.update(self._task, completed=done, total=total)

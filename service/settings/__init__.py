@@ -1,4 +1,4 @@
-"""The environment as typed values; every fault is named at once, no value is ever shown."""
+"""The environment as typed values; reports all faults together, and never shows a value."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _DatabaseSettings(_Environment):
 
     @property
     def notices_url(self) -> SecretStr:
-        """Where notices are heard: LISTEN_DATABASE_URL, else DATABASE_URL."""
+        """Where to listen for notices: LISTEN_DATABASE_URL, else DATABASE_URL."""
         return self.listen_database_url or self.database_url
 
     def warnings(self) -> Iterator[str]:
@@ -93,7 +93,7 @@ class _DatabaseSettings(_Environment):
 
 
 class StoreSettings(_DatabaseSettings):
-    """What it takes to write participants; the figures are the rules of `serve`."""
+    """What commands need that write participants; limits are those of `serve`."""
 
     profile_ttl_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
     max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -107,7 +107,7 @@ class MigrateSettings(_DatabaseSettings):
 
 
 class GraphSettings(StoreSettings, MigrateSettings):
-    """What it takes to call the Graph API with the stored tokens, inside the budget."""
+    """What commands need that call the Graph API with the stored tokens, inside the budget."""
 
     meta_app_secrets: Secrets
     graph_base_url: HttpUrl = "https://graph.facebook.com"
@@ -177,7 +177,7 @@ class DoctorSettings(GraphSettings, ClientSettings):
 
 
 def secret_values(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
-    """Uncover a comma list of secrets, where they are used."""
+    """Give the values of a comma list of secrets."""
     return tuple(secret.get_secret_value() for secret in secrets)
 
 

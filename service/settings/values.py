@@ -1,4 +1,4 @@
-"""The types of settings: what each value must look like. No message quotes a value."""
+"""The types of settings: the valid values of each. No message quotes a value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HOST = re.compile(
 
 
 def tidy(value: object) -> object:
-    """Cut off surrounding blanks and line ends; refuse what is not text that can be sent."""
+    """Remove surrounding blanks and line ends; refuse text that cannot be sent."""
     if isinstance(value, Unreadable):
         raise ValueError(value.reason)  # noqa: TRY004 - pydantic collects ValueError alone
     if isinstance(value, str):
@@ -53,7 +53,7 @@ def _split(value: object) -> object:
 
 
 def _parts(url: str) -> SplitResult:
-    """Split an address; Python's own complaint would quote it, password and all."""
+    """Split an address; Python's own error would quote it with its password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -63,7 +63,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def refuse_placeholder(text: str) -> None:
-    """Raise ValueError for what the examples put where a secret belongs."""
+    """Raise ValueError for the placeholders of the examples."""
     if _PLACEHOLDER.fullmatch(text):
         raise ValueError("is the placeholder of an example: replace it")
 

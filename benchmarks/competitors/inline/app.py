@@ -30,7 +30,7 @@ app.include_router(lookups.router)
 
 @app.post(f"{lookups.PREFIX}/webhook", response_class=PlainTextResponse)
 async def receive(request: Request) -> str:
-    """Note who wrote, fetch who is not known or has expired, then acknowledge."""
+    """Store the senders, fetch unknown and expired ones, then acknowledge."""
     body = await request.body()
     if not store.is_signed(body, request.headers.get("X-Hub-Signature-256", "")):
         raise HTTPException(401)

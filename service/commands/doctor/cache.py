@@ -43,9 +43,9 @@ def check_cache(
 def check_backfill(
     location_id: str, candidates: int, with_failed: int, calls_per_second: float, *, is_paused: bool
 ) -> list[Finding]:
-    """Say which users a backfill of the last 7 days would fetch, and how long that takes.
+    """Count the users that a backfill of the last 7 days would fetch, and say how long it takes.
 
-    `is_paused`: none of the location's accounts may be called.
+    `is_paused`: calls for every account of the location are paused.
     """
     facts: dict[str, object] = {"candidates": candidates, "includingFailed": with_failed}
     command = f"python -m service backfill --location {shell_word(location_id)} --days 7"

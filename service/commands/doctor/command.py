@@ -1,6 +1,6 @@
-"""`doctor`: the four steps of the handbook's troubleshooting, for a location or for all.
+"""`doctor`: checks one location or all, in the four steps of the handbook.
 
-Every read is bounded in rows and in time. What can't be asked is said so; the rest is still told.
+Every read is bounded in rows and in time. A failed read is a finding; the other checks still run.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Doctor:
         )
 
     async def run(self) -> list[Finding]:
-        """Go through the steps; raises UnavailableError if not even the first read is answered."""
+        """Run the steps; raises UnavailableError if the first read fails."""
         connections = await self._checkup.read_connections(self._location_id)
         if not connections:
             return [_no_connections(self._location_id)]

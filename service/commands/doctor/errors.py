@@ -1,4 +1,4 @@
-"""Doctor's step 1: does the service run, what is paused, who failed within a day."""
+"""Doctor's step 1: whether the service runs, what is paused, and failures of the last day."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FULL_PACE = 0.999
 
 
 async def check_service(api: OperatorApi) -> list[Finding]:
-    """Ask the running service how it does."""
+    """Read the state of the running service."""
     try:
         return _judge(await api.status(), api.url)
     except UnreachableError as error:
@@ -55,12 +55,12 @@ def _judge(status: ServiceStatus, url: str) -> list[Finding]:
 
 
 def pause_severity(reason: str) -> Severity:
-    """Tell a pause that passes from one that somebody has to end."""
+    """Rate a pause: does it end by itself, or must an operator act?"""
     return "warning" if reason in PASSING_PAUSES else "broken"
 
 
 def check_recent_errors(groups: Sequence[UserGroup], looked_at: int) -> list[Finding]:
-    """Name the failures of the last 24 hours by reason, with the latest one's trace."""
+    """List the failures of the last 24 hours by reason, with the trace id of the latest."""
     recent = [group for group in groups if group.is_recent and group.reason is not None]
     if not recent:
         text = f"Nobody failed within 24 hours ({_looked_at(looked_at)})."

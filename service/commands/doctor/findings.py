@@ -1,4 +1,4 @@
-"""What doctor finds: plain sentences with a severity, and how they read."""
+"""Findings of doctor: sentences with a severity, and how they are printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _INDENT, _WIDEST = 12, 100
 
 
 class Finding(msgspec.Struct, frozen=True, rename="camel"):
-    """One thing that doctor has seen, and what to do about it; `facts` are the figures behind."""
+    """One finding, and what to do about it; `facts` are its figures."""
 
     step: Step
     severity: Severity
@@ -65,7 +65,7 @@ def diagnose(checked_at: datetime, location_id: str | None, findings: list[Findi
 
 
 def tell(diagnosis: Diagnosis) -> None:
-    """Write the findings step by step, the verdict last, where a tired eye looks."""
+    """Print the findings step by step, then the verdict."""
     where = f"location {diagnosis.location_id}" if diagnosis.location_id else "all locations"
     say(f"Doctor: {where}, {diagnosis.checked_at:%d %B %Y %H:%M} UTC", "bold")
     said: set[str] = set()
@@ -92,7 +92,7 @@ def _tell(finding: Finding, said: set[str]) -> None:
 
 
 def _wrapped(first: str, text: str) -> str:
-    """Wrap to the terminal, with the following lines under the first one's text."""
+    """Wrap text to the terminal, and indent the following lines."""
     if not sys.stdout.isatty():
         return first + text
     width = min(_WIDEST, max(40, shutil.get_terminal_size().columns))

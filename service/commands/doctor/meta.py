@@ -1,4 +1,4 @@
-"""Doctor's step 2: does Meta accept the tokens, for what and until when; which version answers.
+"""Doctor's step 2: whether Meta accepts the tokens, their permissions, end and API version.
 
 Source: Meta for Developers, "Graph API: Debug-Token", "Page: Subscribed Apps", "Instagram
 Platform: Webhooks", "Graph API: Platform versioning".
@@ -64,7 +64,7 @@ class MetaCheck:
     async def run(
         self, connections: Sequence[CheckedConnection], app_pause: str | None
     ) -> list[Finding]:
-        """Check the first 20 accounts; the troubled ones stand first."""
+        """Check the first 20 accounts, those with problems first."""
         findings: list[Finding] = []
         for connection in connections[:MOST_ASKED]:
             told = await self._account(connection, app_pause)
@@ -209,7 +209,7 @@ def _subscription_fault(connection: CheckedConnection, page: Page) -> Finding:
 
 
 def _stored(connection: CheckedConnection, told: Sequence[Finding]) -> list[Finding]:
-    """Say what the tables hold against an account, in the light of what Meta has just told."""
+    """Report the stored problems of an account that Meta's answers did not show."""
     account, location_id = connection.ig_account_id, connection.location_id
     name = "token_invalid" if connection.token_status == INVALID else connection.pause_reason
     is_told = name == "token_invalid" and any(finding.severity == "broken" for finding in told)
@@ -229,7 +229,7 @@ def _stored(connection: CheckedConnection, told: Sequence[Finding]) -> list[Find
 
 
 def _age(connection: CheckedConnection, debug: dict[str, Any], now: datetime) -> list[Finding]:
-    """Warn of an Instagram token's end where Meta does not tell it: they live for 60 days."""
+    """Warn of an Instagram token's end if Meta does not give it: they are valid for 60 days."""
     age = now - connection.updated_at
     is_told = bool(debug.get("expires_at"))
     if (

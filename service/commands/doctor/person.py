@@ -1,4 +1,4 @@
-"""`doctor --user`: what is known of one person, why there is no name, and what happens next."""
+"""`doctor --user`: what is known about one user, why there is no name, and what happens next."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WIDTH = 10
 
 
 class Shown(msgspec.Struct, frozen=True, rename="camel"):
-    """A person, and what Meta said last; what `--json` prints of each."""
+    """A user and Meta's latest error, as `--json` prints them."""
 
     person: Person
     last_error: dict[str, Any] | None
@@ -37,7 +37,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
 async def examine_user(settings: DoctorSettings, wanted: str, *, as_json: bool) -> int:
     """Show a person by id or @username; gives the exit code.
 
-    0: has a fresh name; 1: it will be tried by itself; 2: not before somebody acts, or unknown.
+    0: has a fresh name; 1: will be fetched automatically; 2: you have to act, or it is unknown.
     """
     now = datetime.now(UTC)
     found = await _find(settings, wanted)

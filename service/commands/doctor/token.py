@@ -54,7 +54,7 @@ def judge_token(
 
 
 def judge_token_fault(connection: CheckedConnection, fault: GraphError, *, as_app: bool) -> Finding:
-    """Say what it means that Meta did not inspect a token."""
+    """Explain why Meta did not inspect a token."""
     account, problem = connection.ig_account_id, fault.problem
     if problem.reason == "token_invalid" and not as_app:
         return _dead(connection, problem.subcode)
