@@ -87,7 +87,7 @@ class _Terminal:
                 self.keys.put_nowait(key)
 
     def _typed(self) -> str | None:
-        """Give what was typed; None where this process may read no more, or not now."""
+        """Give what was typed; None if this process can no longer read, or not now."""
         if not (_is_foreground(self._descriptor) or _has_hung_up(self._descriptor)):
             return None  # reading would stop this process
         try:

@@ -239,7 +239,7 @@ def _load_broker() -> Callable[[str, Arrivals], AbstractAsyncContextManager[JetS
         if (error.name or "").partition(".")[0] not in _BROKER_CLIENT:
             raise
         raise SettingsError(
-            "INTAKE_URL names a broker, whose client is not installed: install nats-py[nkeys],"
+            "INTAKE_URL names a broker, but its client is not installed: install nats-py[nkeys],"
             " or leave INTAKE_URL empty."
         ) from None
     return jetstream_intake

@@ -271,7 +271,7 @@ class EmbeddedPostgres:
                 os.kill(pid, number)
 
     def _pids(self) -> Iterator[int]:
-        """Find every process of the server by its title, which all may read; none without /proc.
+        """Find every process of the server by its title, in /proc; none without it.
 
         Root in a container may not look deeper into another account's processes.
         """

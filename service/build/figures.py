@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:
     """Publish gauges that are read at each scrape."""
     watch, watch_each, queue = parts.metrics.watch, parts.metrics.watch_each, parts.queue
-    watch("instagram_queue_depth", "Users that wait", lambda: queue.depth)
+    watch("instagram_queue_depth", "Users that wait in the queue", lambda: queue.depth)
     watch("instagram_queue_oldest_seconds", "The longest wait", queue.oldest_s)
     watch("instagram_in_flight", "Users being resolved", lambda: queue.in_flight)
     watch("instagram_known_users", "Users known durable", lambda: len(parts.known))

@@ -229,7 +229,7 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
 def _silent(url: str, timeout_s: float) -> UnreachableError:
     return UnreachableError(
         f"The service at {url} gave no answer within {timeout_s:g} s.",
-        "Look into its log: it says what the service waits for.",
+        "Its log says what it waits for.",
     )
 
 
@@ -242,7 +242,7 @@ def _nobody(url: str, error: Exception) -> UnreachableError:
 
 def _somebody_else(url: str) -> UnreachableError:
     return UnreachableError(
-        f"What answers at {url} is not this service, or not this version of it.",
+        f"The server at {url} is not this service, or another version of it.",
         "Correct SERVICE_URL or --url.",
     )
 
@@ -259,8 +259,8 @@ def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
             f"{url}: put one of its operator keys there."
         ),
         HTTPStatus.TOO_MANY_REQUESTS: (
-            f"The service at {url} has had too many wrong keys from this address: correct "
-            "OPERATOR_API_KEYS, a right key passes at once."
+            f"The service at {url} got too many wrong keys from this address: correct "
+            "OPERATOR_API_KEYS; a valid key works immediately."
         ),
         HTTPStatus.SERVICE_UNAVAILABLE: (
             f"The service at {url} runs, but refuses for now: {detail or 'no reason given.'} "

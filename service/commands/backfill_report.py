@@ -89,7 +89,7 @@ def _last_word(report: Report) -> str:
         return f"{people} no fresh name: {', '.join(parts)}.{again}"
     if report.ended == "no_progress":
         return (
-            "Stopped: the last round finished nobody. The users stay queued and are fetched once "
+            "Stopped: the last round had no result. The users stay queued and are fetched once "
             f"what holds them back is over; `{doctor}` says what that is."
         )
     return f"Not finished; what is done is kept. To go on: {command}"

@@ -149,11 +149,11 @@ def _confirm(found: ConnectionLine) -> None:
 
 
 def _no_such(account: str) -> str:
-    return f"There is no connection {account}: `connections list` shows which there are."
+    return f"There is no connection {account}: `connections list` shows them all."
 
 
 def _show(connections: Sequence[ConnectionLine]) -> None:
-    """Show a table, or a few lines an account where a table would not fit."""
+    """Show a table, or a few lines for each account if the table is too wide."""
     out = console(sys.stdout)
     if out.width < TABLE_COLUMNS:
         for each in connections:

@@ -167,7 +167,7 @@ class Conversations:
         return page
 
     def _is_other_node(self, fault: GraphError, after: str) -> bool:
-        """Tell whether to ask `me` instead: with a Facebook login the conversations are the Page's."""
+        """Tell whether to ask `me` instead: with a Facebook login, conversations are the Page's."""
         is_wrong_node = isinstance(fault, UnclearFault) or fault.problem.reason == "not_found"
         is_untried = self._node != "me" and not after
         return is_wrong_node and is_untried and fault.problem.code in _NOT_THIS_NODE

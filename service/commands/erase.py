@@ -35,7 +35,7 @@ async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: Bi
             try:
                 for batch, others in _batches(stream):
                     for where in others[: max(0, MOST_NAMED - strange)]:
-                        complain(f"{where} holds something that is no id: passed over")
+                        complain(f"{where} has something that is not an id: skipped")
                     strange += len(others)
                     erased += await api.erase(batch) if batch else 0
             finally:

@@ -49,7 +49,7 @@ def read_participants(stream: BinaryIO, now: datetime) -> Iterator[Participant |
     """Read to the end, with one line in memory at a time; raises CommandError for a wrong header.
 
     The format is told by the first line that is not blank: JSON lines begin with a brace. In CSV
-    the header may be left out, its columns may stand in any order, others are passed over. A time
+    the header is optional, its columns can be in any order, other columns are skipped. A time
     is RFC 3339 or Unix seconds or milliseconds; missing or in the future, it is `now`.
     """
     parser: _JsonLines | _CsvLines | None = None
@@ -126,7 +126,7 @@ def _places(names: Sequence[str]) -> dict[str, int]:
     if missing:
         raise CommandError(
             f"The header has no {' and no '.join(missing)}. It needs {', '.join(COLUMNS[:2])} and "
-            f"may have {COLUMNS[2]}; it has: {printable(', '.join(names))[:200]}"
+            f"can have {COLUMNS[2]}; it has: {printable(', '.join(names))[:200]}"
         )
     return {column: names.index(column) for column in COLUMNS if column in names}
 

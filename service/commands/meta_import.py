@@ -243,7 +243,7 @@ async def import_from_meta(settings: GraphSettings, location_id: str, days: int)
             if not received:
                 raise
             work.sum_up(is_whole=False)
-            say("Interrupted. What is stored stays; the same import may simply be run again.")
+            say("Interrupted. What is stored stays; you can run the same import again.")
             return INTERRUPTED
         except UnavailableError as error:
             work.sum_up(is_whole=False)
@@ -273,7 +273,7 @@ def _endless(error: EndlessError) -> str:
     why = "the last ones named nobody new" if error.is_barren else "that is as far as it goes"
     return (
         f"stopped after {count(error.pages, 'page')} of conversations: {why}. Meta offers "
-        "still more; fewer --days may bring the end nearer."
+        "still more; with fewer --days it can end sooner."
     )
 
 
@@ -287,7 +287,7 @@ def _paused(pause: Pause, connection: CheckedConnection) -> str:
 def _strange(connection: CheckedConnection, ids: set[str]) -> str:
     return (
         f"Meta calls the account {connection.ig_account_id} {', '.join(sorted(ids))} in its "
-        "conversations. Store that as its alias, or the account may appear as a user of its own: "
+        "conversations. Store that as its alias, or the account can appear as a user: "
         f"connections add {shell_word(connection.ig_account_id)} --location "
         f"{shell_word(connection.location_id)} --alias {' --alias '.join(sorted(ids))}"
     )
@@ -295,7 +295,7 @@ def _strange(connection: CheckedConnection, ids: set[str]) -> str:
 
 def _next_step(location_id: str, days: int, *, is_whole: bool) -> str:
     if not is_whole:
-        return "Not every conversation was read: see above; the same import may be run again."
+        return "Not every conversation was read: see above. You can run the same import again."
     return (
         "A running service fetches their profiles and pictures from now on. To watch it: "
         f"python -m service backfill --location {shell_word(location_id)} --days {days}"

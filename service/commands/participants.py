@@ -108,7 +108,7 @@ class Import:
             self._read += 1
             if isinstance(line, BadLine):
                 self.bad_lines += 1
-                self._meter.note(f"line {line.number} {line.reason}: passed over")
+                self._meter.note(f"line {line.number} {line.reason}: skipped")
                 continue
             batch.append(line)
             if len(batch) == BATCH:
@@ -169,7 +169,7 @@ def import_from_stdin(settings: StoreSettings) -> int:
             work.run(settings)
         except KeyboardInterrupt:
             _sum_up(work, is_whole=False)
-            say("Interrupted. What is stored stays; the same import may simply be run again.")
+            say("Interrupted. What is stored stays; you can run the same import again.")
             return INTERRUPTED
         except UnavailableError as error:
             _sum_up(work, is_whole=False)
@@ -184,7 +184,7 @@ def say_what_was_stored(recorder: Recorder, *, is_whole: bool = True) -> None:
     stored = count(recorder.stored, "participant")
     say(f"{at_least}{stored} stored (those known already count too).")
     if recorder.own_ids:
-        say(f"{count(recorder.own_ids, 'line')} left out: an account's own id is no user.")
+        say(f"{count(recorder.own_ids, 'line')} left out: an account's own id is not a user.")
     if recorder.unconnected:
         named = sorted(recorder.unconnected)[:MOST_NAMED]
         more = ", …" if len(recorder.unconnected) > MOST_NAMED else ""
@@ -199,7 +199,7 @@ def _sum_up(work: Import, *, is_whole: bool = True) -> None:
         return
     say_what_was_stored(work.recorder, is_whole=is_whole)
     if work.bad_lines:
-        say(f"{count(work.bad_lines, 'bad line')} passed over; each is named above.")
+        say(f"{count(work.bad_lines, 'bad line')} skipped; each is listed above.")
     if work.recorder.stored:
         say("A running service fetches them from now on, within its budget; see `backfill`.")
 

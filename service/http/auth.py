@@ -100,7 +100,7 @@ def _granted(request: web.Request, grants: Grants) -> Granted:
     given = request.query.getall("grant")
     until = grants.expiry(given[0]) if len(given) == 1 else None
     if until is None:
-        raise _unauthorized("The grant has ended or is not valid; ask for a new one.")
+        raise _unauthorized("The grant has expired or is not valid; request a new one.")
     return Granted(given[0], until)
 
 

@@ -71,7 +71,7 @@ async def read_body(request: web.Request) -> bytes:
             async with asyncio.timeout(BODY_WITHIN_S):
                 return await _read_rest(request.content, request.client_max_size, add)
     except (web.RequestPayloadError, ConnectionError):
-        raise bad_request("The body is malformed, or broke off.") from None
+        raise bad_request("The body is malformed or incomplete.") from None
     except TimeoutError:
         raise ProblemError(HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time.") from None
 
@@ -119,4 +119,4 @@ def _in_words(message: str) -> str:
     what, _, place = message.partition(" - at ")
     if "matching regex" not in what:
         return message
-    return f"it has a blank at an end, or a character that may not be there - at {place}"
+    return f"it has a blank at an end or an invalid character - at {place}"

@@ -155,9 +155,9 @@ def _token(given: str) -> str:
     if not token:
         raise bad_request("accessToken is blank.")
     if any(ch.isspace() for ch in token):
-        raise bad_request("accessToken holds a blank or a line end: a token is one word.")
+        raise bad_request("accessToken contains a blank or a line end: a token is one word.")
     if not (token.isascii() and token.isprintable()):
-        raise bad_request("accessToken holds a character that no token of Meta's has.")
+        raise bad_request("accessToken contains a character that Meta's tokens never have.")
     return token
 
 

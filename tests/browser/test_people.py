@@ -77,7 +77,7 @@ async def test_a_name_is_an_address(console: Console) -> None:
     await expect(console.page.get_by_role("heading", name="@jane.1")).to_be_visible()
     await console.sees("not connected")
     await console.open("people/@nobody")
-    await console.sees("Nobody who has written is known as @nobody.")
+    await console.sees("No known user has the name or id @nobody.")
 
 
 async def test_somebody_who_has_never_written_is_said_so(console: Console) -> None:

@@ -51,7 +51,7 @@ async def test_a_healthy_location(world: World) -> None:
         "sends its webhooks to this app (messages",
         "GRAPH_API_VERSION is v18.0, which has been past its end since 26 January 2026",
         "30 have a fresh name",
-        "a backfill would find nobody",
+        "a backfill would fetch nobody",
         "Healthy: nothing has to be done",
     ):
         assert words in ended.out

@@ -89,7 +89,7 @@ async def test_somebody_unknown_is_said_so(
 ) -> None:
     assert await examine(world, "@nobody", capsys) == (
         2,
-        "Nobody who has written is known as @nobody.\n",
+        "No known user has the name or id @nobody.\n",
     )
     with pytest.raises(CommandError, match="an id of 1 to 32 digits, or @username"):
         await examine(world, "jane", capsys)
@@ -102,7 +102,7 @@ async def test_the_shell_takes_a_user_and_tells_the_version(world: World) -> Non
         world.run("--version"),
         world.run("participants", "import", "people of may.csv"),
     )
-    assert (unknown.code, unknown.out) == (2, "Nobody who has written is known as @nobody.\n")
+    assert (unknown.code, unknown.out) == (2, "No known user has the name or id @nobody.\n")
     assert both.code == 2
     assert version.out == "instagram-identity, version 0.1.0\n"
     assert file.code == 2

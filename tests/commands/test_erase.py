@@ -17,7 +17,7 @@ async def test_the_users_on_stdin_are_erased(world: World) -> None:
     await db.close()
     assert [row[0] for row in left] == ["103"]
     assert ended.out == "3 users erased.\n"
-    assert ended.err == "line 4 holds something that is no id: passed over\n"
+    assert ended.err == "line 4 has something that is not an id: skipped\n"
     assert ended.code == 1
 
 

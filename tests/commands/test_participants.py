@@ -61,8 +61,8 @@ async def test_bad_lines_are_named_and_the_others_stored(world: World) -> None:
     assert ended.code == 1
     assert await stored(world) == {("1", user(1))}
     assert ended.err.splitlines()[:2] == [
-        "line 1 ig_user_id is not 1 to 32 digits: passed over",
-        "line 2 is not a JSON object: passed over",
+        "line 1 ig_user_id is not 1 to 32 digits: skipped",
+        "line 2 is not a JSON object: skipped",
     ]
     assert "2 bad lines" in ended.out
 

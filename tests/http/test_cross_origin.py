@@ -1,4 +1,4 @@
-"""What pages of other origins may read, and that it is nothing else."""
+"""Pages of other origins can read the routes that a grant opens, and nothing else."""
 
 import pytest
 

@@ -50,7 +50,7 @@ def check_backfill(
     facts: dict[str, object] = {"candidates": candidates, "includingFailed": with_failed}
     command = f"python -m service backfill --location {shell_word(location_id)} --days 7"
     name = printable(location_id)
-    findings = [Finding(4, "ok", f"Location {name}: a backfill would find nobody.", facts=facts)]
+    findings = [Finding(4, "ok", f"Location {name}: a backfill would fetch nobody.", facts=facts)]
     if candidates:
         took = duration(max(1.0, candidates / calls_per_second))
         at_least = "at least " if candidates >= MOST_COUNTED else ""

@@ -182,7 +182,7 @@ def _no_connections(location_id: str | None) -> Finding:
         text = "No account is connected yet, so nobody can get a name."
         return Finding(2, "broken", text, "connections add ACCOUNT --location LOCATION")
     text = f"No connection belongs to the location {printable(location_id)}."
-    advice = "`connections list` shows which there are; `connections add` makes one."
+    advice = "`connections list` shows all connections; `connections add` makes one."
     return Finding(2, "broken", text, advice)
 
 

@@ -55,7 +55,7 @@ def _judge(status: ServiceStatus, url: str) -> list[Finding]:
 
 
 def pause_severity(reason: str) -> Severity:
-    """Rate a pause: does it end by itself, or must an operator act?"""
+    """Rate a pause: a warning if it ends by itself, else broken."""
     return "warning" if reason in PASSING_PAUSES else "broken"
 
 

@@ -44,7 +44,7 @@ async def examine_user(settings: DoctorSettings, wanted: str, *, as_json: bool) 
     if as_json:
         say_json({"people": found})
     elif not found:
-        say(f"Nobody who has written is known as {printable(wanted)}.")
+        say(f"No known user has the name or id {printable(wanted)}.")
     for number, shown in enumerate(() if as_json else found):
         say("" if number else f"Doctor: {printable(wanted)}, {now:%d %B %Y %H:%M} UTC", "bold")
         _tell(shown, now, settings.max_failures)

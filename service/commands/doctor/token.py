@@ -142,7 +142,7 @@ def _for_other_account(connection: CheckedConnection, debug: dict[str, Any]) -> 
     if not targets or targets & {account, *connection.alias_ids}:
         return []
     text = (
-        f"Account {account}: the token may read messages only of "
+        f"Account {account}: the token gives access to messages only of "
         f"{printable(', '.join(sorted(targets)))}."
     )
     advice = "If none of these is another id of the account (an alias), connect the right account."

@@ -37,7 +37,7 @@ function Nobody({ state, next, filters, more }) {
       ${" "}<button class="link" onClick=${more}>Look further back</button><//>`;
   }
   const isFiltered = Object.values(filters).some(Boolean);
-  return html`<${Empty}>${isFiltered ? "Nobody who has written fits this." : "Nobody has written yet."}<//>`;
+  return html`<${Empty}>${isFiltered ? "No user who has written matches these filters." : "Nobody has written yet."}<//>`;
 }
 
 // Reads the first page, and the next ones when asked; a changed filter starts from the first page.

@@ -27,7 +27,7 @@ export function Person({ live, asked }) {
     </div>
     ${trouble && html`<${Note} role="alert" title=${trouble.message} />`}
     ${found?.map((igUserId) => html`<${OfId} key=${igUserId} live=${live} igUserId=${igUserId} />`)}
-    ${found?.length === 0 && html`<${Empty}>Nobody who has written is known as ${asked}.<//>`}
+    ${found?.length === 0 && html`<${Empty}>No known user has the name or id ${asked}.<//>`}
     ${!found && !trouble && html`<${Empty}>Looking for ${asked} …<//>`}
   `;
 }
