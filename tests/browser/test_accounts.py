@@ -90,7 +90,7 @@ async def test_the_token_is_not_shown_while_it_is_typed(console: Console) -> Non
     await expect(field).to_have_attribute("type", "password")
     await field.fill("two words")
     await console.click("Save")
-    await console.sees("accessToken holds a blank or a line end")
+    await console.sees("accessToken contains a blank or a line end")
     await field.fill(f" {SAMPLE_TOKEN} ")
     await console.click("Save")
     await expect(console.page.get_by_role("dialog")).to_have_count(0)
