@@ -22,7 +22,7 @@ FAILED = 1
 _location = click.option(
     "--location", required=True, help="The location, as in `connections list`."
 )
-_url = click.option("--url", help="Where the service is [default: SERVICE_URL, or this machine].")
+_url = click.option("--url", help="The service's URL [default: SERVICE_URL, or this machine].")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 

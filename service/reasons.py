@@ -56,13 +56,13 @@ class Reason(msgspec.Struct, frozen=True):
         return self.some.format(n=f"{number:,}")
 
 
-_UNKNOWN = Reason("a reason that this version does not know", "Look for it in the service's log.")
+_UNKNOWN = Reason("a reason that this version does not know", "Search for it in the service's log.")
 
 REASONS: dict[str, Reason] = {
     "consent_required": Reason(
         "Meta has no consent of the person yet",
-        "Nothing to do: writing to the account is what gives consent, and then the name is "
-        "fetched at once.",
+        "Nothing to do: the person consents by writing to the account, and the name is then "
+        "fetched immediately.",
         is_normal=True,
         one="Meta says that this person has not consented",
         all="Meta says that none of them has consented",
@@ -79,7 +79,7 @@ REASONS: dict[str, Reason] = {
     ),
     "refused": Reason(
         "Meta refuses this person's profile with an error of another kind",
-        "Look for the person with `doctor --user`: it has Meta's words.",
+        "Run `doctor --user` for the person: it shows Meta's message.",
         is_normal=True,
         one="Meta refuses this person's profile",
         all="Meta refuses the profile of each of them",
@@ -87,8 +87,7 @@ REASONS: dict[str, Reason] = {
     ),
     "timeout": Reason(
         "Meta did not answer in time",
-        "Look at the way from here to Meta and at GRAPH_TIMEOUT_SECONDS; then try those who failed "
-        "again.",
+        "Check the network path to Meta and GRAPH_TIMEOUT_SECONDS, then retry those who failed.",
         _RETRY,
         one="Meta did not answer in time",
         all="Meta did not answer in time for any of them",
@@ -96,8 +95,8 @@ REASONS: dict[str, Reason] = {
     ),
     "upstream_error": Reason(
         "Meta answered with an error of its own",
-        "Look at https://metastatus.com and give Meta's support the trace id; when it is over, try "
-        "those who failed again.",
+        "See https://metastatus.com, and give Meta's support the trace id; once it is over, retry "
+        "those who failed.",
         _RETRY,
         one="Meta answered with an error of its own",
         all="Meta answered with errors of its own for all of them",
@@ -105,7 +104,7 @@ REASONS: dict[str, Reason] = {
     ),
     "token_invalid": Reason(
         "Meta refuses the account's access token",
-        "Get a new token from Meta and store it; its users are then fetched at once.",
+        "Get a new token from Meta and store it; its users are then fetched immediately.",
         _ADD,
         is_of_account=True,
     ),
@@ -118,20 +117,19 @@ REASONS: dict[str, Reason] = {
         is_of_account=True,
     ),
     "no_connection": Reason(
-        "messages come in for an account that is not connected",
+        "messages arrive for an account that is not connected",
         "Connect it, or make it an alias of the account it belongs to.",
         _ADD,
         is_of_account=True,
     ),
     "throttled": Reason(
-        "Meta's limit of calls is used up",
-        "Wait: calls go on by themselves. If it comes back every day, lower "
-        "GRAPH_CALLS_PER_SECOND.",
+        "Meta's rate limit is used up",
+        "Wait: calls resume automatically. If it happens every day, lower GRAPH_CALLS_PER_SECOND.",
         is_of_account=True,
     ),
     "outage": Reason(
         "Meta failed for five users in a row, which counts as an outage",
-        "Wait: a single call looks from time to time whether it is over. See "
+        "Wait: single calls check from time to time whether it is over. See "
         "https://metastatus.com.",
         is_of_account=True,
     ),
@@ -143,12 +141,12 @@ REASONS: dict[str, Reason] = {
     ),
     "policy_block": Reason(
         "Meta has blocked the account's calls for a breach of its policies (code 368)",
-        "Waiting does not cure it: see the account's Support Inbox and Account Status at Meta, "
-        "settle it there, then lift the pause in the console under Accounts.",
+        "Waiting does not help: see the account's Support Inbox and Account Status at Meta, "
+        "resolve the block there, then lift the pause in the console under Accounts.",
         is_of_account=True,
     ),
     "not_finished": Reason("not finished in time", "They stay queued.", is_normal=True),
-    "unknown": Reason("no reason was stored", "Look for the user in the service's log."),
+    "unknown": Reason("no reason was stored", "Search for the user in the service's log."),
 }
 
 _TOKEN_ENDS = {
@@ -173,4 +171,4 @@ def short_reason(name: str) -> str:
 
 def why_token_ended(subcode: int | None) -> str:
     """Return why a token is dead, from its subcode (Graph API: Handling errors, 190 and 102)."""
-    return _TOKEN_ENDS.get(subcode or 0, "Meta does not accept it any more")
+    return _TOKEN_ENDS.get(subcode or 0, "Meta no longer accepts it")

@@ -92,7 +92,7 @@ class PauseBoard:
             )
 
     def app_pause_s(self) -> float:
-        """Return how many more seconds the whole app is paused."""
+        """Return how many longer seconds the whole app is paused."""
         return self._left_s(APP_SCOPE)
 
     def is_account_paused(self, ig_account_id: str) -> bool:

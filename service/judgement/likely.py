@@ -30,12 +30,14 @@ _LIKELY = {
         "does not allow access to its messages, or the app has no Advanced Access.",
         "In the Instagram app: Settings, Messages and story replies, Message controls, Connected "
         "tools: allow access to messages. In the app dashboard: Advanced Access to "
-        "instagram_manage_messages. Then try them again.",
+        "instagram_manage_messages. Then retry these people.",
         REASONS["timeout"],
     ),
-    "timeout": Likely("Nobody is answered in time, so it is the way to Meta, or Meta itself."),
-    "upstream_error": Likely("Nobody is answered, so it is Meta and not these people."),
-    "refused": Likely("Meta refuses everybody, so it is the account or the app."),
+    "timeout": Likely("No call is answered in time: the network path to Meta is down, or Meta is."),
+    "upstream_error": Likely(
+        "Every call fails, so the fault is at Meta and not with these people."
+    ),
+    "refused": Likely("Meta refuses everybody, so the fault is in the account or the app."),
 }
 
 

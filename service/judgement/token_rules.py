@@ -32,9 +32,9 @@ NAMES_NEED = 2
 _REPLACE = "Log the account in to the app again and store the new token."
 _TICK = "Log the account in to the app again with these permissions ticked, and store the token."
 _LOG_IN = "The owner of the account has to log in to the app again: that renews it for 90 days."
-_AGAIN = "It is tried again every hour. To see what Meta says now, run the command."
+_AGAIN = "The check is repeated every hour. To see Meta's current answer, run the command."
 _OWNERS = (
-    "It is stored plain by another application, which has to renew it. To have it renewed here, set"
+    "Another application stores it unencrypted, and has to renew it. To have it renewed here, set"
     " SEAL_TOKENS=true."
 )
 

@@ -134,7 +134,7 @@ def _machinery(figures: Figures) -> list[Cause]:
             Cause(
                 "broken",
                 "PostgreSQL does not answer: lookups are refused and nobody gets a name.",
-                cure="Bring it back; the service goes on by itself. Figures are the last known.",
+                cure="Restore it; the service then resumes. The figures are the last known ones.",
             )
         )
     if not figures.is_broker_up:
@@ -142,7 +142,7 @@ def _machinery(figures: Figures) -> list[Cause]:
             Cause(
                 "broken",
                 "The broker does not answer: webhooks are refused, and Meta sends them again.",
-                cure="Bring back what INTAKE_URL names; replicas reconnect by themselves.",
+                cure="Restore the broker that INTAKE_URL names; replicas reconnect automatically.",
             )
         )
     if figures.connected == 0:
@@ -269,13 +269,13 @@ def _waiting(figures: Figures) -> list[Cause]:
     if figures.everybody.late:
         text = f"{count(late, 'person has', 'people have')} waited for a name for over a minute."
     else:
-        text = f"Somebody in the queue has waited for a name for {duration(oldest_s)}."
-    likely, cure = None, "See that a replica runs, and what its log says."
+        text = f"A person in the queue has waited for a name for {duration(oldest_s)}."
+    likely, cure = None, "Check that a replica runs, and read its log."
     if figures.queued and figures.calls_per_second:
         took = duration(max(1.0, figures.queued / figures.calls_per_second))
         likely = f"{figures.queued:,} wait in the queue, which takes about {took} at the budget's"
         likely += f" {figures.calls_per_second:g} calls a second."
-        cure = "Wait; if it stays so, raise GRAPH_CALLS_PER_SECOND as far as Meta's limits allow."
+        cure = "Wait, or raise GRAPH_CALLS_PER_SECOND as far as Meta's limits allow."
     is_stuck = figures.everybody.named == 0 and late >= NONE_NAMED_FROM and not figures.queued
     return [Cause("broken" if is_stuck else "attention", text, likely, cure)]
 

@@ -119,17 +119,7 @@ class RequestedFetches:
                 include_failed=include_failed,
                 failed_before=failed_before,
             )
-        forced = await self._force(candidates.ig_user_ids, include_fresh=False)
-
-        def outcome(cached: CachedIdentity) -> Outcome | None:
-            is_resolved = is_fresh(
-                cached, cached.read_at, self._rules
-            )  # none was fresh when it was read
-            return "resolved" if is_resolved else _outcome(cached, forced.forced_at)
-
-        known = [user for user in candidates.ig_user_ids if user in forced.known]
-        found = await self._settled(known, forced, outcome, BACKFILL_WAIT_S)
-        results = [_result(cached, outcome(cached) or "queued") for cached in found]
+        results = await self._fetch(candidates.ig_user_ids)
         counts = {o: sum(r.outcome == o for r in results) for o in ("resolved", "failed", "queued")}
         return Backfill(
             location_id=location_id,
@@ -145,6 +135,18 @@ class RequestedFetches:
             asked_at=left_out.asked_at,
             **counts,
         )
+
+    async def _fetch(self, ig_user_ids: Sequence[str]) -> list[BackfillResult]:
+        """Make users without a fresh identity due, and wait for their outcomes."""
+        forced = await self._force(ig_user_ids, include_fresh=False)
+
+        def outcome(cached: CachedIdentity) -> Outcome | None:
+            is_resolved = is_fresh(cached, cached.read_at, self._rules)  # none was before
+            return "resolved" if is_resolved else _outcome(cached, forced.forced_at)
+
+        known = [user for user in ig_user_ids if user in forced.known]
+        found = await self._settled(known, forced, outcome, BACKFILL_WAIT_S)
+        return [_result(cached, outcome(cached) or "queued") for cached in found]
 
     async def _force(self, ig_user_ids: Sequence[str], *, include_fresh: bool) -> Forced:
         forced = await self._identities.force(ig_user_ids, include_fresh=include_fresh)

@@ -118,7 +118,7 @@ async def _persistently(settle: Callable[[], Awaitable[Settled]]) -> Settled:
 
 
 def report(
-    who: Claim | Hint,
+    user: Claim | Hint,
     settled: Settled,
     problem: GraphProblem | None,
     started_at: float,
@@ -126,8 +126,8 @@ def report(
 ) -> None:
     """Log the outcome of a user."""
     fields: dict[str, object] = {
-        "ig_user_id": who.ig_user_id,
-        "ig_account_id": who.ig_account_id,
+        "ig_user_id": user.ig_user_id,
+        "ig_account_id": user.ig_account_id,
         "outcome": settled.outcome,
         "duration_ms": round((time.monotonic() - started_at) * 1000, 1),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import datetime  # noqa: TC003 - msgspec reads it for the API's schema
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from service.store.queries import read_queries
 from service.store.refusals import describe_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import asyncpg
 
@@ -99,12 +100,7 @@ class Connections:
         """
         ids = [ig_account_id, *alias_ids]
         scopes = [account_scope(own_id) for own_id in ids]
-        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
-            await connection.execute(_STREAKS["lock"])
-            await connection.execute(_SQL["lock"])
-            owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
-            if owner is not None:
-                raise TakenError(owner)
+        async with self._changing(ig_account_id, ids) as connection:
             if is_new_only and await connection.fetchval(_SQL["exists"], ig_account_id):
                 raise ExistsError
             await connection.execute(
@@ -125,6 +121,17 @@ class Connections:
             rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
         return Connection(**rows[0])
 
+    @asynccontextmanager
+    async def _changing(self, ig_account_id: str, ids: Sequence[str]) -> AsyncIterator[Session]:
+        """Lock the connections; raises TakenError if another one has one of the ids."""
+        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
+            await connection.execute(_STREAKS["lock"])
+            await connection.execute(_SQL["lock"])
+            owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
+            if owner is not None:
+                raise TakenError(owner)
+            yield connection
+
     async def exists(self, ig_account_id: str) -> bool:
         """Return whether an account is connected."""
         return bool(await self._database.fetch(_SQL["exists"], ig_account_id))
@@ -137,12 +144,7 @@ class Connections:
         Returns None if there is no such connection; raises TakenError as `put` does.
         """
         ids = [ig_account_id, *(alias_ids or ())]
-        async with self._database.transaction(SLOW_STATEMENT_S) as connection:
-            await connection.execute(_STREAKS["lock"])
-            await connection.execute(_SQL["lock"])
-            owner = await connection.fetchval(_SQL["find_other_owner"], ig_account_id, ids)
-            if owner is not None:
-                raise TakenError(owner)
+        async with self._changing(ig_account_id, ids) as connection:
             changed = await connection.fetchval(
                 _SQL["change"], ig_account_id, alias_ids, location_id
             )

@@ -93,9 +93,7 @@ class Database:
 
     async def check_writable(self, timeout_s: float = STATEMENT_TIMEOUT_S) -> None:
         """Raise UnavailableError unless the server answers and accepts writes."""
-        [row] = await self.fetch(
-            "SELECT current_setting('transaction_read_only')", timeout_s=timeout_s
-        )
+        [row] = await self.fetch(_IS_READ_ONLY, timeout_s=timeout_s)
         if row[0] == "on":
             await self._pool.expire_connections()
             self.is_answering = False

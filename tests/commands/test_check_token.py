@@ -45,9 +45,9 @@ def after(days: float) -> int:
         ({"data_access_expires_at": after(3)}, ["ok", "warning"], "ends on 25 November 2026"),
         ({"data_access_expires_at": after(-3)}, ["ok", "warning"], "ended on 19 November 2026"),
         ({"expires_at": 10**30, "type": 7}, ["ok"], "has no end"),
-        ({"is_valid": False}, ["broken"], "does not accept it"),
+        ({"is_valid": False}, ["broken"], "no longer accepts it"),
         ({"is_valid": False, "error": {"subcode": 460}}, ["broken"], "changed the password"),
-        ({"is_valid": False, "error": {"subcode": "x"}}, ["broken"], "does not accept it"),
+        ({"is_valid": False, "error": {"subcode": "x"}}, ["broken"], "no longer accepts it"),
         ({"is_valid": None}, ["broken"], "dead"),
     ],
 )

@@ -108,7 +108,7 @@ async def test_a_token_that_works_again_is_to_be_stored_once_more(world: World) 
     [
         ("timeout", 1, "Meta did not answer in time"),
         ("http_503", 1, "https://metastatus.com"),
-        ("app_throttle", 1, "limit of calls"),
+        ("app_throttle", 1, "rate limit"),
         ("permission", 2, "lacks instagram_manage_messages"),
     ],
 )

@@ -61,7 +61,7 @@ def test_each_further_dm_of_a_known_person_has_a_line() -> None:
 def test_pauses_have_a_line_as_they_come_and_as_they_go() -> None:
     paused = Snapshot.of([], [Pause("app", NOON, "throttled")])
     end = f"{NOON.astimezone():%H:%M:%S}"
-    words = "Meta's limit of calls is used up"
+    words = "Meta's rate limit is used up"
     assert changes(NOBODY, paused) == [f"PAUSED    all calls: {words}, until {end}"]
     assert changes(paused, paused) == []
     assert changes(paused, NOBODY) == [f"RESUMED   all calls ({words})"]

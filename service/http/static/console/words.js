@@ -30,7 +30,7 @@ const CURES = {
   token_invalid: "Make a new long-lived token for the account and replace this one. Names follow at once; nothing is lost meanwhile.",
   permission: "Log the account in again with instagram_basic and instagram_manage_messages granted, and replace the token. One call looks now and then whether it works again.",
   no_connection: "Connect it, or make it another id of an account that is connected. Its people then get their names at once.",
-  policy_block: "Waiting does not cure it: see the account's Support Inbox at Meta and settle it there. Then lift the pause.",
+  policy_block: "Waiting does not help: see the account's Support Inbox at Meta and resolve the block there. Then lift the pause.",
   throttled: "Calls go on by themselves when the pause ends. If it happens often, lower GRAPH_CALLS_PER_SECOND.",
   outage: "There is nothing to do: one call looks now and then whether Meta is back, and then everything goes on.",
   bad_request: "Check GRAPH_API_VERSION, GRAPH_BASE_URL and META_APP_SECRETS; the log has Meta's words. If one account alone is paused, its token is of another app: replace it.",
