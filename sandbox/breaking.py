@@ -10,9 +10,9 @@ import asyncpg
 import msgspec
 from aiohttp import web
 
-from sandbox.front_door import FrontDoor
 from sandbox.graph.meanings import MEANINGS
 from sandbox.sample_traffic import SENDERS
+from sandbox.service_client import ServiceClient
 from service.http.auth import Keyring
 from service.http.problems import ProblemError, bad_request, json_response
 
@@ -42,10 +42,10 @@ class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class BreakRoutes:
     """Sets the simulator at `graph_url`; mends it and what the service made of it."""
 
-    def __init__(self, graph_url: str, dsn: str, open_door: Callable[[], FrontDoor]) -> None:
+    def __init__(self, graph_url: str, dsn: str, open_client: Callable[[], ServiceClient]) -> None:
         self._simulator = f"{graph_url.rstrip('/')}/_simulator"
         self._dsn = dsn
-        self._open_door = open_door
+        self._open_client = open_client
 
     def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
         """List the routes, for operators alone."""
@@ -77,8 +77,8 @@ class BreakRoutes:
     async def mend(self, _: web.Request) -> web.Response:
         """Have the simulator answer normally, and store the sample account's token again."""
         await self._ask("DELETE", "/answers")
-        async with self._open_door() as door:
-            await door.connect_sample_account()
+        async with self._open_client() as client:
+            await client.connect_sample_account()
         return json_response({"ok": True})
 
     async def end_pauses(self, _: web.Request) -> web.Response:

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from sandbox.front_door import FrontDoor
 from sandbox.graph.meanings import MEANINGS, USUAL
 from sandbox.problems import SandboxError
 from sandbox.report import Report
+from sandbox.service_client import ServiceClient
 from sandbox.terminal import Browser
 from sandbox.watching import scope_name, until_when
 
@@ -24,14 +24,14 @@ class Keyboard:
 
     def __init__(
         self,
-        door: FrontDoor,
+        client: ServiceClient,
         report: Report,
         url: str,
         *,
         has_simulator: bool,
         browser: Browser | None = None,
     ) -> None:
-        self._door = door
+        self._client = client
         self._report = report
         self._url = url
         self._browser = browser or Browser()
@@ -59,7 +59,7 @@ class Keyboard:
         elif key not in self._keys:
             self._report.line(self.hint)
         elif key == "d":
-            await self._door.send_from_stranger()
+            await self._client.send_from_stranger()
         elif key == "b":
             self._offer()
         elif key == "m":
@@ -82,7 +82,7 @@ class Keyboard:
         if not (key.isdecimal() and 1 <= int(key) <= len(USUAL)):
             self._report.line("Nothing was changed.")
             return
-        told = await self._door.break_meta(USUAL[int(key) - 1])
+        told = await self._client.break_meta(USUAL[int(key) - 1])
         self._report.event(f"BROKEN    Every call is answered with {told.answer}: {told.says}")
         self._report.line(f"  Expect:    {told.expect}")
         self._report.line(f"  How long:  {told.lasts}")
@@ -90,13 +90,13 @@ class Keyboard:
 
     async def _mend(self) -> None:
         """Mend Meta; where it is well already, end the pauses that are left."""
-        if not await self._door.is_meta_broken() and await self._door.pauses():
-            await self._door.end_pauses()
+        if not await self._client.is_meta_broken() and await self._client.pauses():
+            await self._client.end_pauses()
             self._report.event("MENDED    Every pause is ended.")
             return
-        await self._door.mend_meta()
+        await self._client.mend_meta()
         self._report.event("MENDED    Meta answers normally.")
-        for pause in await self._door.pauses():
+        for pause in await self._client.pauses():
             self._report.line(
                 f"  The service has still paused {scope_name(pause.scope)}, {until_when(pause)}; "
                 "then one call looks whether Meta is well. Press m again to end the pause now."

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sandbox.environment import first
-from sandbox.front_door import PREFIX, Finding
 from sandbox.sample_traffic import RESOLVED, SAMPLE_LOCATION
+from sandbox.service_client import PREFIX, Finding
 
 _NARROW = 110  # columns of a terminal that has no place for all of the table
 _WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in a file or a pipe

@@ -6,9 +6,9 @@ from functools import partial
 from aiohttp import web
 
 from sandbox.breaking import BreakRoutes
-from sandbox.front_door import FrontDoor
 from sandbox.messages import MessageRoutes
 from sandbox.own_browser import for_own_browser
+from sandbox.service_client import ServiceClient
 from sandbox.toy_inbox import ToyInbox
 from service.http.auth import Keyring
 from service.http.problems import json_response
@@ -26,16 +26,16 @@ class SandboxRoutes:
         app_secret = settings.meta_app_secrets[0].get_secret_value()
         inbox_key = settings.inbox_api_keys[0].get_secret_value()
         dsn = settings.database_url.get_secret_value()
-        open_door = partial(
-            FrontDoor,
+        open_client = partial(
+            ServiceClient,
             url,
             inbox_key=inbox_key,
             operator_key=self._operator_key,
             app_secret=app_secret,
         )
         self._messages = MessageRoutes(url, app_secret)
-        self._breaking = BreakRoutes(str(settings.graph_base_url), dsn, open_door)
-        self._inbox = ToyInbox(open_door, self._messages)
+        self._breaking = BreakRoutes(str(settings.graph_base_url), dsn, open_client)
+        self._inbox = ToyInbox(open_client, self._messages)
 
     def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
         """List the routes."""

@@ -20,7 +20,6 @@ from sandbox.environment import (
     pasteable,
 )
 from sandbox.folder import ENVIRONMENT, LOG, NATS, POSTGRES, sandbox_folder, write_private
-from sandbox.front_door import FrontDoor
 from sandbox.graph.replies import version_served
 from sandbox.graph.simulator import GraphSimulator
 from sandbox.keyboard import Keyboard
@@ -28,7 +27,8 @@ from sandbox.nats import NatsServer
 from sandbox.postgres.server import EmbeddedPostgres, PostgresUnavailableError
 from sandbox.problems import RefusedError, SandboxError
 from sandbox.report import Report
-from sandbox.staying import front_door, stay_up
+from sandbox.service_client import ServiceClient
+from sandbox.staying import service_client, stay_up
 from service.settings import Settings
 
 DATA_DIR = PROJECT / ".sandbox"
@@ -109,17 +109,17 @@ class _Sandbox:
             self._report.expect_steps(3 + (not given.real_graph) + self._nats)
             settings = await self._build_world(stack, given, folder, address)
             replicas = await self._start_replicas(stack, given, settings, folder, address)
-            async with front_door(address.url, settings) as door:
-                well = given.real_graph or await self._try_samples(door)
+            async with service_client(address.url, settings) as client:
+                well = given.real_graph or await self._try_samples(client)
                 self.exit_code = _ALL_WELL if well else _FAILED
                 if not self._once:
                     self._describe(given, folder, address, settings)
                     self._mention_version(given)
                     has_simulator = not given.real_graph
                     keyboard = Keyboard(
-                        door, self._report, address.url, has_simulator=has_simulator
+                        client, self._report, address.url, has_simulator=has_simulator
                     )
-                    await stay_up(door, self._report, replicas, keyboard)
+                    await stay_up(client, self._report, replicas, keyboard)
                     self._report.line("Stopping ...")
 
     async def _build_world(
@@ -210,15 +210,15 @@ class _Sandbox:
             self._report.line(f"{self._replicas} replicas share the port: processes {pids}.")
         return started
 
-    async def _try_samples(self, door: FrontDoor) -> bool:
+    async def _try_samples(self, client: ServiceClient) -> bool:
         """Send the sample deliveries and tell whether every sender got what it should."""
         senders, deliveries = sample_traffic.SENDERS, sample_traffic.sample_deliveries()
         self._report.step(f"Sending {len(deliveries)} signed sample deliveries ...")
-        await door.connect_sample_account()
-        await door.forget(senders)
+        await client.connect_sample_account()
+        await client.forget(senders)
         for delivery in deliveries:
-            await door.deliver(delivery)
-        findings = await door.settled(senders)
+            await client.deliver(delivery)
+        findings = await client.settled(senders)
         self._report.findings(findings)
         return all(finding.ok for finding in findings)
 

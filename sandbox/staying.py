@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 
 from sandbox.child import ServiceProcess
 from sandbox.environment import first
-from sandbox.front_door import FrontDoor
 from sandbox.keyboard import Keyboard
 from sandbox.report import Report
+from sandbox.service_client import ServiceClient
 from sandbox.terminal import pressed_keys
 from sandbox.watching import watch
 
 
-def front_door(url: str, settings: Mapping[str, str]) -> FrontDoor:
+def service_client(url: str, settings: Mapping[str, str]) -> ServiceClient:
     """Make the interface of the service that was started with these settings."""
-    return FrontDoor(
+    return ServiceClient(
         url,
         inbox_key=first(settings["INBOX_API_KEYS"]),
         operator_key=first(settings["OPERATOR_API_KEYS"]),
@@ -23,12 +23,12 @@ def front_door(url: str, settings: Mapping[str, str]) -> FrontDoor:
 
 
 async def stay_up(
-    door: FrontDoor, report: Report, replicas: Sequence[ServiceProcess], keyboard: Keyboard
+    client: ServiceClient, report: Report, replicas: Sequence[ServiceProcess], keyboard: Keyboard
 ) -> None:
     """Tell what happens until `q` is pressed; raises SandboxError when the last replica ends."""
     async with pressed_keys() as keys:
         report.line(f"\nThe sandbox stays up until {'q or ' if keys else ''}Ctrl-C.")
-        works = [_tell_of_ends(report, replicas), watch(door, report)]
+        works = [_tell_of_ends(report, replicas), watch(client, report)]
         if keys is not None:
             report.line(keyboard.hint)
             works.append(keyboard.act(keys))

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from aiohttp import web
 
 from sandbox.environment import PROJECT
-from sandbox.front_door import FrontDoor
 from sandbox.messages import MessageRoutes
 from sandbox.own_browser import for_own_browser
+from sandbox.service_client import ServiceClient
 from service.http.pages import content_security_policy
 from service.http.problems import json_response
 
@@ -41,8 +41,8 @@ class ToyInbox:
     Strangers write whenever the page wants it.
     """
 
-    def __init__(self, open_door: Callable[[], FrontDoor], messages: MessageRoutes) -> None:
-        self._open_door = open_door
+    def __init__(self, open_client: Callable[[], ServiceClient], messages: MessageRoutes) -> None:
+        self._open_client = open_client
         self._messages = messages
         self._texts = itertools.cycle(_TEXTS)
 
@@ -61,8 +61,8 @@ class ToyInbox:
         )
 
     async def _conversations(self, _: web.Request) -> web.Response:
-        async with self._open_door() as door:
-            people = await door.people(_MOST_SHOWN)
+        async with self._open_client() as client:
+            people = await client.people(_MOST_SHOWN)
         return json_response([self._conversation(p.ig_user_id, p.last_message_at) for p in people])
 
     def _conversation(self, ig_user_id: str, last_message_at: object) -> dict[str, object]:
@@ -70,8 +70,8 @@ class ToyInbox:
         return {"igUserId": ig_user_id, "text": text, "lastMessageAt": last_message_at}
 
     async def _grant(self, _: web.Request) -> web.Response:
-        async with self._open_door() as door:
-            grant = await door.grant(GRANT_LASTS_S)
+        async with self._open_client() as client:
+            grant = await client.grant(GRANT_LASTS_S)
         return web.Response(body=grant, content_type="application/json")
 
     async def _stranger(self, _: web.Request) -> web.Response:

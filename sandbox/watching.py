@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime
 
-from sandbox.front_door import FrontDoor, Pause, Person
 from sandbox.problems import SandboxError
 from sandbox.report import Report
+from sandbox.service_client import Pause, Person, ServiceClient
 from service.reasons import REASONS
 
 _LOOK_EVERY_S = 0.5
@@ -29,13 +29,13 @@ class Snapshot:
         return cls(by_id, {pause.scope: pause for pause in pauses})
 
 
-async def watch(door: FrontDoor, report: Report) -> None:
+async def watch(client: ServiceClient, report: Report) -> None:
     """Say a line for each DM, each name and each pause that comes or goes, until cancelled."""
     before: Snapshot | None = None
     is_away = False
     while True:
         try:
-            after = Snapshot.of(await door.people(_LATEST), await door.pauses())
+            after = Snapshot.of(await client.people(_LATEST), await client.pauses())
         except SandboxError as error:
             if not is_away:
                 report.event(f"The service does not answer. {error}")

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 import yaml  # type: ignore[import-untyped]  # not worth a package of stubs
 
-from sandbox.postgres.shelter import PROGRAMS
+from sandbox.postgres.os_account import PROGRAMS
 from service.errors import RefusedError, SettingsError
 from service.nats_url import read_nats_urls
 from service.postgres_url import read_postgres_url

@@ -3,7 +3,7 @@
     data_dir/  lock  password  port  postgres.log  socket/  cluster/
 
 As root the server runs as `nobody`. What `nobody` could not reach from where the project lies
-(root's home) is kept in a shelter below /var/tmp instead, and `cluster` is a link to it.
+(root's home) is kept in a folder below /var/tmp instead, and `cluster` is a link to it.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sandbox.postgres.shelter import Account, PostgresUnavailableError, own_open_folder
+from sandbox.postgres.os_account import Account, PostgresUnavailableError, own_open_folder
 
 SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
 LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")

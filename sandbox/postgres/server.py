@@ -22,7 +22,7 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from sandbox.postgres.folder import PostgresFolder
-from sandbox.postgres.shelter import (
+from sandbox.postgres.os_account import (
     BARE_ENVIRONMENT,
     Account,
     PostgresUnavailableError,

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from service.commands.voice import CommandError
+from service.commands.output import CommandError
 from service.wording import printable
 
 if TYPE_CHECKING:

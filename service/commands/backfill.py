@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from service.commands.api import ApiError, OperatorApi, UnreachableError
 from service.commands.backfill_report import Ending, Report, at_least, by_reason, tell
-from service.commands.signals import cancelled_by_signals
-from service.commands.voice import (
+from service.commands.output import (
     DONE,
     INCOMPLETE,
     INTERRUPTED,
@@ -21,6 +20,7 @@ from service.commands.voice import (
     Meter,
     say_json,
 )
+from service.commands.signals import cancelled_by_signals
 from service.wording import duration
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.commands.voice import complain, say
+from service.commands.output import complain, say
 from service.reasons import short_reason
 from service.wording import count, duration, shell_word
 

@@ -13,7 +13,7 @@ import msgspec
 from rich.table import Table
 
 from service.commands.api import ApiError, ConnectionLine, OperatorApi
-from service.commands.voice import CommandError, cell, console, say, say_json
+from service.commands.output import CommandError, cell, console, say, say_json
 from service.model.contacts import ig_id
 from service.reasons import reason_of
 from service.wording import printable, shell_word

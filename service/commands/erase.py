@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO
 
 from service.commands.api import OperatorApi
+from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, complain, say
 from service.commands.signals import cancelled_by_signals
-from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, complain, say
 from service.model.contacts import ig_id
 from service.wording import count
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.table import Table
 
-from service.commands.voice import DONE, INCOMPLETE, CommandError, cell, console, say, say_json
+from service.commands.output import DONE, INCOMPLETE, CommandError, cell, console, say, say_json
 from service.receiving.forwarding.addresses import address_name
 from service.settings import secret_values
 from service.store.database import Database

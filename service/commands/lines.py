@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from service.commands.voice import CommandError
+from service.commands.output import CommandError
 from service.model.contacts import event_time, ig_id
 from service.wording import printable
 

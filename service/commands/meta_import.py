@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from service.commands.conversations import Account, Conversations, EndlessError, StoppedError
 from service.commands.meta import MetaReader, describe_fault
+from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.commands.participants import Recorder, say_what_was_stored
 from service.commands.signals import cancelled_by_signals
-from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import AccountFault, SealError, UnavailableError
 from service.graph.answers import APP_THROTTLE_CODES
 from service.graph.budget import Budget, PauseBoard

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from service.commands.lines import BadLine, Participant, read_participants
-from service.commands.voice import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
+from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import UnavailableError
 from service.model.contacts import Contact
 from service.model.freshness import Rules

@@ -60,7 +60,7 @@ def build_application(
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
     application.on_response_prepare.append(let_other_origins_read)
     application.on_shutdown.append(events.close)
-    application[LOADED] = Loaded(webhook.receive, keyring.for_inbox(users.one_by_path))
+    application[BUSY_ROUTES] = BusyRoutes(webhook.receive, keyring.for_inbox(users.one_by_path))
     application.add_routes(_meta_routes(webhook))
     application.add_routes(_inbox_routes(keyring, users, events, pictures, grants))
     application.add_routes(_operator_routes(keyring, operators, people, participants))
@@ -150,18 +150,18 @@ async def _to_console(_: web.Request) -> web.StreamResponse:
     return web.Response(status=HTTPStatus.FOUND, headers={"Location": "console"})
 
 
-class Loaded(NamedTuple):
+class BusyRoutes(NamedTuple):
     """The handlers of the two busiest routes."""
 
     receive: Handler
     look_up: Handler
 
 
-LOADED = web.AppKey("loaded", Loaded)
+BUSY_ROUTES = web.AppKey("busy_routes", BusyRoutes)
 
 
-def _straight(
-    loaded: Loaded, otherwise: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+def _bypass_router(
+    busy: BusyRoutes, otherwise: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     """Call the handlers of the busiest routes without aiohttp's router and middlewares.
 
@@ -174,10 +174,10 @@ def _straight(
         if not isinstance(request, web.Request) or "Expect" in request.headers:
             return otherwise(request)
         if path == _WEBHOOK and request.method == "POST":
-            return envelope(request, loaded.receive)
+            return envelope(request, busy.receive)
         is_lookup = path.startswith(_USERS) and path[len(_USERS) :].isdigit()
         if is_lookup and request.method == "GET" and "Origin" not in request.headers:
-            return envelope(request, loaded.look_up)
+            return envelope(request, busy.look_up)
         return otherwise(request)
 
     return handle
@@ -207,9 +207,9 @@ async def serve(
     try:
         if runner.server is None:
             raise RuntimeError("aiohttp has not set up a server")
-        if LOADED in application:
-            runner.server.request_handler = _straight(
-                application[LOADED], runner.server.request_handler
+        if BUSY_ROUTES in application:
+            runner.server.request_handler = _bypass_router(
+                application[BUSY_ROUTES], runner.server.request_handler
             )
         listening = await listen(runner.server, host, port, closing, reuse_port=reuse_port)
         try:

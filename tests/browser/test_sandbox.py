@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from sandbox.environment import PROJECT
-from sandbox.front_door import FrontDoor
+from sandbox.service_client import ServiceClient
 from tests.browser.conftest import Console, World
 from tests.http.conftest import APP_SECRET, INBOX_KEY, OPERATOR_KEY
 from tests.until import until
@@ -27,13 +27,13 @@ async def sandbox(console: Console) -> AsyncIterator[Console]:
     """Restart the service as the sandbox has it, with the sample account connected."""
     await console.world.stop()
     await console.world.start(signs_in=True)
-    async with _door(console.world) as door:
-        await door.connect_sample_account()
+    async with _client(console.world) as client:
+        await client.connect_sample_account()
     yield console
 
 
-def _door(world: World) -> FrontDoor:
-    return FrontDoor(
+def _client(world: World) -> ServiceClient:
+    return ServiceClient(
         world.url, inbox_key=INBOX_KEY, operator_key=OPERATOR_KEY, app_secret=APP_SECRET
     )
 
@@ -98,8 +98,8 @@ async def test_a_broken_meta_pauses_the_service_until_it_is_mended(sandbox: Cons
     await sandbox.sees("Meta is well, and nothing is paused.")
     await _answer(sandbox, "app_throttle")
     await sandbox.sees("until it is mended")
-    async with _door(sandbox.world) as door:
-        await door.send_from_stranger()
+    async with _client(sandbox.world) as client:
+        await client.send_from_stranger()
         await sandbox.sees("All calls are paused")
         await sandbox.click("Mend Meta")
         await expect(sandbox.page.get_by_text("until it is mended").nth(0)).to_be_hidden()
@@ -107,7 +107,7 @@ async def test_a_broken_meta_pauses_the_service_until_it_is_mended(sandbox: Cons
         await sandbox.sees("Meta is well, and nothing is paused.")
 
         async def is_named() -> bool:
-            return all(not person.is_placeholder for person in await door.people(1))
+            return all(not person.is_placeholder for person in await client.people(1))
 
         await until(is_named)
 

@@ -10,7 +10,7 @@ import pytest
 from service.commands.api import ApiError, BackfilledUser, BackfillRound, UnreachableError
 from service.commands.backfill import Backfilling
 from service.commands.backfill_report import Ending
-from service.commands.voice import CommandError, Meter
+from service.commands.output import CommandError, Meter
 
 from .world import ACCOUNT, LOCATION, PATIENCE_S, World, user
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from service.commands.doctor.person import examine_user
-from service.commands.voice import CommandError
+from service.commands.output import CommandError
 from service.settings import DoctorSettings
 
 from .world import ACCOUNT, LOCATION, World, user

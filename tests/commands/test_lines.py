@@ -11,7 +11,7 @@ from service.commands.lines import (
     parse_time,
     read_participants,
 )
-from service.commands.voice import CommandError
+from service.commands.output import CommandError
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 AT = datetime(2026, 11, 20, 10, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.graph.world import Thread
 from service.commands.meta_import import CALL_EVERY_S, Gate, PausedError
-from service.commands.voice import Meter
+from service.commands.output import Meter
 from service.model.freshness import Rules
 from service.store.checkup import Checkup
 from service.store.conversations import ConversationLimits

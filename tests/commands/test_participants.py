@@ -10,7 +10,7 @@ import pytest
 
 from service.commands import participants
 from service.commands.lines import Participant
-from service.commands.voice import Meter
+from service.commands.output import Meter
 from service.settings import StoreSettings
 
 from .world import ACCOUNT, World, user

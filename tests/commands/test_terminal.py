@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from service.commands.voice import cell
+from service.commands.output import cell
 from service.wording import shell_word
 
 from .world import ACCOUNT, World

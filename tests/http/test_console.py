@@ -205,7 +205,7 @@ async def test_only_operators_send_test_messages(
 
 @pytest.mark.parametrize("wanted", [{}, {"igUserId": "77", "text": "Hi"}])
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_test_message_goes_through_the_front_door(
+async def test_a_test_message_goes_through_the_service(
     sandbox: Site, shared_database_url: str, wanted: dict[str, str]
 ) -> None:
     status, response, _ = await sandbox.call("POST", SENDS, OPERATOR_KEY, json=wanted)

@@ -19,8 +19,8 @@ import pytest
 
 from sandbox.postgres import folder as postgres_folder
 from sandbox.postgres import server as postgres
+from sandbox.postgres.os_account import Account
 from sandbox.postgres.server import EmbeddedPostgres, PostgresUnavailableError
-from sandbox.postgres.shelter import Account
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become someone else")

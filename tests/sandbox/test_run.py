@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from sandbox.front_door import FrontDoor
 from sandbox.sample_traffic import RESOLVED, SENDERS, sample_deliveries
+from sandbox.service_client import ServiceClient
 from service.settings import Settings
 from tests.until import until
 
@@ -358,16 +358,16 @@ async def test_one_of_two_replicas_behind_a_broker_may_die(data_dir: Path) -> No
         await run.says("The other one goes on.")
         assert any("exit code -9" in line for line in run.lines)
         settings = run.settings()
-        async with FrontDoor(
+        async with ServiceClient(
             f"http://{settings['HOST']}:{settings['PORT']}",
             inbox_key=settings["INBOX_API_KEYS"],
             operator_key=settings["OPERATOR_API_KEYS"],
             app_secret=settings["META_APP_SECRETS"],
-        ) as door:
-            await door.forget(SENDERS)
+        ) as client:
+            await client.forget(SENDERS)
             for delivery in sample_deliveries():
-                await door.deliver(delivery)
-            assert all(finding.ok for finding in await door.settled(SENDERS))
+                await client.deliver(delivery)
+            assert all(finding.ok for finding in await client.settled(SENDERS))
         os.kill(pids[1], signal.SIGKILL)
         assert await run.ends() == 1
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from sandbox.front_door import Pause, Person, WrittenTo
+from sandbox.service_client import Pause, Person, WrittenTo
 from sandbox.watching import Snapshot, changes
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -20,7 +20,7 @@ from service.commands.doctor.findings import Finding, diagnose, tell
 from service.commands.doctor.meta import MetaCheck
 from service.commands.doctor.names import check_names
 from service.commands.meta import MetaReader
-from service.commands.voice import say_json
+from service.commands.output import say_json
 from service.errors import UnavailableError
 from service.model.calls import APP_SCOPE
 from service.model.freshness import Rules

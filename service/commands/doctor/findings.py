@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from service.commands.voice import DONE, INCOMPLETE, REFUSED, say
+from service.commands.output import DONE, INCOMPLETE, REFUSED, say
 from service.wording import count
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.commands.voice import DONE, INCOMPLETE, REFUSED, CommandError, say, say_json
+from service.commands.output import DONE, INCOMPLETE, REFUSED, CommandError, say, say_json
 from service.errors import UnavailableError
 from service.identities.people import People
 from service.model.contacts import ig_id

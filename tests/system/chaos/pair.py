@@ -19,8 +19,8 @@ import asyncpg
 
 from sandbox.ports import free_port
 from sandbox.postgres.folder import PostgresFolder
+from sandbox.postgres.os_account import BARE_ENVIRONMENT, Account, find_binaries
 from sandbox.postgres.server import EmbeddedPostgres
-from sandbox.postgres.shelter import BARE_ENVIRONMENT, Account, find_binaries
 
 if TYPE_CHECKING:
     from sandbox.postgres.folder import Places

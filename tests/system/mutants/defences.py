@@ -354,14 +354,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a terminal is not steered",
-        "service/commands/voice.py",
+        "service/commands/output.py",
         "return Text(printable_lines(text), style)",
         "return Text(text, style)",
         "tests/commands/test_terminal.py",
     ),
     Mutation(
         "json for a terminal is escaped",
-        "service/commands/voice.py",
+        "service/commands/output.py",
         '"".join(map(_json_character, text))',
         "text",
         "tests/commands/test_terminal.py",

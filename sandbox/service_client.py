@@ -109,7 +109,7 @@ class Finding:
         return (got.display_name, got.state, got.reason, has_picture) == wanted
 
 
-class FrontDoor:
+class ServiceClient:
     """The service's HTTP interface, used with one key of each kind."""
 
     def __init__(self, url: str, *, inbox_key: str, operator_key: str, app_secret: str) -> None:

