@@ -1,6 +1,6 @@
-"""The account that PostgreSQL runs as, and a place for it where it can reach its files.
+"""The account that PostgreSQL runs as, and a folder for files that this account can reach.
 
-PostgreSQL refuses to run as root, and what is below root's home nobody else can reach.
+PostgreSQL refuses to run as root, and only root can reach files below root's home.
 """
 
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""The output of the commands: results on stdout, progress and errors on stderr."""
+"""What the commands print: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ GRANT_KEY = base64.urlsafe_b64encode(bytes(32)).decode()
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
-class GuardedRoutes:
-    """Three guarded routes, `/inbox`, `/operator` and `/browser`, and a clock."""
+class Site:
+    """Three site routes, `/inbox`, `/operator` and `/browser`, and a clock."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -68,8 +68,8 @@ async def _show_grant(request: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def guarded() -> AsyncIterator[GuardedRoutes]:
-    made = GuardedRoutes()
+async def site() -> AsyncIterator[Site]:
+    made = Site()
     async with TestServer(made.application()) as server:
         made.origin = str(server.make_url("")).rstrip("/")
         yield made
@@ -77,23 +77,21 @@ async def guarded() -> AsyncIterator[GuardedRoutes]:
 
 @pytest.mark.parametrize("key", INBOX_KEYS)
 async def test_an_inbox_key_opens_the_inbox_and_nothing_of_the_operators(
-    guarded: GuardedRoutes, key: str
+    site: Site, key: str
 ) -> None:
-    assert await guarded.status("/inbox", f"Bearer {key}") == 200
-    assert await guarded.status("/operator", f"Bearer {key}") == 403
+    assert await site.status("/inbox", f"Bearer {key}") == 200
+    assert await site.status("/operator", f"Bearer {key}") == 403
 
 
 @pytest.mark.parametrize("key", OPERATOR_KEYS)
-async def test_an_operator_key_opens_both(guarded: GuardedRoutes, key: str) -> None:
-    assert await guarded.status("/inbox", f"Bearer {key}") == 200
-    assert await guarded.status("/operator", f"Bearer {key}") == 200
+async def test_an_operator_key_opens_both(site: Site, key: str) -> None:
+    assert await site.status("/inbox", f"Bearer {key}") == 200
+    assert await site.status("/operator", f"Bearer {key}") == 200
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer  "])
-async def test_the_schemes_case_and_spaces_do_not_matter(
-    guarded: GuardedRoutes, scheme: str
-) -> None:
-    assert await guarded.status("/inbox", f"{scheme} {INBOX_KEYS[0]} ") == 200
+async def test_the_schemes_case_and_spaces_do_not_matter(site: Site, scheme: str) -> None:
+    assert await site.status("/inbox", f"{scheme} {INBOX_KEYS[0]} ") == 200
 
 
 @pytest.mark.parametrize(
@@ -117,65 +115,63 @@ async def test_the_schemes_case_and_spaces_do_not_matter(
 )
 @pytest.mark.parametrize("path", ["/inbox", "/operator", "/browser"])
 async def test_anything_else_is_401_and_says_what_is_missing(
-    guarded: GuardedRoutes, path: str, authorization: str | None
+    site: Site, path: str, authorization: str | None
 ) -> None:
-    status, body, headers = await guarded.ask(path, authorization)
+    status, body, headers = await site.ask(path, authorization)
     assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
     assert headers["Content-Type"] == "application/problem+json"
     assert INBOX_KEYS[0] not in body
 
 
-async def test_a_key_is_not_looked_for_in_the_address(guarded: GuardedRoutes) -> None:
-    assert await guarded.status("/inbox", key=INBOX_KEYS[0], access_token=INBOX_KEYS[0]) == 401
+async def test_a_key_is_not_looked_for_in_the_address(site: Site) -> None:
+    assert await site.status("/inbox", key=INBOX_KEYS[0], access_token=INBOX_KEYS[0]) == 401
 
 
 async def test_after_20_wrong_keys_in_a_minute_wrong_keys_are_429_and_right_ones_pass(
-    guarded: GuardedRoutes,
+    site: Site,
 ) -> None:
-    assert [await guarded.status("/inbox", "Bearer wrong") for _ in range(20)] == [401] * 20
+    assert [await site.status("/inbox", "Bearer wrong") for _ in range(20)] == [401] * 20
     with capture_logs() as told:
-        status, _, headers = await guarded.ask("/operator", "Bearer wrong")
+        status, _, headers = await site.ask("/operator", "Bearer wrong")
     assert (status, headers["Retry-After"]) == (429, "60")
     assert [event["event"] for event in told] == ["too many wrong keys"]
-    assert await guarded.status("/inbox", f"Bearer {INBOX_KEYS[0]}") == 200
-    assert await guarded.status("/operator", f"Bearer {OPERATOR_KEYS[0]}") == 200
-    assert guarded.wrong == 21
+    assert await site.status("/inbox", f"Bearer {INBOX_KEYS[0]}") == 200
+    assert await site.status("/operator", f"Bearer {OPERATOR_KEYS[0]}") == 200
+    assert site.wrong == 21
 
 
-async def test_a_minute_later_wrong_keys_are_401_again(guarded: GuardedRoutes) -> None:
+async def test_a_minute_later_wrong_keys_are_401_again(site: Site) -> None:
     for _ in range(21):
-        await guarded.status("/inbox", "Bearer wrong")
-    guarded.now_s = 60.0
-    assert await guarded.status("/inbox", "Bearer wrong") == 401
+        await site.status("/inbox", "Bearer wrong")
+    site.now_s = 60.0
+    assert await site.status("/inbox", "Bearer wrong") == 401
 
 
-async def test_wrong_keys_count_within_any_minute_not_by_the_clocks(guarded: GuardedRoutes) -> None:
+async def test_wrong_keys_count_within_any_minute_not_by_the_clocks(site: Site) -> None:
     for _ in range(20):
-        guarded.now_s += 3.2
-        assert await guarded.status("/inbox", "Bearer wrong") == 401
+        site.now_s += 3.2
+        assert await site.status("/inbox", "Bearer wrong") == 401
     statuses = []
     for _ in range(3):
-        guarded.now_s += 0.1
-        statuses.append(await guarded.status("/inbox", "Bearer wrong"))
+        site.now_s += 0.1
+        statuses.append(await site.status("/inbox", "Bearer wrong"))
     assert statuses == [401, 429, 429]
 
 
-async def test_a_missing_key_is_no_wrong_key(guarded: GuardedRoutes) -> None:
+async def test_a_missing_key_is_no_wrong_key(site: Site) -> None:
     for _ in range(25):
-        assert await guarded.status("/inbox") == 401
-    assert guarded.wrong == 0
-    assert await guarded.status("/inbox", "Bearer wrong") == 401
+        assert await site.status("/inbox") == 401
+    assert site.wrong == 0
+    assert await site.status("/inbox", "Bearer wrong") == 401
 
 
-async def test_an_address_does_not_pay_for_anothers_wrong_keys(guarded: GuardedRoutes) -> None:
+async def test_an_address_does_not_pay_for_anothers_wrong_keys(site: Site) -> None:
     for _ in range(21):
-        await guarded.status("/inbox", "Bearer wrong")
+        await site.status("/inbox", "Bearer wrong")
     connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.get(
-            guarded.origin + "/inbox", headers={"Authorization": "Bearer wrong"}
-        ) as response,
+        session.get(site.origin + "/inbox", headers={"Authorization": "Bearer wrong"}) as response,
     ):
         assert response.status == 401
 
@@ -199,46 +195,46 @@ async def test_the_addresses_of_one_ipv6_network_are_counted_together() -> None:
 
 
 @pytest.mark.parametrize("path", ["/inbox", "/operator", "/browser"])
-async def test_two_authorization_headers_are_refused(guarded: GuardedRoutes, path: str) -> None:
+async def test_two_authorization_headers_are_refused(site: Site, path: str) -> None:
     twice = [("Authorization", f"Bearer {key}") for key in (OPERATOR_KEYS[0], "wrong")]
     for headers in (twice, twice[::-1]):
         async with (
             aiohttp.ClientSession() as session,
-            session.get(guarded.origin + path, headers=headers) as response,
+            session.get(site.origin + path, headers=headers) as response,
         ):
             assert response.status == 400
 
 
-async def test_two_grants_are_refused(guarded: GuardedRoutes) -> None:
-    grant = guarded.grants.issue(60).grant
-    assert await guarded.status(f"/browser?grant={grant}&grant={grant}") == 401
+async def test_two_grants_are_refused(site: Site) -> None:
+    grant = site.grants.issue(60).grant
+    assert await site.status(f"/browser?grant={grant}&grant={grant}") == 401
 
 
-async def test_a_grant_opens_the_browsers_routes_until_it_ends(guarded: GuardedRoutes) -> None:
-    grant = guarded.grants.issue(60)
-    status, body, _ = await guarded.ask("/browser", grant=grant.grant)
+async def test_a_grant_opens_the_browsers_routes_until_it_ends(site: Site) -> None:
+    grant = site.grants.issue(60)
+    status, body, _ = await site.ask("/browser", grant=grant.grant)
     assert (status, body) == (200, str(grant.expires_at))
-    guarded.now_s = 60.0
-    assert await guarded.status("/browser", grant=grant.grant) == 401
+    site.now_s = 60.0
+    assert await site.status("/browser", grant=grant.grant) == 401
 
 
-async def test_a_grant_opens_nothing_else(guarded: GuardedRoutes) -> None:
-    grant = guarded.grants.issue(60).grant
-    assert await guarded.status("/inbox", grant=grant) == 401
-    assert await guarded.status("/operator", grant=grant) == 401
-    assert await guarded.status("/browser", f"Bearer {grant}") == 401
+async def test_a_grant_opens_nothing_else(site: Site) -> None:
+    grant = site.grants.issue(60).grant
+    assert await site.status("/inbox", grant=grant) == 401
+    assert await site.status("/operator", grant=grant) == 401
+    assert await site.status("/browser", f"Bearer {grant}") == 401
 
 
-async def test_a_key_opens_the_browsers_routes_whatever_the_grant(guarded: GuardedRoutes) -> None:
+async def test_a_key_opens_the_browsers_routes_whatever_the_grant(site: Site) -> None:
     for key in (*INBOX_KEYS, *OPERATOR_KEYS):
-        assert await guarded.status("/browser", f"Bearer {key}", grant="ended") == 200
+        assert await site.status("/browser", f"Bearer {key}", grant="ended") == 200
 
 
-async def test_a_grant_that_has_ended_is_no_wrong_key(guarded: GuardedRoutes) -> None:
+async def test_a_grant_that_has_ended_is_no_wrong_key(site: Site) -> None:
     for _ in range(25):
-        assert await guarded.status("/browser", grant="v1.0.x") == 401
-    assert guarded.wrong == 0
+        assert await site.status("/browser", grant="v1.0.x") == 401
+    assert site.wrong == 0
 
 
-async def test_no_key_is_in_what_prints_of_a_keyring(guarded: GuardedRoutes) -> None:
-    assert "key-number" not in f"{guarded.keyring!r} {vars(guarded.keyring)}"
+async def test_no_key_is_in_what_prints_of_a_keyring(site: Site) -> None:
+    assert "key-number" not in f"{site.keyring!r} {vars(site.keyring)}"
