@@ -31,12 +31,7 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
     watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
     if forwarding is not None:
-        outbox = forwarding.outbox
-        watch("instagram_forwards_waiting", "Deliveries to be forwarded", forwarding.waiting)
-        watch("instagram_forwards_waiting_bytes", "Their bodies", lambda: outbox.waiting_bytes)
-        watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
-        watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
-        watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
+        _publish_forwarding(parts, forwarding)
     watch_each(
         "instagram_token_warnings",
         "Connections whose token needs an operator",
@@ -62,6 +57,15 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
             for reason in get_args(PauseReason)
         },
     )
+
+
+def _publish_forwarding(parts: Parts, forwarding: Forwarding) -> None:
+    watch, outbox = parts.metrics.watch, forwarding.outbox
+    watch("instagram_forwards_waiting", "Deliveries to be forwarded", forwarding.waiting)
+    watch("instagram_forwards_waiting_bytes", "Their bodies", lambda: outbox.waiting_bytes)
+    watch("instagram_forwards_max_bytes", "FORWARD_MAX_BYTES", lambda: forwarding.most_bytes)
+    watch("instagram_forwards_oldest_seconds", "The longest wait", forwarding.oldest_s)
+    watch("instagram_forwards_set_aside", "Given up after 36 hours", forwarding.set_aside)
 
 
 def _is_up(intake: Intake, database: Database) -> bool:

@@ -76,11 +76,7 @@ def build_routes(
 ) -> web.Application:
     """Build every route; `extra_routes` are the sandbox's."""
     settings = parts.settings
-    keyring = Keyring(
-        secret_values(settings.inbox_api_keys),
-        secret_values(settings.operator_api_keys),
-        Guesses("keys", parts.metrics.wrong_keys.inc),
-    )
+    keyring = _keyring(parts)
     on_seen = parts.pictures.copies.offer_seen
     lookups = Lookups(
         parts.identities, parts.memory, parts.queue, parts.rules, parts.metrics, on_seen
@@ -91,12 +87,7 @@ def build_routes(
         _webhook_routes(parts, intake, forwarding),
         UserRoutes(lookups),
         _operator_routes(parts, intake, status),
-        ConnectionRoutes(
-            parts.connections,
-            parts.replica,
-            parts.accounts.leaver,
-            TokenTrial(token_calls, parts.budget, parts.board.reason),
-        ),
+        _connection_routes(parts, token_calls),
         PeopleRoutes(People(PeopleStore(parts.database), parts.identities, parts.rules)),
         ParticipantRoutes(intake, lambda: parts.replica.account_of, parts.metrics),
         health,
@@ -114,6 +105,23 @@ def build_routes(
     if extra_routes is not None:
         application.add_routes(extra_routes(keyring))
     return application
+
+
+def _keyring(parts: Parts) -> Keyring:
+    return Keyring(
+        secret_values(parts.settings.inbox_api_keys),
+        secret_values(parts.settings.operator_api_keys),
+        Guesses("keys", parts.metrics.wrong_keys.inc),
+    )
+
+
+def _connection_routes(parts: Parts, token_calls: TokenCalls) -> ConnectionRoutes:
+    return ConnectionRoutes(
+        parts.connections,
+        parts.replica,
+        parts.accounts.leaver,
+        TokenTrial(token_calls, parts.budget, parts.board.reason),
+    )
 
 
 def _picture_routes(parts: Parts, lookups: Lookups) -> PictureRoutes:

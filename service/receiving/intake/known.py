@@ -87,7 +87,7 @@ def _chain(head: _Entry | None) -> Iterator[_Entry]:
 
 
 class Known:
-    """The participants lately seen of whom it is known that they are committed.
+    """Recently seen participants that are known to be committed.
 
     It is trusted only while notices of erasures and changes reach this replica.
     """
