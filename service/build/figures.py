@@ -43,7 +43,7 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
     )
     watch_each(
         "instagram_intake_up",
-        "What makes deliveries durable answers",
+        "The intake that stores deliveries answers",
         ["kind"],
         {(intake.describe()["kind"],): lambda: _is_up(intake, parts.database)},
     )
