@@ -1,16 +1,16 @@
 -- The role that `serve` runs as when MIGRATE_ON_START=false: it reads and writes the rows of the
--- tables named below. Applied by the owner of the tables, after `migrate` and again after each
--- upgrade (it may be applied at any time):
+-- tables named below. The owner of the tables applies this file after `migrate` and again after each
+-- upgrade (it can be applied at any time):
 --
 --   psql "$OWNER_DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/least-privilege.sql
 --   psql "$OWNER_DATABASE_URL" -c '\password instagram_identity'
 --
 -- `migrate`, which changes tables and seals tokens, keeps running as the owner.
 --
--- What PostgreSQL lets every role do, this one can do too: make large objects (lo_from_bytea), take
--- advisory locks, listen and notify, read the catalogs, and call the functions that PUBLIC may call.
--- The last matters where another application keeps SECURITY DEFINER functions in this database; they
--- run with their owner's rights:
+-- Like every role of PostgreSQL, it can also create large objects (lo_from_bytea), take advisory
+-- locks, listen and notify, read the catalogs, and call the functions granted to PUBLIC. Check these
+-- if another application has SECURITY DEFINER functions in this database, because they run with the
+-- rights of their owner:
 --
 --   SELECT oid::regprocedure, proowner::regrole FROM pg_proc
 --   WHERE prosecdef AND has_function_privilege('instagram_identity', oid, 'EXECUTE');
@@ -28,8 +28,8 @@ $role$;
 ALTER ROLE instagram_identity
     LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT;
 
--- What every role may do by default is taken away: temporary tables, and objects in `public`, which
--- PostgreSQL 14 still allows. Another role that needs them has to be granted them by name.
+-- Revoke what every role can do by default: create temporary tables, and create objects in `public`
+-- (PostgreSQL 14). Grant these by name to other roles that need them.
 DO $database$
 BEGIN
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
@@ -41,8 +41,8 @@ $database$;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO instagram_identity;
 
--- Rows, not tables: no TRUNCATE, REFERENCES, TRIGGER or DDL. The functions of our triggers may be
--- executed by everybody and run with this role's own rights.
+-- Rows, not tables: no TRUNCATE, REFERENCES, TRIGGER or DDL. Every role can execute the functions of
+-- our triggers; they run with the rights of this role.
 DO $tables$
 DECLARE
     ours text;

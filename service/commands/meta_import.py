@@ -270,11 +270,9 @@ def explain(fault: GraphError, connection: CheckedConnection) -> str:
 
 
 def _endless(error: EndlessError) -> str:
-    why = "the last ones named nobody new" if error.is_barren else "that is as far as it goes"
-    return (
-        f"stopped after {count(error.pages, 'page')} of conversations: {why}. Meta offers "
-        "still more; with fewer --days it can end sooner."
-    )
+    why = "the last ones had no new users" if error.is_barren else "this is the limit"
+    read = f"stopped after {count(error.pages, 'page')} of conversations: {why}"
+    return f"{read}. Meta has more pages; a smaller --days needs fewer."
 
 
 def _paused(pause: Pause, connection: CheckedConnection) -> str:

@@ -12,7 +12,7 @@ export const key = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
-// Why a request brought nothing, in words for an operator; `status` is 0 if nobody answered.
+// Why a request failed, in words for an operator; `status` is 0 if there was no answer.
 export class Trouble extends Error {
   constructor(status, message, retryAfterS = null) {
     super(message);
@@ -52,7 +52,7 @@ export async function erase(path) {
   await send("DELETE", `api/social/instagram/${path}`);
 }
 
-// What the console must know of the service's rules; the first thing asked, so it tests the key.
+// The service's settings that the console needs; the first request, so it also checks the key.
 export function context(given) {
   return json("GET", "console/context", { given });
 }
@@ -66,7 +66,7 @@ export async function sandboxKey() {
   return (await json("GET", "console/sandbox/key")).key;
 }
 
-// In the sandbox only: what the simulator can answer in Meta's place, and what it answers now.
+// In the sandbox only: the answers that the simulator can give, and the current one.
 export const meta = {
   answers: () => json("GET", "console/sandbox/answers"),
   choose: (body) => json("PUT", "console/sandbox/answer", { body }),

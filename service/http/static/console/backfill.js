@@ -54,7 +54,7 @@ export function Backfill({ live }) {
   `;
 }
 
-// Locations with their number of accounts; what runs or has run stands first.
+// Locations with their number of accounts; those with a run come first.
 function placesOf(connections) {
   const counts = new Map();
   for (const { locationId } of connections) counts.set(locationId, (counts.get(locationId) ?? 0) + 1);

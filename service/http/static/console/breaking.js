@@ -30,7 +30,7 @@ export function Breaking({ live }) {
     attempt(async () => setPeople((await api.sandbox()).people));
   }, []);
   useEffect(() => {
-    attempt(async () => {}); // somebody may have pressed a key in the terminal
+    attempt(async () => {}); // a key in the terminal can have changed it
   }, [live.updatedAt]);
   const mend = () => attempt(api.meta.mend, "Meta is well again.");
   const choose = (answer) =>

@@ -110,7 +110,7 @@ function Desk({ live, onLeave }) {
   useEffect(() => {
     const follow = () => location.hash !== "#main" && setRoute(route());
     addEventListener("hashchange", follow);
-    follow(); // the address may have changed before anybody heard of it
+    follow(); // the address can have changed before the listener was added
     live.start();
     resumeBackfills();
     return () => {

@@ -1,4 +1,4 @@
-// What the whole page goes by: read from the service every two seconds while it is looked at.
+// The state behind the whole page, read from the service every two seconds while it is visible.
 
 import * as api from "./api.js";
 import { Figures } from "./figures.js";
@@ -63,7 +63,7 @@ export class Live extends EventTarget {
     return accountName(this.connection(igAccountId) ?? { igAccountId });
   }
 
-  // For how many seconds nothing has been heard; a reading that hangs counts too.
+  // Seconds since the last complete reading, even while one is in progress.
   get silentS() {
     return this.updatedAt ? (Date.now() - this.updatedAt) / 1000 : 0;
   }

@@ -7,7 +7,7 @@ import { clock, plural, reasonShort } from "./words.js";
 
 const ROW_PX = 64;
 const BEYOND = 8; // rows drawn above and below what is in sight
-const PAGES_AT_ONCE = 8; // where a page has few that fit: so many are read before asking on
+const PAGES_AT_ONCE = 8; // if few users on a page match, read so many pages before asking the viewer
 const FEW = 30;
 
 export const STATES = {
