@@ -18,7 +18,7 @@ from typing import IO
 
 from sandbox.postgres.os_account import Account, PostgresUnavailableError, own_open_folder
 
-SHELTERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
+REACHABLE_FOLDERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
 LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
 
 
@@ -40,8 +40,8 @@ class PostgresFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        self.shelters = SHELTERS / f"instagram-identity-{os.geteuid()}"
-        self._shelter = self.shelters / _digest(self.path)
+        self.reachable_folders = REACHABLE_FOLDERS / f"instagram-identity-{os.geteuid()}"
+        self._reachable_folder = self.reachable_folders / _digest(self.path)
         self._lock: IO[str] | None = None
 
     def take(self) -> None:
@@ -79,7 +79,7 @@ class PostgresFolder:
             _delete(self.path / folder)
         for file in ("password", "port", "postgres.log", "lock"):
             (self.path / file).unlink(missing_ok=True)
-        shutil.rmtree(self._shelter, ignore_errors=True)
+        shutil.rmtree(self._reachable_folder, ignore_errors=True)
         self.give_back()
         with suppress(OSError):
             self.path.rmdir()
@@ -93,18 +93,18 @@ class PostgresFolder:
         """Find where the server's own folders go: the data folder if the server gets there."""
         if account.reaches(self.path):
             return self.path
-        own_open_folder(self.shelters)
+        own_open_folder(self.reachable_folders)
         link = self.path / "cluster"
         if not link.is_symlink():
-            shutil.rmtree(self._shelter, ignore_errors=True)  # its data folder was deleted since
-            link.symlink_to(self._shelter / "cluster")
-        return own_open_folder(self._shelter)
+            shutil.rmtree(self._reachable_folder, ignore_errors=True)  # of a deleted data folder
+            link.symlink_to(self._reachable_folder / "cluster")
+        return own_open_folder(self._reachable_folder)
 
     def _short(self, folder: Path) -> Path:
         if len(os.fsencode(folder)) <= LONGEST_SOCKET_FOLDER:
             return folder
-        own_open_folder(self.shelters)
-        return own_open_folder(self._shelter) / "socket"
+        own_open_folder(self.reachable_folders)
+        return own_open_folder(self._reachable_folder) / "socket"
 
     @property
     def password(self) -> str:

@@ -157,7 +157,7 @@ class EmbeddedPostgres:
             )
         self._account = Account.unprivileged()
         self._folder.take()
-        self._binaries = find_binaries(self._account, self._folder.shelters)
+        self._binaries = find_binaries(self._account, self._folder.reachable_folders)
         self._places = self._folder.places_for(self._account)
         self._wait_until_ended()
         if not (self._places.cluster / "PG_VERSION").exists():

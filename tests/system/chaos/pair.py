@@ -137,7 +137,7 @@ def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
     folder.take()
     places = folder.places_for(account)
     account.own(places.cluster)
-    program = find_binaries(account, folder.shelters) / "pg_basebackup"
+    program = find_binaries(account, folder.reachable_folders) / "pg_basebackup"
     options = (
         f"--pgdata={places.cluster}",
         f"--dbname={primary.dsn()}",
