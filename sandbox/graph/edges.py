@@ -1,4 +1,4 @@
-"""The simulator's pages that are not profiles: debug_token, subscribed_apps, conversations."""
+"""The simulator's pages of accounts that are not profiles: subscribed_apps, conversations."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from aiohttp import web
 
-from sandbox.graph.answers import ANSWERS, ErrorAnswer, bad_field
+from sandbox.graph.answers import ANSWERS, bad_field
 from sandbox.graph.profiles import JsonObject
 from sandbox.graph.replies import Ask, reply, reply_json
 from sandbox.graph.world import Account, GraphWorld
@@ -23,16 +23,6 @@ async def edge(world: GraphWorld, ask: Ask) -> web.StreamResponse:
     if ask.edge == "conversations":
         return await _conversations(world, ask)
     return await reply(world, ask, ANSWERS["unknown_path"])
-
-
-async def debug_token(world: GraphWorld, ask: Ask) -> web.StreamResponse:
-    """Answer debug_token, whose times are unix seconds; any token may ask about any other."""
-    asked_about = ask.request.query.get("input_token")
-    if not asked_about:
-        return await reply(
-            world, ask, ErrorAnswer(code=100, message="The parameter input_token is required")
-        )
-    return await reply_json(world, ask, {"data": world.debug_token(asked_about)})
 
 
 def _account(world: GraphWorld, ask: Ask) -> Account:

@@ -217,7 +217,7 @@ class GraphSimulator:
         outage = self.world.scripted(("all", ""))
         if outage is not None:
             return await reply(self.world, ask, outage.answer)
-        return await edges.debug_token(self.world, ask)
+        return await tokens.debug_token(self.world, ask)
 
     async def _nowhere(self, ask: Ask) -> web.StreamResponse:
         return await reply(self.world, ask, ANSWERS["unknown_path"])

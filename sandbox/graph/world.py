@@ -20,13 +20,6 @@ Scope = Literal["all", "token", "account", "user", "conversations"]
 Usage = int | JsonObject | None  # percent, or the header's JSON as it shall stand
 
 _DAY_S = 86_400
-_TOKEN_SCOPES: tuple[str, ...] = (
-    "instagram_basic",
-    "instagram_manage_messages",
-    "pages_manage_metadata",
-    "pages_read_engagement",
-    "pages_show_list",
-)
 
 
 @dataclass(slots=True)
@@ -267,31 +260,6 @@ class GraphWorld:
         right = hmac.digest(self.app_secret.encode(), token.encode(), hashlib.sha256).hex()
         return None if hmac.compare_digest(proof.encode(), right.encode()) else "proof_invalid"
 
-    def debug_token(self, token: str) -> JsonObject:
-        """Say of a token what Meta's debug_token says; times are unix seconds."""
-        sha = token_sha(token)
-        known = self.token(sha)
-        script = self.peek(("token", sha), ("account", known.ig_account_id or "" if known else ""))
-        if known is None and self.restrict_tokens:
-            return _dead_token(ErrorAnswer(code=190, message="Cannot parse access token"))
-        if script and isinstance(script.answer, ErrorAnswer) and script.answer.code in (102, 190):
-            return _dead_token(script.answer)
-        if self.has_ended(sha):
-            return _dead_token(ErrorAnswer(code=190, subcode=463, message="Session has expired"))
-        scopes = _granted(script)
-        data: JsonObject = {
-            "app_id": "138483919580948",
-            "type": "PAGE",
-            "application": "Sandbox",
-            "data_access_expires_at": int(self._now()) + 60 * 86_400,
-            "expires_at": int(known.ends_at_s) if known and known.ends_at_s < math.inf else 0,
-            "is_valid": True,
-            "issued_at": int(self._now()) - 86_400,
-            "scopes": scopes,
-            "granular_scopes": [{"scope": scope} for scope in scopes],
-        }
-        return data | (known.debug if known else {})
-
     def now(self) -> datetime:
         """Tell the time in the simulated world."""
         return datetime.fromtimestamp(self._now(), UTC)
@@ -317,15 +285,3 @@ def _known(answer: str | Answer) -> Answer:
 
 def _name_of(answer: Answer) -> str:
     return f"code_{answer.code}" if isinstance(answer, ErrorAnswer) else type(answer).__name__
-
-
-def _granted(script: Script | None) -> list[str]:
-    missing = script is not None and script.name.startswith("permission")
-    return [scope for scope in _TOKEN_SCOPES if not (missing and "messages" in scope)]
-
-
-def _dead_token(error: ErrorAnswer) -> JsonObject:
-    said: JsonObject = {"code": error.code, "message": error.message}
-    if error.subcode is not None:
-        said["subcode"] = error.subcode
-    return {"error": said, "is_valid": False, "scopes": []}
