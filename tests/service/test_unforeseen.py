@@ -1,5 +1,8 @@
 """Errors that nobody foresaw, values that can't be stored: one user's failure, nobody else's."""
 
+from collections.abc import MutableMapping
+from typing import Any
+
 import pytest
 import structlog
 
@@ -116,13 +119,18 @@ async def test_a_login_that_nobody_knows_reads_as_facebook_with_a_warning(
     client: Client, graph: GraphSimulator, db: Database
 ) -> None:
     users = [new_user() for _ in range(3)]
+
+    async def warnings() -> list[MutableMapping[str, Any]]:
+        return [line for line in lines if "read as facebook" in line["event"]]
+
     with structlog.testing.capture_logs() as lines:
         await db.execute("UPDATE instagram_connections SET login = 'fb'")
         for user in users:
             await client.write(user)
             await client.until_state(user, "resolved")
+        await until(warnings)  # the directory is read a moment after the notice
     assert {call.host for call in graph.calls} == {"facebook"}
-    [warning] = [line for line in lines if "read as facebook" in line["event"]]
+    [warning] = await warnings()
     assert warning["ig_account_id"] == ACCOUNT
     assert (await client.connection())["login"] == "facebook"
 
