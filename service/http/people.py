@@ -49,7 +49,7 @@ def _asked(request: web.Request) -> Asked:
     query = request.query
     q = query.get("q", "").strip()
     if len(q) > LONGEST_PREFIX or "\0" in q:
-        raise bad_request(f"q is at most {LONGEST_PREFIX} characters.")
+        raise bad_request(f"q is at most {LONGEST_PREFIX} characters, and none of them is NUL.")
     return Asked(
         q="" if q == "@" else q,
         location_id=location(request) if query.get("locationId") else None,
