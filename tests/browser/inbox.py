@@ -4,7 +4,7 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from sandbox import samples
 from sandbox.sample_traffic import SAMPLE_ACCOUNT
@@ -78,8 +78,12 @@ def own_server(inbox: Inbox, users: list[str]) -> web.Application:
     return site
 
 
-async def sides_of_pictures(page: Page) -> list[int]:
-    """Wait until every picture is drawn, and give their widths; a broken one has none."""
-    drawn = "Promise.all([...document.images].map((image) => image.decode()))"
-    await page.evaluate(drawn)
-    return list(await page.evaluate("[...document.images].map((image) => image.naturalWidth)"))
+async def expect_sides(page: Page, sides: list[int]) -> None:
+    """Wait until the pictures have these widths, in their order.
+
+    `image.decode()` would not wait: a browser shows the old picture until the new one has come.
+    """
+    pictures = page.locator("img")
+    await expect(pictures).to_have_count(len(sides))
+    for number, side in enumerate(sides):
+        await expect(pictures.nth(number)).to_have_js_property("naturalWidth", side)

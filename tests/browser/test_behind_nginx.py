@@ -17,7 +17,7 @@ from sandbox.graph.faces import SIDE
 from sandbox.ports import free_port
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from tests.browser.conftest import LOCATION, Watched, World
-from tests.browser.inbox import Inbox, own_server, sides_of_pictures
+from tests.browser.inbox import Inbox, expect_sides, own_server
 from tests.certificates import PrivateAuthority
 from tests.clients.guide import section
 from tests.http.conftest import OPERATOR_KEY
@@ -78,7 +78,7 @@ async def test_a_page_of_another_origin_shows_names_and_pictures_and_hears_of_ne
         await expect(names).to_have_text([re.compile("^@(?!user_)"), "@user_000002"])
         await inbox.write(USERS[1:])
         await expect(names.nth(1)).not_to_have_text("@user_000002")
-        assert await sides_of_pictures(page) == [SIDE, SIDE]
+        await expect_sides(page, [SIDE, SIDE])
 
 
 async def test_the_documentation_and_the_console_work_there(behind: Behind, page: Page) -> None:
