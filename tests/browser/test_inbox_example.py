@@ -18,7 +18,10 @@ from tests.until import until
 PEOPLE, REFUSED, EXPIRED = 20, 4, 3
 INITIALS_SIDE = 150  # of an SVG that names no width
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.needs_program("chromium"),
+]
 
 
 async def _refuse(world: World, users: list[str]) -> None:
