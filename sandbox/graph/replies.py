@@ -4,6 +4,8 @@ import asyncio
 import itertools
 import socket
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -27,8 +29,9 @@ OLDEST_VERSION, NEWEST_VERSION = (21, 0), (26, 0)
 
 _JSON = "application/json; charset=UTF-8"
 _HANG_S = 60
-_DRIP_S = 0.2
-_HUGE_CHUNKS, _HUGE_CHUNK = 512, b"x" * 65_536  # 32 MiB of name
+DRIP_S = 0.2
+_BODY = b'{"name":"Sample Sender","id":"1"}'
+_HUGE = [b'{"name":"', *[b"x" * 65_536] * 512, b'"}']  # 32 MiB of name
 _trace_numbers = itertools.count(1)
 
 
@@ -153,6 +156,7 @@ def _business(usage: Usage, ig_account_id: str, regain_minutes: int) -> Usage:
 async def _misbehave(
     request: web.Request, behaviour: Behaviour, headers: dict[str, str]
 ) -> web.StreamResponse:
+    headers = headers | {"Content-Type": _JSON}
     match behaviour:
         case "timeout":
             await asyncio.sleep(_HANG_S)
@@ -161,8 +165,14 @@ async def _misbehave(
             return reset_connection(request)
         case "redirect":
             return web.Response(status=302, headers={"Location": "/_simulator/landed"})
-        case _:
-            return await _stream(request, behaviour, headers | {"Content-Type": _JSON})
+        case "slow_drip":
+            return await send_pieces(request, headers, drops(_BODY), len(_BODY), pause_s=DRIP_S)
+        case "huge_body":
+            return await send_pieces(request, headers, _HUGE)
+        case "half_answer" | "stalled_answer":
+            pause_s = _HANG_S if behaviour == "stalled_answer" else 0
+            half = [_BODY[: len(_BODY) // 2]]
+            return await send_pieces(request, headers, half, len(_BODY), pause_s=pause_s)
 
 
 def reset_connection(request: web.Request) -> web.Response:
@@ -174,35 +184,29 @@ def reset_connection(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _stream(
-    request: web.Request, behaviour: Behaviour, headers: dict[str, str]
+async def send_pieces(
+    request: web.Request,
+    headers: dict[str, str],
+    pieces: Iterable[bytes],
+    length: int | None = None,
+    *,
+    pause_s: float = 0,
 ) -> web.StreamResponse:
+    """Send a body piece by piece, and hang up if it is shorter than its declared `length`."""
     response = web.StreamResponse(headers=headers)
-    body = b'{"name":"Sample Sender","id":"1"}'
-    if behaviour != "huge_body":
-        response.content_length = len(body)
-    try:
+    response.content_length = length
+    sent = 0
+    with suppress(ConnectionError):  # a client that does not wait for the rest
         await response.prepare(request)
-        await _write(request, response, behaviour, body)
-    except ConnectionError:
-        pass  # the client has had enough, which is what these are for
+        for piece in pieces:
+            await response.write(piece)
+            sent += len(piece)
+            await asyncio.sleep(pause_s)
+        if sent < (length or 0) and request.transport is not None:
+            request.transport.close()
     return response
 
 
-async def _write(
-    request: web.Request, response: web.StreamResponse, behaviour: Behaviour, body: bytes
-) -> None:
-    if behaviour == "slow_drip":
-        for byte in body:
-            await response.write(bytes([byte]))
-            await asyncio.sleep(_DRIP_S)
-    elif behaviour == "huge_body":
-        await response.write(b'{"name":"')
-        for _ in range(_HUGE_CHUNKS):
-            await response.write(_HUGE_CHUNK)
-        await response.write(b'"}')
-    else:
-        await response.write(body[: len(body) // 2])
-        await asyncio.sleep(_HANG_S if behaviour == "stalled_answer" else 0)
-        if request.transport is not None:
-            request.transport.close()
+def drops(body: bytes) -> list[bytes]:
+    """Split a body into single bytes."""
+    return [bytes([byte]) for byte in body]

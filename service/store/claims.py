@@ -163,8 +163,7 @@ class Claims:
             _SETTLING["settle_failed"],
             *_claim_columns([claim for claim, _ in done]),
             [problem.as_json() for _, problem in done],
-            self._rules.max_failures,
-            self._rules.retry_waits,
+            *(self._rules.max_failures, self._rules.retry_waits, True),
         )
         ours = {row["ig_user_id"]: Settled.failed(row) for row in rows}
         return [ours.get(claim.ig_user_id, LOST) for claim, _ in done]

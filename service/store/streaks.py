@@ -46,13 +46,12 @@ async def charge_upstream(
     """Charge the user, and store the previous failure count in case this becomes an outage."""
     prior = await connection.fetchrow(_STREAKS["read_prior_failure"], claim.ig_user_id)
     charged = await connection.fetchrow(
-        _SETTLING["settle_upstream"],
+        _SETTLING["settle_failed"],
         [claim.ig_user_id],
         [claim.ig_account_id],
         [claim.lease],
         [problem.as_json()],
-        rules.max_failures,
-        rules.retry_waits,
+        *(rules.max_failures, rules.retry_waits, False),
     )
     for scope in (APP_SCOPE, outage_scope(claim.ig_account_id)):
         await _add(connection, scope, claim, problem, prior.values() if prior else _UNCHARGED)

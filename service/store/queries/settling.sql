@@ -48,8 +48,8 @@ FROM ended WHERE scope LIKE 'account:%' AND NOT has_succeeded;
 
 -- name: settle_failed
 -- $1 users, $2 accounts, $3 leases, $4 errors; $5: the failures that end retries; $6: the waits
--- between failures. An answer about a user proves that Graph works, but says nothing about other
--- users' unclear failures.
+-- between failures; $7: Meta answered about the user. That proves that Graph works, which ends
+-- expired pauses and streaks, but says nothing about other users' unclear failures.
 WITH done AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
         AS d (ig_user_id, ig_account_id, lease, error)
@@ -72,38 +72,13 @@ WITH done AS (
         AND (p.due_at IS NOT NULL OR p.lease IS NOT NULL)
 ), unpaused AS (
     DELETE FROM instagram_pauses x USING ours o
-    WHERE x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)
+    WHERE $7::boolean AND x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)
 ), ended AS (
     DELETE FROM instagram_streaks s USING ours o
-    WHERE s.scope IN ('app', 'accounts:outage', 'outage:' || o.ig_account_id)
-        OR (s.scope = 'account:' || o.ig_account_id AND s.ig_user_id = o.ig_user_id)
+    WHERE $7 AND (s.scope IN ('app', 'accounts:outage', 'outage:' || o.ig_account_id)
+        OR (s.scope = 'account:' || o.ig_account_id AND s.ig_user_id = o.ig_user_id))
 )
 SELECT ig_user_id, fail_count, next_attempt_at FROM cached;
-
--- name: settle_upstream
--- $1 to $6 as above. Graph itself can be at fault, so no streak ends and no pause is lifted.
-WITH done AS (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
-        AS d (ig_user_id, ig_account_id, lease, error)
-), held AS (
-    SELECT p.ig_account_id, p.ig_user_id, p.lease FROM instagram_participants p
-    WHERE p.ig_user_id = ANY ($1::text[]) ORDER BY p.ig_user_id, p.ig_account_id FOR UPDATE
-), ours AS (
-    SELECT DISTINCT ON (d.ig_user_id) d.* FROM done d WHERE EXISTS (
-        SELECT FROM held h WHERE h.ig_user_id = d.ig_user_id AND h.lease = d.lease)
-), cached AS (
-    INSERT INTO instagram_user_cache AS c (ig_user_id, fail_count, last_failed_at, last_error)
-    SELECT ig_user_id, 1, now(), error::jsonb FROM ours ORDER BY ig_user_id
-    ON CONFLICT (ig_user_id) DO UPDATE SET fail_count = LEAST(c.fail_count + 1, $5),
-        last_failed_at = EXCLUDED.last_failed_at, last_error = EXCLUDED.last_error
-    RETURNING ig_user_id, fail_count, CASE WHEN fail_count < $5
-        THEN instagram_retry_at(last_failed_at, fail_count, $6::interval[]) END AS next_attempt_at
-), freed AS (
-    UPDATE instagram_participants p SET due_at = c.next_attempt_at, lease = NULL, forced = false
-    FROM cached c WHERE p.ig_user_id = c.ig_user_id
-        AND (p.due_at IS NOT NULL OR p.lease IS NOT NULL)
-)
-SELECT fail_count, next_attempt_at FROM cached;
 
 -- name: charge_suspect
 -- $1: a user; $2: the error; $3: the failures that end retries; $4: the waits between failures.

@@ -136,34 +136,23 @@ async def clock_of_postgres(rig: Rig, _: Random) -> AsyncIterator[None]:
     yield
 
 
-@asynccontextmanager
-async def postgres_killed(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """Crash PostgreSQL."""
-    await rig.postgres.do("kill")
-    try:
-        yield
-    finally:
-        await rig.postgres.do("start")
+def _postgres(begin: str, end: str) -> Callable[[Rig, Random], AbstractAsyncContextManager[None]]:
+    """Make a fault of two commands to the server."""
+
+    @asynccontextmanager
+    async def failing(rig: Rig, _: Random) -> AsyncIterator[None]:
+        await rig.postgres.do(begin)
+        try:
+            yield
+        finally:
+            await rig.postgres.do(end)
+
+    return failing
 
 
-@asynccontextmanager
-async def postgres_stopped(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """Stop PostgreSQL, ending its sessions."""
-    await rig.postgres.do("stop")
-    try:
-        yield
-    finally:
-        await rig.postgres.do("start")
-
-
-@asynccontextmanager
-async def postgres_frozen(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """Freeze PostgreSQL: its connections stay open and nothing answers."""
-    await rig.postgres.do("freeze")
-    try:
-        yield
-    finally:
-        await rig.postgres.do("thaw")
+postgres_killed = _postgres("kill", "start")
+postgres_stopped = _postgres("stop", "start")
+postgres_frozen = _postgres("freeze", "thaw")  # its sessions stay open, and nothing answers
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from aiohttp import ClientError
 
+from sandbox.leash import leashed
 from sandbox.ports import free_port
 
 if TYPE_CHECKING:
@@ -25,15 +26,6 @@ HOST = "127.0.0.1"
 READY_WITHIN_S = 60.0
 STOPPED_WITHIN_S = 30.0
 _POLL_S = 0.02
-
-# Asks Linux to kill the process when its parent dies (prctl 1 is PR_SET_PDEATHSIG).
-_LEASH = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class BrokenError(Exception):
@@ -54,8 +46,7 @@ async def spawn(
     """
     given = os.environ if environment is None else environment
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", _LEASH, str(os.getpid()), str(program), *arguments),
+        *leashed(program, *arguments),
         cwd="/",
         env={**given, "PYTHONPATH": str(PROJECT)},
         stdin=stdin,
