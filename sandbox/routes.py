@@ -25,7 +25,7 @@ class SandboxRoutes:
         self._operator_key = settings.operator_api_keys[0].get_secret_value()
         app_secret = settings.meta_app_secrets[0].get_secret_value()
         inbox_key = settings.inbox_api_keys[0].get_secret_value()
-        dsn = settings.database_url.get_secret_value()
+        dsn = settings.dsn
         open_client = partial(
             ServiceClient,
             url,

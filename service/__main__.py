@@ -61,11 +61,7 @@ def migrate(*, seal_tokens: bool) -> None:
     settings = MigrateSettings.load()
     _begin_logs(settings)
     vault = Vault(secret_values(settings.token_encryption_keys))
-    work = apply(
-        settings.database_url.get_secret_value(),
-        vault,
-        seals_plain=seal_tokens or settings.seal_tokens,
-    )
+    work = apply(settings.dsn, vault, seals_plain=seal_tokens or settings.seal_tokens)
     tokens = count(asyncio.run(work), "token was", "tokens were")
     click.echo(f"The database is up to date; {tokens} encrypted.")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import structlog
 
 from service.background import BackgroundTasks
-from service.build import build_arrivals, build_forwarding, build_listener, build_parts
+from service.build import Parts, build_arrivals, build_forwarding, build_listener
 from service.build.accounts import build_token_calls, build_token_checker
 from service.build.figures import publish_figures
 from service.build.resolving import build_resolver
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from service.build import Parts
     from service.build.routes import ExtraRoutes
     from service.graph.tokens import TokenCalls
     from service.http.health import Status
@@ -121,7 +120,7 @@ async def service(
 ) -> AsyncIterator[Running]:
     """Build, start and, when the block ends, stop everything in the reverse order."""
     vault = Vault(secret_values(settings.token_encryption_keys))
-    dsn = settings.database_url.get_secret_value()
+    dsn = settings.dsn
     if settings.intake_url.get_secret_value():
         _load_broker()
     if settings.migrate_on_start:
@@ -132,7 +131,7 @@ async def service(
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
         hosts = PictureHosts(settings.picture_hosts)
         fetcher = await stack.enter_async_context(PictureFetcher.open(hosts))
-        parts = build_parts(settings, vault, database, fetcher)
+        parts = Parts(settings, vault, database, fetcher)
         yield await _start(parts, session, stack, extra_routes)
 
 
@@ -207,7 +206,7 @@ def _start_resolving(
     drain_s: float,
 ) -> None:
     resolver = build_resolver(parts, session)
-    tasks.start("pictures", parts.pictures.copies.run)
+    tasks.start("pictures", parts.pictures.run)
     tasks.start("resolver", resolver.run, is_vital=True)
     stack.push_async_callback(resolver.drain, drain_s)
     tasks.start("sweeper", parts.sweeper.run)
@@ -217,10 +216,10 @@ def _start_accounts(parts: Parts, token_calls: TokenCalls, tasks: BackgroundTask
     checker = build_token_checker(parts, token_calls)
     parts.replica.on_connections = checker.wake
     tasks.start("token checks", checker.run)
-    tasks.start("token watch", parts.accounts.token_watch.run)
-    tasks.start("leaver", parts.accounts.leaver.run)
+    tasks.start("token watch", parts.token_watch.run)
+    tasks.start("leaver", parts.leaver.run)
     if parts.settings.retention_days:
-        tasks.start("retention", parts.accounts.retention.run)
+        tasks.start("retention", parts.retention.run)
 
 
 async def _start_intake(parts: Parts, stack: AsyncExitStack) -> DirectIntake | JetStreamIntake:

@@ -214,9 +214,9 @@ def test_a_file_that_cannot_be_used_is_a_fault_of_its_setting(
 def test_notices_are_heard_where_the_database_is_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert Settings.load().notices_url.get_secret_value() == NEEDED["DATABASE_URL"]
+    assert Settings.load().listen_dsn == NEEDED["DATABASE_URL"]
     monkeypatch.setenv("LISTEN_DATABASE_URL", "postgresql://direct/instagram")
-    assert Settings.load().notices_url.get_secret_value() == "postgresql://direct/instagram"
+    assert Settings.load().listen_dsn == "postgresql://direct/instagram"
 
 
 def test_picture_hosts_are_normalised(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
     watch("instagram_known_users", "Users known durable", lambda: len(parts.known))
     watch("instagram_notices_up", "Notices are heard", lambda: parts.known.is_trusted)
     watch("instagram_event_streams", "Clients that watch", lambda: parts.changes.subscriptions)
-    watch("instagram_pictures_waiting", "Pictures to copy", lambda: parts.pictures.copies.waiting)
+    watch("instagram_pictures_waiting", "Pictures to copy", lambda: parts.pictures.waiting)
     watch("instagram_postgres_up", "PostgreSQL answers", lambda: parts.database.is_answering)
     watch("instagram_lost_log_lines", "Lines not written", lambda: LOST_LINES.count)
     watch("instagram_sweep_age_seconds", "Time since the last sweep", parts.sweeper.age_s)
@@ -36,10 +36,7 @@ def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None)
         "instagram_token_warnings",
         "Connections whose token needs an operator",
         ["kind"],
-        {
-            (kind,): partial(parts.accounts.token_watch.count, kind)
-            for kind in get_args(WarningKind)
-        },
+        {(kind,): partial(parts.token_watch.count, kind) for kind in get_args(WarningKind)},
     )
     watch_each(
         "instagram_intake_up",

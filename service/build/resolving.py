@@ -37,7 +37,7 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
         parts.board,
         calling,
         parts.metrics,
-        parts.pictures.copies.offer,
+        parts.pictures.offer,
         settings.graph_concurrency,
         settings.graph_calls_per_second,
     )

@@ -54,7 +54,7 @@ def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) ->
         parts.settings.graph_calls_per_second,
         Outlook(
             Recent(parts.database),
-            parts.accounts.token_watch,
+            parts.token_watch,
             parts.queue,
             intake,
             parts.settings.graph_calls_per_second,
@@ -77,7 +77,7 @@ def build_routes(
     """Build every route; `extra_routes` are the sandbox's."""
     settings = parts.settings
     keyring = _keyring(parts)
-    on_seen = parts.pictures.copies.offer_seen
+    on_seen = parts.pictures.offer_seen
     lookups = Lookups(
         parts.identities, parts.memory, parts.queue, parts.rules, parts.metrics, on_seen
     )
@@ -119,7 +119,7 @@ def _connection_routes(parts: Parts, token_calls: TokenCalls) -> ConnectionRoute
     return ConnectionRoutes(
         parts.connections,
         parts.replica,
-        parts.accounts.leaver,
+        parts.leaver,
         TokenTrial(token_calls, parts.budget, parts.board.reason),
     )
 
@@ -130,13 +130,7 @@ def _picture_routes(parts: Parts, lookups: Lookups) -> PictureRoutes:
         parts.identities,
         parts.queue,
         parts.rules,
-        picture_source(
-            parts.settings.pictures,
-            parts.pictures.copies,
-            parts.pictures.stored,
-            parts.identities,
-            parts.pictures.hosts,
-        ),
+        picture_source(parts.settings.pictures, parts.pictures, parts.identities),
     )
 
 

@@ -17,6 +17,8 @@ from service.wording import printable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from service.settings import ClientSettings
+
 PREFIX = "/api/social/instagram"
 CALL_TIMEOUT_S = 10.0
 ERASE_TIMEOUT_S = 60.0
@@ -131,13 +133,13 @@ class OperatorApi:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, operator_key: str) -> AsyncIterator[OperatorApi]:
-        """Make a client for the service at this address."""
+    async def open(cls, settings: ClientSettings, url: str | None) -> AsyncIterator[OperatorApi]:
+        """Make a client for the service at `url`, else where the settings say."""
+        key = settings.operator_api_keys[0].get_secret_value()
         async with aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {operator_key}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Authorization": f"Bearer {key}"}, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
-            yield cls(session, url)
+            yield cls(session, url or settings.url)
 
     async def backfill(
         self,

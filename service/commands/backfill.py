@@ -229,8 +229,7 @@ async def backfill(
     as_json: bool,
 ) -> int:
     """Run the command; gives the exit code."""
-    key = settings.operator_api_keys[0].get_secret_value()
-    async with OperatorApi.open(url or settings.url, key) as api:
+    async with OperatorApi.open(settings, url) as api:
         run = Backfilling(api, location_id, days, include_failed=include_failed)
         report = await _run(run)
     (say_json if as_json else tell)(report)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from service.reasons import reason_of
 from service.wording import printable, shell_word
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from service.settings import ClientSettings
 
@@ -37,16 +36,9 @@ class Wish(msgspec.Struct, frozen=True):
     alias_ids: tuple[str, ...] | None
 
 
-@asynccontextmanager
-async def _api(settings: ClientSettings, url: str | None) -> AsyncIterator[OperatorApi]:
-    key = settings.operator_api_keys[0].get_secret_value()
-    async with OperatorApi.open(url or settings.url, key) as api:
-        yield api
-
-
 async def list_connections(settings: ClientSettings, url: str | None, *, as_json: bool) -> None:
     """Show the connections, never a token."""
-    async with _api(settings, url) as api:
+    async with OperatorApi.open(settings, url) as api:
         listed, raw = await api.connections()
     if as_json:
         say_json(raw)
@@ -58,7 +50,7 @@ async def list_connections(settings: ClientSettings, url: str | None, *, as_json
 
 async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str) -> None:
     """Create or replace a connection; keeps aliases and login if they are not given."""
-    async with _api(settings, url) as api:
+    async with OperatorApi.open(settings, url) as api:
         listed, _ = await api.connections()
         account = wish.ig_account_id
         before = next((c for c in listed.connections if c.ig_account_id == account), None)
@@ -80,7 +72,7 @@ def remove(settings: ClientSettings, url: str | None, account: str, *, is_sure: 
 
 
 async def _find(settings: ClientSettings, url: str | None, account: str) -> ConnectionLine:
-    async with _api(settings, url) as api:
+    async with OperatorApi.open(settings, url) as api:
         listed, _ = await api.connections()
     found = next((c for c in listed.connections if c.ig_account_id == account), None)
     if found is None:
@@ -89,7 +81,7 @@ async def _find(settings: ClientSettings, url: str | None, account: str) -> Conn
 
 
 async def _delete(settings: ClientSettings, url: str | None, account: str) -> None:
-    async with _api(settings, url) as api:
+    async with OperatorApi.open(settings, url) as api:
         try:
             await api.delete_connection(account)
         except ApiError as error:

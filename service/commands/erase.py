@@ -28,10 +28,9 @@ async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: Bi
 
     The ids are separated by line ends, blanks, commas or semicolons. All replicas forget the users.
     """
-    key = settings.operator_api_keys[0].get_secret_value()
     erased, strange = 0, 0
     with cancelled_by_signals() as signals:
-        async with OperatorApi.open(url or settings.url, key) as api:
+        async with OperatorApi.open(settings, url) as api:
             try:
                 for batch, others in _batches(stream):
                     for where in others[: max(0, MOST_NAMED - strange)]:

@@ -38,8 +38,7 @@ class _Listed(msgspec.Struct, rename="camel"):
 
 @asynccontextmanager
 async def _outbox(settings: ForwardSettings) -> AsyncIterator[Outbox]:
-    dsn = settings.database_url.get_secret_value()
-    async with Database.connect(dsn, pool_size=1) as database:
+    async with Database.connect(settings.dsn, pool_size=1) as database:
         yield Outbox(database, settings.forward_max_bytes)
 
 

@@ -17,7 +17,6 @@ from service.errors import AccountFault, SealError, UnavailableError
 from service.graph.answers import APP_THROTTLE_CODES
 from service.graph.budget import Budget, PauseBoard
 from service.model.calls import APP_SCOPE, account_scope
-from service.model.freshness import Rules
 from service.reasons import reason_of, why_token_ended
 from service.settings import secret_values
 from service.store.checkup import Checkup
@@ -135,7 +134,7 @@ class MetaImport:
         meter: Meter,
         days: int,
     ) -> None:
-        rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+        rules = settings.rules
         self.recorder = Recorder(Journal(database, rules), {})
         self._vault = Vault(secret_values(settings.token_encryption_keys))
         self._slots = Slots(database, 1 / settings.graph_calls_per_second)
@@ -231,8 +230,7 @@ class MetaImport:
 async def import_from_meta(settings: GraphSettings, location_id: str, days: int) -> int:
     """Run the command; gives the exit code: 1 if an account was not read to the end."""
     async with AsyncExitStack() as stack:
-        dsn = settings.database_url.get_secret_value()
-        database = await stack.enter_async_context(Database.connect(dsn, pool_size=2))
+        database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=2))
         meta = await stack.enter_async_context(MetaReader.open(settings))
         meter = stack.enter_context(Meter("import from Meta", sys.stderr))
         work = MetaImport(settings, database, meta, meter, days)

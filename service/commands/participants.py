@@ -8,14 +8,13 @@ import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from service.commands.lines import BadLine, Participant, read_participants
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import UnavailableError
 from service.model.contacts import Contact
-from service.model.freshness import Rules
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.journal import Journal
@@ -152,11 +151,9 @@ def _run(runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Res
 
 async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recorder:
     """Connect to the database and read which ids are our own."""
-    dsn = settings.database_url.get_secret_value()
-    database = await stack.enter_async_context(Database.connect(dsn, pool_size=2))
-    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
-    account_of = await Checkup(database, rules).read_directory()
-    return Recorder(Journal(database, rules), account_of)
+    database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=2))
+    account_of = await Checkup(database, settings.rules).read_directory()
+    return Recorder(Journal(database, settings.rules), account_of)
 
 
 def import_from_stdin(settings: StoreSettings) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.model.freshness import CachedIdentity, PictureMode, Rules
     from service.queue import TurnQueue
     from service.store.identities import Identities
-    from service.store.pictures import StoredPicture, StoredPictures
+    from service.store.pictures import StoredPicture
 
 LONGEST_CACHED = timedelta(hours=1)  # an erased or changed picture is not shown for longer
 INITIALS_CACHED = timedelta(seconds=30)
@@ -106,14 +106,8 @@ class PictureRoutes:
 class CopiedPictures:
     """The stored copies; a live picture that is not copied yet is copied first, within 2 s."""
 
-    def __init__(
-        self,
-        pictures: Pictures,
-        stored: StoredPictures,
-        identities: Identities,
-    ) -> None:
+    def __init__(self, pictures: Pictures, identities: Identities) -> None:
         self._pictures = pictures
-        self._stored = stored
         self._identities = identities
 
     async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
@@ -126,7 +120,7 @@ class CopiedPictures:
             return None
         if _has_already(request, cached.picture_sha256):
             return _not_modified(request, cached.picture_sha256)
-        picture = await self._stored.read(cached.ig_user_id)
+        picture = await self._pictures.stored.read(cached.ig_user_id)
         return None if picture is None else _copied(request, picture)
 
 
@@ -153,18 +147,14 @@ class LinkedPictures:
 
 
 def picture_source(
-    mode: PictureMode,
-    pictures: Pictures,
-    stored: StoredPictures,
-    identities: Identities,
-    hosts: PictureHosts,
+    mode: PictureMode, pictures: Pictures, identities: Identities
 ) -> PictureSource | None:
     """Give the source of pictures; None if only initials are shown."""
     match mode:
         case "copy":
-            return CopiedPictures(pictures, stored, identities)
+            return CopiedPictures(pictures, identities)
         case "link":
-            return LinkedPictures(hosts)
+            return LinkedPictures(pictures.hosts)
         case "off":
             return None
 

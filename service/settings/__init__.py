@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+from msgspec.structs import replace
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
+from service.model.freshness import Rules
 from service.postgres_url import read_postgres_url
 from service.settings.reading import DotEnv, Environment
 from service.settings.values import (
@@ -79,9 +82,14 @@ class _DatabaseSettings(_Environment):
     listen_database_url: DatabaseUrl | None = None
 
     @property
-    def notices_url(self) -> SecretStr:
+    def dsn(self) -> str:
+        """The value of DATABASE_URL."""
+        return self.database_url.get_secret_value()
+
+    @property
+    def listen_dsn(self) -> str:
         """Where to listen for notices: LISTEN_DATABASE_URL, else DATABASE_URL."""
-        return self.listen_database_url or self.database_url
+        return (self.listen_database_url or self.database_url).get_secret_value()
 
     def warnings(self) -> Iterator[str]:
         """Name the parameters of connection strings that have no effect."""
@@ -97,6 +105,11 @@ class StoreSettings(_DatabaseSettings):
 
     profile_ttl_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
     max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for freshness and retries."""
+        return Rules(timedelta(days=self.profile_ttl_days), self.max_failures)
 
 
 class MigrateSettings(_DatabaseSettings):
@@ -148,6 +161,12 @@ class Settings(GraphSettings, ForwardSettings):
     # while to notice that /readyz says no.
     reuse_port: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for freshness, retries and pictures."""
+        origins = tuple(host for host in self.picture_hosts if "://" in host)
+        return replace(super().rules, pictures=self.pictures, picture_origins=origins)
 
     @field_validator("operator_api_keys")
     @classmethod

@@ -23,7 +23,6 @@ from service.commands.meta import MetaReader
 from service.commands.output import say_json
 from service.errors import UnavailableError
 from service.model.calls import APP_SCOPE
-from service.model.freshness import Rules
 from service.settings import secret_values
 from service.store.checkup import Checkup
 from service.store.database import Database
@@ -50,8 +49,7 @@ async def doctor(
 ) -> int:
     """Run the command; gives the exit code: 0 healthy, 1 warnings, 2 broken."""
     async with AsyncExitStack() as stack:
-        key = settings.operator_api_keys[0].get_secret_value()
-        api = await stack.enter_async_context(OperatorApi.open(url or settings.url, key))
+        api = await stack.enter_async_context(OperatorApi.open(settings, url))
         asked = asyncio.create_task(check_service(api))
         stack.callback(asked.cancel)
         found = await _check_tables(settings, location_id, stack)
@@ -67,9 +65,8 @@ async def doctor(
 async def _check_tables(
     settings: DoctorSettings, location_id: str | None, stack: AsyncExitStack
 ) -> list[Finding]:
-    dsn = settings.database_url.get_secret_value()
     try:
-        database = await stack.enter_async_context(Database.connect(dsn, pool_size=2))
+        database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=2))
         meta = await stack.enter_async_context(MetaReader.open(settings, META_TIMEOUT_S))
         return await Doctor(settings, database, meta, location_id).run()
     except UnavailableError as error:
@@ -86,7 +83,7 @@ class Doctor:
         meta: MetaReader,
         location_id: str | None,
     ) -> None:
-        rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
+        rules = settings.rules
         self._location_id = location_id
         self._rate = settings.graph_calls_per_second
         self._checkup = Checkup(database, rules)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +12,6 @@ from service.commands.output import DONE, INCOMPLETE, REFUSED, CommandError, say
 from service.errors import UnavailableError
 from service.identities.people import People
 from service.model.contacts import ig_id
-from service.model.freshness import Rules
 from service.reasons import reason_of
 from service.store.database import Database
 from service.store.identities import Identities
@@ -54,12 +53,11 @@ async def examine_user(settings: DoctorSettings, wanted: str, *, as_json: bool) 
 async def _find(settings: DoctorSettings, wanted: str) -> list[Shown]:
     if not wanted.startswith("@") and ig_id(wanted) is None:
         raise CommandError("--user takes an id of 1 to 32 digits, or @username.")
-    rules = Rules(timedelta(days=settings.profile_ttl_days), settings.max_failures)
     async with AsyncExitStack() as stack:
-        dsn = settings.database_url.get_secret_value()
         try:
-            database = await stack.enter_async_context(Database.connect(dsn, pool_size=1))
+            database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=1))
             store = PeopleStore(database)
+            rules = settings.rules
             people = People(store, Identities(database, rules), rules)
             found = (await people.find(wanted))[:MOST_SHOWN]
             errors = await store.read_last_errors([person.ig_user_id for person in found])

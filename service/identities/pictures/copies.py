@@ -15,10 +15,9 @@ from service.logs import TAG, SparingLog
 from service.model.freshness import picture_expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from service.identities.pictures.addresses import PictureHosts
-    from service.identities.pictures.fetch import Image
+    from service.identities.pictures.fetch import PictureFetcher
     from service.model.freshness import CachedIdentity
     from service.store.pictures import Kept, StoredPictures
 
@@ -48,16 +47,15 @@ class Pictures:
 
     def __init__(
         self,
-        fetch: Callable[[str], Awaitable[Image]],
+        fetcher: PictureFetcher,
         stored: StoredPictures,
-        hosts: PictureHosts,
         count: Callable[[str], None],
         *,
         is_copying: bool = True,
     ) -> None:
-        self._fetch = fetch
-        self._stored = stored
-        self._hosts = hosts
+        self._fetcher = fetcher
+        self.stored = stored
+        self.hosts = fetcher.hosts
         self._count = count
         self._is_copying = is_copying
         self._urgent: OrderedDict[str, _Copy] = OrderedDict()
@@ -75,7 +73,7 @@ class Pictures:
     def lacks(self, cached: CachedIdentity) -> bool:
         """Return whether the identity has a live picture that was not copied since its fetch."""
         url, copied_at = cached.profile_pic_url, cached.picture_copied_at
-        if url is None or not self._hosts.allows(url):
+        if url is None or not self.hosts.allows(url):
             return False
         if copied_at is not None and copied_at >= (cached.last_fetched_at or copied_at):
             return False
@@ -86,7 +84,7 @@ class Pictures:
         """Queue a copy; one that cannot be made is skipped and logged."""
         if not self._is_copying:
             return
-        if not self._hosts.allows(url):
+        if not self.hosts.allows(url):
             self._sparing.warning("pictures not copied: their host is not among PICTURE_HOSTS")
         elif self.waiting >= MOST_WAITING:
             self._sparing.warning("pictures not queued: too many are waiting", waiting=self.waiting)
@@ -179,8 +177,8 @@ class Pictures:
         return kept
 
     async def _fetch_and_keep(self, ig_user_id: str, url: str) -> Kept:
-        image = await self._fetch(url)
-        return await self._stored.keep(ig_user_id, url, image.content_type, image.body)
+        image = await self._fetcher.fetch(url)
+        return await self.stored.keep(ig_user_id, url, image.content_type, image.body)
 
     def _is_wanted(self, ig_user_id: str, url: str) -> bool:
         """Return whether this address is already queued or being copied."""

@@ -86,7 +86,7 @@ class PictureFetcher:
         named: aiohttp.ClientSession,
         timeout_s: float,
     ) -> None:
-        self._hosts = hosts
+        self.hosts = hosts
         self._public = public
         self._named = named
         self._timeout_s = timeout_s
@@ -116,9 +116,9 @@ class PictureFetcher:
 
     async def _follow(self, url: str) -> Image:
         for _ in range(MOST_REDIRECTS + 1):
-            if not self._hosts.allows(url):
+            if not self.hosts.allows(url):
                 raise PictureError("its host is not among PICTURE_HOSTS")
-            session = self._named if self._hosts.is_named_origin(url) else self._public
+            session = self._named if self.hosts.is_named_origin(url) else self._public
             async with session.get(
                 URL(url, encoded=True), headers=_HEADERS, allow_redirects=False
             ) as response:
