@@ -10,15 +10,13 @@ import structlog
 
 from service.errors import GraphError, SealError, UnavailableError, UnstorableError
 from service.failing import attempt, log_unforeseen
-from service.graph.tokens import TokenFacts
 from service.judgement.token_rules import (
     CHECK_AGAIN_AFTER,
     CHECK_EVERY,
     INSTAGRAM,
-    TokenState,
     is_renewable,
 )
-from service.store.tokens import CheckedFacts
+from service.model.calls import TokenFacts
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ class TokenChecker:
         try:
             is_recorded = await self._check(token)
         except NoSlotError:
-            await self._put_off(account, CHECK_AGAIN_AFTER, token.error)
+            await self._put_off(account, CHECK_AGAIN_AFTER, None)
         except SealError as failure:
             await self._put_off(account, CHECK_EVERY, str(failure))
         except UnstorableError as failure:
@@ -132,12 +130,8 @@ class TokenChecker:
             facts = await self._calls.inspect(token.login, plain)
         await self._take_slot(account)
         username = await self._calls.username(account, token.login, plain)
-        is_recorded = await self._tokens.record(
-            token,
-            CheckedFacts(username, facts.expires_at, facts.data_access_expires_at, facts.scopes),
-            self._clock(),
-        )
-        if is_recorded and is_renewable(self._state(token), self._clock(), seals=self._seals):
+        is_recorded = await self._tokens.record(token, username, facts, self._clock())
+        if is_recorded and is_renewable(token, self._clock(), seals=self._seals):
             await self._renew(token, plain)
         return is_recorded
 
@@ -190,27 +184,6 @@ class TokenChecker:
         slot = await self._budget.wait_for_slot(ig_account_id)
         if slot is None or slot.paused_by is not None:
             raise NoSlotError
-
-    def _state(self, token: StoredToken) -> TokenState:
-        return token_state(token, self._vault)
-
-
-def token_state(token: StoredToken, vault: Vault) -> TokenState:
-    """Return the input of the token rules."""
-    return TokenState(
-        ig_account_id=token.ig_account_id,
-        location_id=token.location_id,
-        login=token.login,
-        stored_at=token.stored_at,
-        username=token.username,
-        is_plain=not vault.is_sealed(token.stored),
-        is_dead=token.is_dead,
-        expires_at=token.expires_at,
-        data_access_expires_at=token.data_access_expires_at,
-        checked_at=token.checked_at,
-        scopes=token.scopes,
-        check_error=token.error,
-    )
 
 
 def _words(error: GraphError) -> str:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.accounts.token_checks import token_state
 from service.failing import attempt, log_unforeseen
 from service.judgement.token_rules import TokenWarning, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.store.tokens import StoredToken, Tokens
-    from service.vault import Vault
+    from service.judgement.token_rules import TokenState
+    from service.store.tokens import Tokens
 
 READ_EVERY_S = 60.0
 MOST_SHOWN = 20
@@ -31,13 +30,11 @@ class TokenWatch:
     def __init__(
         self,
         tokens: Tokens,
-        vault: Vault,
         *,
         seals: bool,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._tokens = tokens
-        self._vault = vault
         self._seals = seals
         self._clock = clock
         self.warnings: list[TokenWarning] = []
@@ -56,10 +53,10 @@ class TokenWatch:
         self.counts = Counter(warning.kind for warning in self.warnings)
         return self.warnings
 
-    def _judge(self, token: StoredToken, now: datetime) -> list[TokenWarning]:
+    def _judge(self, token: TokenState, now: datetime) -> list[TokenWarning]:
         """List the warnings about one token; one that can't be judged hides no other's."""
         try:
-            return warnings(token_state(token, self._vault), now, seals=self._seals)
+            return warnings(token, now, seals=self._seals)
         except Exception as error:  # noqa: BLE001 - a row that another application wrote
             log_unforeseen("token not judged", error, ig_account_id=token.ig_account_id)
             return []

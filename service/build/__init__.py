@@ -80,7 +80,7 @@ class Parts:
         slots = Slots(database, 1 / settings.graph_calls_per_second)
         self.budget = Budget(slots, self.pauses, self.board, self.queue.hold)
         self.tokens = Tokens(database)
-        self.token_watch = TokenWatch(self.tokens, vault, seals=settings.seal_tokens)
+        self.token_watch = TokenWatch(self.tokens, seals=settings.seal_tokens)
         leavings = Leavings(database)
         self.leaver = AccountLeaver(leavings, self.forget)
         self.retention = Retention(leavings, self.forget, settings.retention_days)

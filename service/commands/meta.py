@@ -14,7 +14,7 @@ from service.graph.usage import CONVERSATION_POOLS, Usage, read_usage
 from service.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator
 
     from service.graph.calls import GraphCaller
     from service.settings import GraphSettings
@@ -38,13 +38,8 @@ class Page(msgspec.Struct, frozen=True):
 class MetaReader:
     """Gets pages; any failure is in the page's `fault`, and nothing is logged."""
 
-    def __init__(
-        self, caller: GraphCaller, version: str, app_secret: str, pools: Collection[str]
-    ) -> None:
-        self._caller = caller
-        self._app_secret = app_secret
-        self._pools = pools
-        self.version = version
+    def __init__(self, caller: GraphCaller) -> None:
+        self.caller = caller
 
     @classmethod
     @asynccontextmanager
@@ -52,22 +47,16 @@ class MetaReader:
         cls, settings: GraphSettings, timeout_s: float = LIST_TIMEOUT_S
     ) -> AsyncIterator[MetaReader]:
         """Make a reader with a client of its own."""
-        secret = settings.meta_app_secrets[0].get_secret_value()
         async with graph_session(4) as session:
-            caller = graph_caller(settings, session, timeout_s, MOST_BODY_BYTES)
-            yield cls(caller, settings.graph_api_version, secret, CONVERSATION_POOLS)
-
-    def app_token(self, app_id: str) -> str:
-        """Make the app's own access token ("Access tokens": app access tokens)."""
-        return f"{app_id}|{self._app_secret}"
+            yield cls(graph_caller(settings, session, timeout_s, MOST_BODY_BYTES))
 
     async def get(self, login: str, path: str, token: str, **query: str) -> Page:
         """Get one page within the timeout."""
         try:
-            answer = await self._caller.get(login, path, token, query)
+            answer = await self.caller.get(login, path, token, query)
         except GraphError as fault:
             return Page({}, fault, "", Usage())
-        usage = read_usage(answer.headers, self._pools)
+        usage = read_usage(answer.headers, CONVERSATION_POOLS)
         try:
             return Page(read_object(answer, usage), None, answer.version, usage)
         except GraphError as fault:

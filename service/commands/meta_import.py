@@ -89,7 +89,7 @@ class Gate:
         """Apply an answer for all replicas: slow down, pause, or end a pause."""
         fault = page.fault
         if fault is None and self._is_probe:
-            await self._checkup.end_run_out_pauses(self._ig_account_id)
+            await self._checkup.end_expired_pauses(self._ig_account_id)
         if isinstance(fault, AccountFault) and fault.problem.reason == "throttled":
             is_app = fault.problem.code in APP_THROTTLE_CODES
             scope = APP_SCOPE if is_app else account_scope(self._ig_account_id)

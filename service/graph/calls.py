@@ -58,7 +58,7 @@ class GraphCaller:
     ) -> None:
         self._session = session
         self._hosts = hosts
-        self._version = version
+        self.version = version
         self._app_secret = app_secret
         self._timeout_s = timeout_s
         self._most_body_bytes = most_body_bytes
@@ -73,7 +73,7 @@ class GraphCaller:
             message = "the stored token holds characters that no HTTP header can"
             raise AccountFault(GraphProblem("token_invalid", message=message))
         proof = {"appsecret_proof": self._proof(token)} if login == _PROVEN_LOGIN else {}
-        url = f"{self._hosts[login]}/{self._version}/{path}"
+        url = f"{self._hosts[login]}/{self.version}/{path}"
         headers = {"Authorization": f"Bearer {token}"}
         return await self._call(url, {**query, **proof}, headers, [token, *proof.values()])
 

@@ -15,7 +15,7 @@ from service.errors import AccountFault, NobodysFault
 from service.graph.answers import read_object
 from service.graph.calls import is_sendable, upstream_problem
 from service.graph.usage import read_usage
-from service.model.calls import GraphProblem
+from service.model.calls import GraphProblem, TokenFacts
 
 if TYPE_CHECKING:
     from service.graph.calls import GraphCaller
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 INSTAGRAM = "instagram"
 _LONGEST_USERNAME = 100
 _A_CENTURY_S = 100 * 366 * 86_400
-
-
-class TokenFacts(msgspec.Struct, frozen=True):
-    """What Meta reports about a valid token; null if unknown. Times are UTC."""
-
-    expires_at: datetime | None = None
-    data_access_expires_at: datetime | None = None
-    scopes: tuple[str, ...] | None = None
 
 
 class RenewedToken(msgspec.Struct, frozen=True):
@@ -63,8 +55,8 @@ class TokenCalls:
             raise _dead(debug)
         scopes = debug.get("scopes")
         return TokenFacts(
-            _moment(debug.get("expires_at")),
-            _moment(debug.get("data_access_expires_at")),
+            read_moment(debug.get("expires_at")),
+            read_moment(debug.get("data_access_expires_at")),
             tuple(map(str, scopes)) if isinstance(scopes, list) else None,
         )
 
@@ -123,7 +115,7 @@ def _username(body: dict[str, Any]) -> str | None:
     return found[:_LONGEST_USERNAME] if isinstance(found, str) and found else None
 
 
-def _moment(unix_seconds: object) -> datetime | None:
+def read_moment(unix_seconds: object) -> datetime | None:
     """Parse a time of debug_token; 0 means never."""
     if isinstance(unix_seconds, bool) or not isinstance(unix_seconds, int) or unix_seconds <= 0:
         return None

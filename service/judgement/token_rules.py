@@ -7,6 +7,7 @@ Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads it
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -57,7 +58,7 @@ class TokenState(msgspec.Struct, frozen=True):
     expires_at: datetime | None = None
     data_access_expires_at: datetime | None = None
     checked_at: datetime | None = None
-    scopes: tuple[str, ...] | None = None
+    scopes: Sequence[str] | None = None
     check_error: str | None = None
 
 
@@ -98,7 +99,7 @@ def needed_scopes(login: str) -> tuple[str, ...]:
     return INSTAGRAM_SCOPES if login == INSTAGRAM else FACEBOOK_SCOPES
 
 
-def missing_scopes(login: str, scopes: tuple[str, ...] | None) -> list[str]:
+def missing_scopes(login: str, scopes: Sequence[str] | None) -> list[str]:
     """Return the permissions that a token lacks; none if its permissions are unknown."""
     if scopes is None:
         return []

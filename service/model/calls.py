@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads it
 from typing import Literal
 
 import msgspec
@@ -41,6 +42,14 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
     def as_json(self) -> str:
         """Encode it for the column."""
         return msgspec.json.encode(self).decode()
+
+
+class TokenFacts(msgspec.Struct, frozen=True):
+    """What Meta reports about a valid token; null if unknown. Times are UTC."""
+
+    expires_at: datetime | None = None
+    data_access_expires_at: datetime | None = None
+    scopes: tuple[str, ...] | None = None
 
 
 class Trial(msgspec.Struct, frozen=True):

@@ -47,14 +47,6 @@ class CheckedConnection(msgspec.Struct, frozen=True):
         return f"CheckedConnection({self.ig_account_id})"
 
 
-class CheckedPause(msgspec.Struct, frozen=True):
-    """A pause of the whole app."""
-
-    scope: str
-    reason: str
-    until: datetime
-
-
 class UserGroup(msgspec.Struct, frozen=True):
     """Users in the same state; `last_error` is the JSON of their latest failure."""
 
@@ -81,11 +73,6 @@ class Checkup:
         """Read the connections of a location or of all: at most 1000, those with problems first."""
         rows = await self._database.fetch(_SQL["list_connections"], location_id, MOST_ACCOUNTS)
         return [CheckedConnection(**row) for row in rows]
-
-    async def read_pauses(self) -> list[CheckedPause]:
-        """Read the pauses of the app."""
-        rows = await self._database.fetch(_SQL["list_app_pause"])
-        return [CheckedPause(**row) for row in rows]
 
     async def read_users(self, location_id: str | None, accounts: int) -> list[UserGroup]:
         """Group the most recent users, about 10,000, by their state."""
@@ -116,6 +103,6 @@ class Checkup:
         )
         return rows[0]["wait_s"] if rows else None
 
-    async def end_run_out_pauses(self, ig_account_id: str) -> None:
+    async def end_expired_pauses(self, ig_account_id: str) -> None:
         """End the expired pauses of the app and the account, after a call has succeeded."""
-        await self._database.fetch(_SQL["end_run_out_pauses"], account_scope(ig_account_id))
+        await self._database.fetch(_SQL["end_expired_pauses"], account_scope(ig_account_id))

@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from service.judgement.token_rules import TokenState
 from service.model.calls import account_scope
 from service.store.connections import mark_token_dead
 from service.store.queries import read_queries
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.model.calls import TokenFacts
     from service.store.database import Database
 
 CHECK_TAKES = timedelta(minutes=5)
 MOST_LISTED = 10_000
-_DEAD = "invalid"
 
 _SQL = read_queries("tokens")
 _PAUSES = read_queries("pauses")
 
 
-class StoredToken(msgspec.Struct, frozen=True):
-    """A connection's token as stored, plain or sealed, and what is known about it.
+class StoredToken(TokenState, frozen=True, kw_only=True):
+    """A token as stored, plain or sealed; `pending` is a renewed one that is not accepted yet."""
 
-    `pending` is a renewed, sealed token that Meta has not accepted yet.
-    """
-
-    ig_account_id: str
-    location_id: str
-    login: str
     stored: str
-    stored_at: datetime
-    username: str | None
-    expires_at: datetime | None
-    data_access_expires_at: datetime | None
-    scopes: tuple[str, ...] | None
-    is_dead: bool = False
-    checked_at: datetime | None = None
     pending: str | None = None
-    error: str | None = None
-
-
-class CheckedFacts(msgspec.Struct, frozen=True):
-    """Meta's answer at a check."""
-
-    username: str | None = None
-    expires_at: datetime | None = None
-    data_access_expires_at: datetime | None = None
-    scopes: tuple[str, ...] | None = None
 
 
 class Tokens:
@@ -65,7 +43,7 @@ class Tokens:
     async def claim(self, now: datetime) -> StoredToken | None:
         """Claim the check that is due first, for 5 minutes; None if none is due."""
         rows = await self._database.fetch(_SQL["claim"], now, CHECK_TAKES)
-        return _stored(rows[0], pending=rows[0]["pending_token"]) if rows else None
+        return StoredToken(**rows[0]) if rows else None
 
     async def put_off(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
         """Check again, but not before then; `error` is the failure of this check."""
@@ -75,14 +53,16 @@ class Tokens:
         """Note that the account's token has been checked."""
         await self._database.fetch(_SQL["finish"], ig_account_id, now)
 
-    async def record(self, token: StoredToken, facts: CheckedFacts, now: datetime) -> bool:
+    async def record(
+        self, token: StoredToken, username: str | None, facts: TokenFacts, now: datetime
+    ) -> bool:
         """Store Meta's answer; false if the token was replaced in the meantime."""
         rows = await self._database.fetch(
             _SQL["record"],
             token.ig_account_id,
             token.stored,
             now,
-            facts.username,
+            username,
             facts.expires_at,
             facts.data_access_expires_at,
             list(facts.scopes) if facts.scopes is not None else None,
@@ -121,35 +101,11 @@ class Tokens:
             await session.execute(_PAUSES["pause_until_changed"], scope, "token_invalid")
         return True
 
-    async def list_states(self, location_id: str | None = None) -> list[StoredToken]:
+    async def list_states(self, location_id: str | None = None) -> list[TokenState]:
         """Read all tokens, at most 10,000: dead ones first, then by expiry."""
         rows = await self._database.fetch(_SQL["list_states"], MOST_LISTED, location_id)
-        return [
-            _stored(
-                row,
-                is_dead=row["token_status"] == _DEAD,
-                checked_at=row["token_checked_at"],
-                error=row["error"],
-            )
-            for row in rows
-        ]
+        return [TokenState(**row) for row in rows]
 
     async def forget_removed(self) -> None:
         """Delete the checks of accounts that are no longer connected."""
         await self._database.fetch(_SQL["forget_removed"])
-
-
-def _stored(row: Any, **more: Any) -> StoredToken:  # noqa: ANN401 - a record, and fields
-    scopes = row["token_scopes"]
-    return StoredToken(
-        ig_account_id=row["ig_account_id"],
-        location_id=row["location_id"],
-        login="instagram" if row["login"] == "instagram" else "facebook",
-        stored=row["access_token"],
-        stored_at=row["updated_at"],
-        username=row["username"],
-        expires_at=row["token_expires_at"],
-        data_access_expires_at=row["data_access_expires_at"],
-        scopes=tuple(map(str, scopes)) if scopes is not None else None,  # written by hand: anything
-        **more,
-    )

@@ -67,7 +67,7 @@ class TokenWorld:
         )
 
     def watch(self, *, seals: bool = False) -> TokenWatch:
-        return TokenWatch(self.tokens, self.vault, seals=seals, clock=self.clock)
+        return TokenWatch(self.tokens, seals=seals, clock=self.clock)
 
     async def connect(self, account: str, token: str, login: str = "facebook") -> None:
         """Store a sealed token, as of the simulated now."""

@@ -19,7 +19,6 @@ from service.commands.conversations import (
 from service.commands.lines import Participant
 from service.commands.meta import MetaReader, Page
 from service.graph.calls import GraphCaller
-from service.graph.usage import CONVERSATION_POOLS
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OWN, OTHER_OWN, TOKEN = "178414", "555", "a-token"
@@ -61,7 +60,7 @@ async def reading(meta: Meta, days: float = 7) -> AsyncIterator[Conversations]:
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         hosts = {"facebook": str(server.make_url("")).rstrip("/")}
         caller = GraphCaller(session, hosts, "v21.0", "s", 10.0)
-        reader = MetaReader(caller, "v21.0", "s", CONVERSATION_POOLS)
+        reader = MetaReader(caller)
 
         async def allow() -> None:
             return

@@ -27,6 +27,7 @@ from service.settings import secret_values
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.identities import Identities
+from service.store.pauses import Pauses
 from service.store.recent import Recent
 from service.store.tokens import Tokens
 from service.vault import Vault
@@ -88,9 +89,10 @@ class Doctor:
         self._rate = settings.graph_calls_per_second
         self._checkup = Checkup(database, rules)
         self._identities = Identities(database, rules)
+        self._pauses = Pauses(database)
         self._recent = Recent(database)
         vault = Vault(secret_values(settings.token_encryption_keys))
-        self._token_watch = TokenWatch(Tokens(database), vault, seals=settings.seal_tokens)
+        self._token_watch = TokenWatch(Tokens(database), seals=settings.seal_tokens)
         self._meta = MetaCheck(
             meta,
             self._checkup,
@@ -105,7 +107,7 @@ class Doctor:
         connections = await self._checkup.read_connections(self._location_id)
         if not connections:
             return [_no_connections(self._location_id)]
-        pauses = await self._checkup.read_pauses()
+        pauses = await self._pauses.read()
         app_pause = next((p.reason for p in pauses if p.scope == APP_SCOPE), None)
         findings = await self._names()
         findings += await self._users(len(connections), is_app_paused=app_pause is not None)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.commands.meta import MetaReader, Page
+    from service.errors import GraphError
     from service.store.checkup import CheckedConnection, Checkup
     from service.vault import Vault
 
@@ -70,7 +71,7 @@ class MetaCheck:
             told = await self._account(connection, app_pause)
             findings += [*_stored(connection, told), *told]
         if self._version:
-            findings.append(judge_version(self._meta.version, self._version))
+            findings.append(judge_version(self._meta.caller.version, self._version))
         findings += self._plain(connections)
         if connections and connections[0].total > MOST_ASKED:
             more = connections[0].total - MOST_ASKED
@@ -113,7 +114,7 @@ class MetaCheck:
 
     async def _ask(self, connection: CheckedConnection, token: str) -> list[Finding]:
         account, login = connection.ig_account_id, connection.login
-        asker = self._meta.app_token(self._app_id) if self._app_id else token
+        asker = self._meta.caller.app_token(self._app_id) if self._app_id else token
         page = await self._get(login, "debug_token", asker, input_token=token)
         if page is None:
             text = f"Account {account}: the budget is used up, so Meta was not asked."
@@ -169,7 +170,7 @@ def judge_subscription(connection: CheckedConnection, page: Page, app_id: str) -
     """Say whether Meta sends the account's webhooks to this app."""
     account = connection.ig_account_id
     if page.fault is not None:
-        return _subscription_fault(connection, page)
+        return _subscription_fault(connection, page.fault)
     rows = page.body.get("data")
     apps = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     ours = [app for app in apps if not app_id or str(app.get("id", app_id)) == app_id]
@@ -193,14 +194,11 @@ def judge_subscription(connection: CheckedConnection, page: Page, app_id: str) -
     return Finding(2, "ok", text, None, account, {"subscribedFields": fields})
 
 
-def _subscription_fault(connection: CheckedConnection, page: Page) -> Finding:
-    if page.fault is None:
-        raise AssertionError("only for a page that failed")
-    account = connection.ig_account_id
-    problem = page.fault.problem
+def _subscription_fault(connection: CheckedConnection, fault: GraphError) -> Finding:
+    account, problem = connection.ig_account_id, fault.problem
     said = f"; Meta says: “{printable(problem.message)[:200]}”" if problem.message else ""
     what = f"Account {account}: whether Meta sends its webhooks here could not be read"
-    text = f"{what}, {describe_fault(page.fault)}{said}."
+    text = f"{what}, {describe_fault(fault)}{said}."
     if problem.reason == "token_invalid":
         advice = reason_of("token_invalid").advise(account, connection.location_id)
         return Finding(2, "broken", text, advice, account)

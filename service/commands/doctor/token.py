@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.commands.doctor.findings import Finding
 from service.commands.meta import describe_fault
 from service.errors import NobodysFault
+from service.graph.tokens import read_moment
 from service.judgement.token_rules import (
     NAMES_NEED,
     WARN_WITHIN,
@@ -18,6 +18,8 @@ from service.reasons import reason_of, why_token_ended
 from service.wording import duration, printable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from service.errors import GraphError
     from service.store.checkup import CheckedConnection
 
@@ -34,8 +36,8 @@ def judge_token(
         error = debug.get("error")
         subcode = error.get("subcode") if isinstance(error, dict) else None
         return [_dead(connection, subcode if isinstance(subcode, int) else None)]
-    ends_at = _moment(debug.get("expires_at"))
-    access_until = _moment(debug.get("data_access_expires_at"))
+    ends_at = read_moment(debug.get("expires_at"))
+    access_until = read_moment(debug.get("data_access_expires_at"))
     kind = str(debug.get("type", "")).lower() or "access"
     facts: dict[str, object] = {"type": kind, "expiresAt": ends_at, "dataAccessUntil": access_until}
     end = f"ends on {ends_at:%d %B %Y}" if ends_at else "has no end"
@@ -147,16 +149,6 @@ def _for_other_account(connection: CheckedConnection, debug: dict[str, Any]) -> 
     )
     advice = "If none of these is another id of the account (an alias), connect the right account."
     return [Finding(2, "warning", text, advice, account)]
-
-
-def _moment(unix_seconds: object) -> datetime | None:
-    """Read a time of debug_token; 0 means never."""
-    if not isinstance(unix_seconds, int) or unix_seconds <= 0:
-        return None
-    try:
-        return datetime.fromtimestamp(unix_seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ WHERE instagram_has_room(b.next_at, $1::interval, $2::interval)
 RETURNING EXTRACT(epoch FROM b.next_at - instagram_step($1::interval, b.pace, b.paced_until)
     - clock_timestamp())::float8 AS wait_s;
 
--- name: end_run_out_pauses
+-- name: end_expired_pauses
 -- $1: the scope of an account. A successful call ends the expired pauses, as a resolved user does.
 DELETE FROM instagram_pauses WHERE until <= now() AND scope IN ('app', $1);
 
@@ -30,10 +30,6 @@ WHERE $1::text IS NULL OR k.location_id = $1
 ORDER BY (k.token_status = 'invalid' OR x.reason IS NOT NULL) IS TRUE DESC,
     k.location_id, k.ig_account_id
 LIMIT $2;
-
--- name: list_app_pause
-SELECT scope, reason, instagram_bounded(until, '9999-12-31 23:59:59+00') AS until
-FROM instagram_active_pauses WHERE scope = 'app';
 
 -- name: group_users
 -- $1: a location, null for all; $2: so many users an account; $3: so many accounts; $4: the TTL;

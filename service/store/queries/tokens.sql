@@ -26,11 +26,11 @@ WITH due AS (
     FROM due d WHERE c.ig_account_id = d.ig_account_id
     RETURNING c.ig_account_id, c.pending_token
 )
-SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login, k.access_token,
-    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS updated_at, k.username,
-    instagram_bounded(k.token_expires_at) AS token_expires_at,
-    instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
-    k.token_scopes, c.pending_token
+SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id,
+    instagram_login(k.login) AS login, k.access_token AS stored,
+    instagram_is_plain(k.access_token) AS is_plain,
+    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS stored_at, k.username,
+    instagram_bounded(k.token_expires_at) AS expires_at, c.pending_token AS pending
 FROM claimed c JOIN instagram_connections k USING (ig_account_id);
 
 -- name: put_off
@@ -78,12 +78,15 @@ WHERE ig_account_id = $1::text;
 
 -- name: list_states
 -- $1 at most so many, $2 the location or null for all: every token, the earliest end first
-SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id, k.login,
-    COALESCE(k.access_token, '') AS access_token, k.token_status,
-    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS updated_at, k.username,
-    instagram_bounded(k.token_expires_at) AS token_expires_at,
+SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id,
+    instagram_login(k.login) AS login, instagram_is_plain(COALESCE(k.access_token, '')) AS is_plain,
+    k.token_status = 'invalid' IS TRUE AS is_dead, k.username,
+    instagram_bounded(COALESCE(k.updated_at, to_timestamp(0))) AS stored_at,
+    instagram_bounded(k.token_expires_at) AS expires_at,
     instagram_bounded(k.data_access_expires_at) AS data_access_expires_at,
-    instagram_bounded(k.token_checked_at) AS token_checked_at, k.token_scopes, c.error
+    instagram_bounded(k.token_checked_at) AS checked_at, CASE WHEN k.token_scopes IS NOT NULL
+        THEN array_remove(ARRAY(SELECT unnest(k.token_scopes)), NULL) END AS scopes,
+    c.error AS check_error
 FROM instagram_connections k LEFT JOIN instagram_token_checks c USING (ig_account_id)
 WHERE $2::text IS NULL OR k.location_id = $2::text
 ORDER BY k.token_status <> 'invalid',
