@@ -13,15 +13,7 @@ import asyncpg
 
 from benchmarks import payloads
 from benchmarks.competitors.environment import inline, make_known
-from benchmarks.findings import (
-    Findings,
-    Samples,
-    Scale,
-    interleaved,
-    middle,
-    plain,
-    ratio,
-)
+from benchmarks.findings import Findings, Samples, Scale, interleaved, middle, plain, ratio
 from benchmarks.loads import closed_loop, open_loop
 from benchmarks.receiving import BARE
 from service.store.queries import read_queries

@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import payloads
 from benchmarks.competitors.environment import inline, make_known, queued
-from benchmarks.findings import (
-    Findings,
-    Samples,
-    Scale,
-    interleaved,
-    middle,
-    plain,
-    ratio,
-)
+from benchmarks.findings import Findings, Samples, Scale, interleaved, middle, plain, ratio
 from benchmarks.loads import closed_loop, open_loop
 
 if TYPE_CHECKING:

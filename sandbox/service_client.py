@@ -11,12 +11,7 @@ import aiohttp
 import msgspec
 
 from sandbox.problems import SandboxError
-from sandbox.sample_traffic import (
-    SAMPLE_ACCOUNT,
-    SAMPLE_LOCATION,
-    SAMPLE_TOKEN,
-    Sender,
-)
+from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_LOCATION, SAMPLE_TOKEN, Sender
 from sandbox.samples import signed_headers
 
 PREFIX = "/api/social/instagram"

@@ -48,8 +48,7 @@ class AccountLeaver:
         """Start immediately and wait; returns whether all people of the account are erased."""
         self._wake.set()
         for _ in range(round(at_most_s / _LOOK_AGAIN_S)):
-            leaving = await self._leavings.list_leavings()
-            if ig_account_id not in {each.ig_account_id for each in leaving}:
+            if ig_account_id not in await self._leavings.list_leavings():
                 return True
             await asyncio.sleep(_LOOK_AGAIN_S)
         return False

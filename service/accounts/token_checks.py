@@ -10,12 +10,7 @@ import structlog
 
 from service.errors import GraphError, SealError, UnavailableError, UnstorableError
 from service.failing import attempt, log_unforeseen
-from service.judgement.token_rules import (
-    CHECK_AGAIN_AFTER,
-    CHECK_EVERY,
-    INSTAGRAM,
-    is_renewable,
-)
+from service.judgement.token_rules import CHECK_AGAIN_AFTER, CHECK_EVERY, INSTAGRAM, is_renewable
 from service.model.calls import TokenFacts
 from service.waiting import wait_at_most
 

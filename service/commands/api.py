@@ -81,7 +81,6 @@ class StatusBudget(msgspec.Struct, frozen=True, rename="camel"):
     """The budget over all replicas; `pace` is the share that Meta's usage headers leave."""
 
     per_second: float = 0
-    wait_seconds: float = 0
     pace: float = 1
 
 

@@ -43,10 +43,6 @@ class Recorder:
         self._journal = journal
         self._account_of = account_of
 
-    def is_own(self, ig_id: str) -> bool:
-        """Tell whether an id belongs to a connection."""
-        return ig_id in self._account_of
-
     async def store(self, participants: Sequence[Participant]) -> None:
         """Commit one batch; raises UnavailableError after about 10 s without the database."""
         contacts = [self._contact(each) for each in participants if not self._is_own_id(each)]

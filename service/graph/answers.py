@@ -10,14 +10,7 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from service.errors import (
-    AccountFault,
-    AppFault,
-    GraphError,
-    NobodysFault,
-    UnclearFault,
-    UserFault,
-)
+from service.errors import AccountFault, AppFault, GraphError, NobodysFault, UnclearFault, UserFault
 from service.graph.calls import upstream_problem
 from service.model.calls import GraphProblem, Profile
 from service.model.contacts import ig_id

@@ -79,7 +79,7 @@ class PauseBoard:
         if self._connected is not None and ig_account_id not in self._connected:
             self._note_unconnected(ig_account_id)
             return True
-        return self.is_account_paused(ig_account_id)
+        return bool(self._by_scope) and self._left_s(account_scope(ig_account_id)) > 0
 
     def _note_unconnected(self, ig_account_id: str) -> None:
         if ig_account_id not in self._unconnected:
@@ -94,10 +94,6 @@ class PauseBoard:
     def app_pause_s(self) -> float:
         """Return how many longer seconds the whole app is paused."""
         return self._left_s(APP_SCOPE)
-
-    def is_account_paused(self, ig_account_id: str) -> bool:
-        """Return whether an account itself is paused."""
-        return bool(self._by_scope) and self._left_s(account_scope(ig_account_id)) > 0
 
     def is_paused(self, ig_account_id: str) -> bool:
         """Return whether calls for an account are paused, by the app's pause or its own."""

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from service.http.problems import ProblemError, bad_request
+from service.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +111,7 @@ def decode_body(body: bytes, struct: type[Struct]) -> Struct:
 
 def _bounded_words(text: str) -> str:
     """Shorten a message that can contain a field name from the client."""
-    words = "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
+    words = printable(text)
     return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + "…"
 
 

@@ -1,4 +1,4 @@
-"""The values that a request carries to its handler, and the headers of nearly all answers."""
+"""The values that a request carries to its handler, and headers that many answers share."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ class Granted(NamedTuple):
 
 
 GRANTED = web.RequestKey("granted", Granted)
+
+
+def has_copy(request: web.Request, tag: str) -> bool:
+    """Return whether the client's copy has this ETag."""
+    return any(each.value in {tag, "*"} for each in request.if_none_match or ())

@@ -87,7 +87,7 @@ class Status:
             "postgres": postgres,
             "intake": describe_intake(self._intake, postgres),
             "forwards": self._describe_forwards() if self._describe_forwards else None,
-            "tokens": self.outlook.describe_tokens(),
+            "tokens": self.outlook.token_watch.describe(),
             "history": self.minutes.read(),
         }
 

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from service.http.at_once import AtOnce
 from service.http.bodies import decode_body, read_body
-from service.http.parameters import boolean, location, moment, whole_number
+from service.http.parameters import boolean, checked_id, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
-from service.http.users import checked_id, user_id
+from service.http.users import user_id
 from service.model.identity import identity
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ class Outlook:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recent = recent
-        self._token_watch = token_watch
+        self.token_watch = token_watch
         self._queue = queue
         self._intake = intake
         self._calls_per_second = calls_per_second
@@ -57,10 +57,6 @@ class Outlook:
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    def describe_tokens(self) -> dict[str, object]:
-        """Say what to do about tokens, for at most 20 of them."""
-        return self._token_watch.describe()
-
     async def figures(self) -> Figures:
         """Give the figures; while PostgreSQL is unavailable, the last ones read."""
         async with self._reading:
@@ -69,7 +65,7 @@ class Outlook:
         described = self._intake.describe()
         return msgspec.structs.replace(
             self._figures,
-            token_warnings=self._token_watch.warnings,
+            token_warnings=self.token_watch.warnings,
             is_postgres_up=self._is_up,
             is_broker_up=described["kind"] != BROKER or described.get("state") == "ok",
             oldest_wait_s=self._queue.oldest_s(),

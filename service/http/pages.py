@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from service.http.heads import has_copy
 from service.http.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Static:
         """Answer with the body, gzipped if the client accepts that; 304 if the client has it."""
         is_packed = self._may_pack and _takes_gzip(request.headers.get("Accept-Encoding", ""))
         tag = f"{self._tag}-gzip" if is_packed else self._tag
-        if _has(request, tag):
+        if has_copy(request, tag):
             response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self._headers)
         elif is_packed:
             encoding = {"Content-Encoding": "gzip"}
@@ -130,12 +131,6 @@ class Pages:
         if found is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")
         return await found.answer(request)
-
-
-def _has(request: web.Request, tag: str) -> bool:
-    """Tell whether the client's copy has this tag."""
-    known = request.if_none_match or ()
-    return any(each.value in {tag, "*"} for each in known)
 
 
 def _takes_gzip(accept_encoding: str) -> bool:

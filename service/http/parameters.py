@@ -61,9 +61,14 @@ def moment(request: web.Request, name: str) -> datetime | None:
     return found
 
 
-def account_id(given: str) -> str:
-    """Give an account's id back; 400 if it is not 1 to 32 digits."""
+def checked_id(given: str, name: str = "igUserId") -> str:
+    """Return an id; 400 if it is not 1 to 32 digits."""
     found = ig_id(given)
     if found is None:
-        raise bad_request("igAccountId is 1 to 32 digits.")
+        raise bad_request(f"{name} is 1 to 32 digits.")
     return found
+
+
+def account_id(given: str) -> str:
+    """Return an account's id; 400 if it is not 1 to 32 digits."""
+    return checked_id(given, "igAccountId")

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from service.errors import UnavailableError
+from service.http.heads import has_copy
 from service.http.users import user_id
 from service.model.freshness import EARLIEST_PICTURE_EXPIRY, is_fresh, may_be_tried, picture_expiry
 from service.model.identity import is_blank
@@ -118,7 +119,7 @@ class CopiedPictures:
             [cached] = await self._identities.look_up([cached.ig_user_id])
         if cached.picture_sha256 is None:
             return None
-        if _has_already(request, cached.picture_sha256):
+        if has_copy(request, cached.picture_sha256):
             return _not_modified(request, cached.picture_sha256)
         picture = await self._pictures.stored.read(cached.ig_user_id)
         return None if picture is None else _copied(request, picture)
@@ -168,10 +169,6 @@ def initials(username: str | None, name: str | None) -> str:
 
 def _first_letter(word: str) -> str:
     return next((ch for ch in word if ch.isalnum()), "")
-
-
-def _has_already(request: web.Request, sha256: str) -> bool:
-    return any(tag.value in (sha256, "*") for tag in request.if_none_match or ())
 
 
 def _not_modified(request: web.Request, sha256: str) -> web.Response:

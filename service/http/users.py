@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.http.answers import Answer
+from service.http.parameters import checked_id
 from service.http.problems import bad_request
 from service.model.contacts import ig_id
 
@@ -45,14 +46,6 @@ class UserRoutes:
 def user_id(request: web.Request) -> str:
     """Read the user's id from the path; 400 if it is not 1 to 32 digits."""
     return checked_id(request.match_info["igUserId"])
-
-
-def checked_id(given: str) -> str:
-    """Give an id back; 400 if it is not 1 to 32 digits."""
-    found = ig_id(given)
-    if found is None:
-        raise bad_request("igUserId is 1 to 32 digits.")
-    return found
 
 
 def user_ids(request: web.Request) -> list[str]:

@@ -8,14 +8,11 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
-from service.errors import (
-    GraphError,
-    UnavailableError,
-)
+from service.errors import GraphError, UnavailableError
 from service.model.calls import GraphProblem
 from service.queue import QueueClosed
 from service.resolving.settling import Settling, report
@@ -39,8 +36,6 @@ BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2
 SECOND_LEASE = timedelta(seconds=120)  # covers the wait for a conversation slot, and the call
 CLAIMED_AHEAD_S = 0.15  # of the budget: how long PostgreSQL can stall before slots are lost
-
-Result = TypeVar("Result")
 
 log = structlog.get_logger()
 

@@ -32,13 +32,8 @@ class Environment(EnvSettingsSource):
         return _value_or_file(value, field_name, self.env_vars), key, is_complex
 
 
-class DotEnv(DotEnvSettingsSource):
+class DotEnv(DotEnvSettingsSource, Environment):
     """`.env`, read by the same rules."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the value without surrounding blanks; a blank one counts as missing."""
-        value, key, is_complex = super().get_field_value(field, field_name)
-        return _value_or_file(value, field_name, self.env_vars), key, is_complex
 
 
 def _value_or_file(

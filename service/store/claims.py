@@ -155,7 +155,9 @@ class Claims:
             self._rules.ttl,
         )
         ours = {row["ig_user_id"] for row in rows if row["kind"] == "settled"}
-        await self._charge_suspects(rows)
+        for row in rows:
+            if row["kind"] == "suspect":
+                await self._charge_suspect(row)
         return [Settled("resolved") if claim.ig_user_id in ours else LOST for claim, _ in done]
 
     async def _fail(self, done: Sequence[tuple[Claim, GraphProblem]]) -> list[Settled]:
@@ -167,11 +169,6 @@ class Claims:
         )
         ours = {row["ig_user_id"]: Settled.failed(row) for row in rows}
         return [ours.get(claim.ig_user_id, LOST) for claim, _ in done]
-
-    async def _charge_suspects(self, rows: Sequence[asyncpg.Record]) -> None:
-        for row in rows:
-            if row["kind"] == "suspect":
-                await self._charge_suspect(row)
 
     async def _charge_suspect(self, row: asyncpg.Record) -> None:
         try:

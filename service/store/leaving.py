@@ -28,14 +28,6 @@ class Leaver(msgspec.Struct, frozen=True):
     is_shared: bool
 
 
-class Leaving(msgspec.Struct, frozen=True, rename="camel"):
-    """A removed account whose people are being erased, and how many have been."""
-
-    ig_account_id: str
-    requested_at: datetime
-    erased: int
-
-
 class Silent(msgspec.Struct, frozen=True):
     """A person whose last message to an account is old; `wrote_since`: to another account."""
 
@@ -99,9 +91,9 @@ class Leavings:
         rows = await self._database.fetch(_SQL["finish"], ig_account_id)
         return int(rows[0]["erased"]) if rows else 0
 
-    async def list_leavings(self) -> list[Leaving]:
-        """Read the accounts that are leaving, at most 100."""
-        return [Leaving(**row) for row in await self._database.fetch(_SQL["list_leavings"])]
+    async def list_leavings(self) -> list[str]:
+        """Return the accounts that are leaving, at most 100."""
+        return [row["ig_account_id"] for row in await self._database.fetch(_SQL["list_leavings"])]
 
     async def find_silent(self, since: datetime, after: Silent, at_most: int) -> list[Silent]:
         """Read the next participants, ordered by last message, that are older than `since`."""

@@ -54,16 +54,10 @@ class Forward(msgspec.Struct, frozen=True):
     attempts: int
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """A forward that did not get a 2xx answer, and the error."""
-
-    forward: Forward
-    error: str
-
-
 class Postponed(msgspec.Struct, frozen=True):
     """When a failed forward is retried; it is set aside after 36 hours."""
 
+    id: int
     attempts: int
     due_at: datetime
     is_set_aside: bool
@@ -141,18 +135,7 @@ class Outbox:
             rows = await session.fetch(
                 _SQL["claim"], address, at_most, lease, lasting, most_at_a_time
             )
-        forwards = [
-            Forward(
-                row["id"],
-                lease,
-                row["delivery_id"],
-                row["headers"],
-                row["body"],
-                row["attempts"],
-            )
-            for row in rows
-        ]
-        return sorted(forwards, key=lambda forward: forward.id)
+        return sorted((Forward(**row, lease=lease) for row in rows), key=lambda forward: forward.id)
 
     async def finish(self, forward: Forward) -> None:
         """Delete a delivery that its address answered with 2xx."""
@@ -166,21 +149,18 @@ class Outbox:
 
     async def postpone(self, forward: Forward, error: str) -> Postponed | None:
         """Schedule the next attempt, or set the delivery aside; None if the lease was lost."""
-        return await self._failures.submit(Failure(forward, error))
+        return await self._failures.submit((forward, error))
 
-    async def _postpone(self, failures: Sequence[Failure]) -> list[Postponed | None]:
+    async def _postpone(self, failed: Sequence[tuple[Forward, str]]) -> list[Postponed | None]:
         rows = await self._database.fetch(
             _SQL["postpone"],
-            *_keys([failure.forward for failure in failures]),
-            [failure.error for failure in failures],
+            *_keys([forward for forward, _ in failed]),
+            [error for _, error in failed],
             FIRST_WAIT,
             LONGEST_WAIT,
         )
-        found = {
-            row["id"]: Postponed(row["attempts"], row["due_at"], row["is_set_aside"])
-            for row in rows
-        }
-        return [found.get(failure.forward.id) for failure in failures]
+        found = {row["id"]: Postponed(**row) for row in rows}
+        return [found.get(forward.id) for forward, _ in failed]
 
     async def release(self, forwards: Sequence[Forward]) -> None:
         """Release deliveries that were not posted."""

@@ -101,7 +101,7 @@ async def test_an_accounts_pause_is_its_own() -> None:
     board = PauseBoard()
     board.replace([pause(f"account:{ACCOUNT}")])
     assert board.is_paused(ACCOUNT)
-    assert board.is_account_paused(ACCOUNT)
+    assert board.holds(ACCOUNT)
     assert not board.is_paused(OTHER)
     assert board.paused_accounts() == [ACCOUNT]
     assert board.app_pause_s() == 0
@@ -134,7 +134,7 @@ async def test_the_apps_pause_is_everybodys() -> None:
     board = PauseBoard()
     board.replace([pause("app")])
     assert board.is_paused(ACCOUNT)
-    assert not board.is_account_paused(ACCOUNT)
+    assert not board.holds(ACCOUNT)
     assert board.paused_accounts() == []
 
 
@@ -142,7 +142,7 @@ async def test_a_board_shows_the_latest_pauses_and_no_others() -> None:
     board, latest = PauseBoard(), [pause("app", reason="outage")]
     board.replace([pause(f"account:{ACCOUNT}")])
     board.replace(latest)
-    assert not board.is_account_paused(ACCOUNT)
+    assert not board.holds(ACCOUNT)
     assert board.listed == latest
 
 

@@ -8,12 +8,7 @@ from service.commands.doctor.findings import Finding
 from service.commands.meta import describe_fault
 from service.errors import NobodysFault
 from service.graph.tokens import read_moment
-from service.judgement.token_rules import (
-    NAMES_NEED,
-    WARN_WITHIN,
-    missing_scopes,
-    needed_scopes,
-)
+from service.judgement.token_rules import NAMES_NEED, WARN_WITHIN, missing_scopes, needed_scopes
 from service.reasons import reason_of, why_token_ended
 from service.wording import duration, printable
 

@@ -29,7 +29,8 @@ WITH busy AS (
 )
 UPDATE instagram_forwards f SET lease = $3::bigint, due_at = now() + $4::interval
 FROM next n WHERE f.id = n.id
-RETURNING f.id, f.delivery_id::text AS delivery_id, f.headers::text AS headers, f.body, f.attempts;
+RETURNING f.id, f.delivery_id::text AS delivery_id, f.headers::text AS headers_json,
+    f.body AS sealed_body, f.attempts;
 
 -- name: finish
 -- $1 ids, $2 leases. Deletes deliveries that were answered with 2xx.

@@ -46,8 +46,7 @@ RETURNING l.erased;
 DELETE FROM instagram_leavings WHERE ig_account_id = $1::text RETURNING erased;
 
 -- name: list_leavings
-SELECT ig_account_id, instagram_bounded(requested_at) AS requested_at, erased
-FROM instagram_leavings ORDER BY instagram_leavings.requested_at LIMIT 100;
+SELECT ig_account_id FROM instagram_leavings ORDER BY requested_at LIMIT 100;
 
 -- name: find_silent
 -- $1 the time limit, $2 and $3 start after this time and user, $4 at most so many. Returns
