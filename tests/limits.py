@@ -1,5 +1,7 @@
 """Production's time limits, raised for tests: that a machine is busy is no fault.
 
+Pools are smaller than in production: opening ten sessions costs more than most tests do.
+
 A test whose subject is a limit asks for the fixture `production_limits`; a fork for
 `has_production_limits`.
 """
@@ -13,10 +15,11 @@ from service.http import health
 from service.http import pictures as picture_route
 from service.receiving.intake import broker
 from service.store import journal, outbox
-from service.store.database import Database
+from service.store.database import POOL_SIZE, Database
 from service.store.listener import Listener
 
 RAISED_S = 60.0
+SMALL_POOL = 3
 _CONSTANTS = (
     (token_checks, "SOON_S"),  # so that no check takes an answer that a test has scripted
     (journal, "DURABLE_WITHIN_S"),
@@ -31,7 +34,9 @@ _ARGUMENTS: tuple[tuple[Any, str], ...] = (
     (Database.transaction.__wrapped__, "timeout_s"),  # type: ignore[attr-defined]
     (Listener.__init__, "heard_within_s"),
 )
+_OPEN_POOL = Database.connect.__func__.__wrapped__  # type: ignore[attr-defined]
 _PRODUCTION = (
+    (_OPEN_POOL, "__defaults__", _OPEN_POOL.__defaults__),
     *((module, name, getattr(module, name)) for module, name in _CONSTANTS),
     *((function, "__defaults__", function.__defaults__) for function, _ in _ARGUMENTS),
     *((function, "__kwdefaults__", function.__kwdefaults__) for function, _ in _ARGUMENTS),
@@ -40,6 +45,9 @@ _PRODUCTION = (
 
 def raise_limits(patch: pytest.MonkeyPatch) -> None:
     """Give a minute to what has a second or two in production."""
+    size, *others = _OPEN_POOL.__defaults__
+    assert size == POOL_SIZE
+    patch.setattr(_OPEN_POOL, "__defaults__", (SMALL_POOL, *others))
     for module, name in _CONSTANTS:
         assert 0 < getattr(module, name) < RAISED_S
         patch.setattr(module, name, RAISED_S)

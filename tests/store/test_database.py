@@ -5,6 +5,7 @@ import pytest
 from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError, UnstorableError
 from service.store.database import Database
+from tests.limits import SMALL_POOL
 
 from .tables import PATIENCE_S, Tables
 
@@ -170,7 +171,7 @@ async def test_who_gives_up_leaks_no_connection(database: Database, tables: Tabl
             asyncio.create_task(run(database, "SELECT pg_sleep(60)"))
             for run in [fetch] * 15 + [one_in_a_transaction] * 15
         ]
-        await tables.until(f"SELECT ({asleep}) = 10")
+        await tables.until(f"SELECT ({asleep}) = {SMALL_POOL}")
         for sleeper in sleepers:
             sleeper.cancel()
         await asyncio.wait(sleepers)
