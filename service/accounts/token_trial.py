@@ -36,16 +36,11 @@ class TokenTrial:
     """
 
     def __init__(
-        self,
-        calls: TokenCalls,
-        budget: Budget,
-        paused_by: Callable[[str], str | None],
-        within_s: float = TRIED_WITHIN_S,
+        self, calls: TokenCalls, budget: Budget, paused_by: Callable[[str], str | None]
     ) -> None:
         self._calls = calls
         self._budget = budget
         self._paused_by = paused_by
-        self._within_s = within_s
 
     async def try_token(self, ig_account_id: str, login: str, token: str) -> Trial:
         """Try a token; raises TokenRefusedError if it is dead.
@@ -54,7 +49,7 @@ class TokenTrial:
         yet; the next check decides.
         """
         try:
-            async with asyncio.timeout(self._within_s):
+            async with asyncio.timeout(TRIED_WITHIN_S):
                 if self._paused_by(ig_account_id) == "throttled":
                     return Trial(is_accepted=False)
                 slot = await self._budget.wait_for_slot(NO_ACCOUNT)

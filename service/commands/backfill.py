@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.commands.api import BackfillRound
     from service.settings import ClientSettings
 
-AGAIN_AFTER_S = (1.0, 2.0, 5.0, 10.0)
+AGAIN_AFTER_S = (1.0, 2.0, 5.0, 10.0)  # while the service is unavailable
 
 _EXIT_CODES: dict[Ending, int] = {
     "done": DONE,
@@ -108,7 +108,7 @@ class Tally:
 
 
 class Backfilling:
-    """One run of the command; `again_after_s` are the waits while the service is unavailable."""
+    """One run of the command."""
 
     def __init__(
         self,
@@ -117,7 +117,6 @@ class Backfilling:
         days: int,
         *,
         include_failed: bool,
-        again_after_s: tuple[float, ...] = AGAIN_AFTER_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.tally = Tally()
@@ -125,7 +124,6 @@ class Backfilling:
         self._location_id = location_id
         self._days = days
         self._include_failed = self._was_asked_for_failed = include_failed
-        self._again_after_s = again_after_s
         self._sleep = sleep
         self._started_at = time.monotonic()
 
@@ -150,7 +148,7 @@ class Backfilling:
 
     async def _patient_round(self, meter: Meter) -> BackfillRound:
         """Request a round; after the first success, wait for a service that is unavailable."""
-        for wait_s in self._again_after_s if self.tally.rounds else ():
+        for wait_s in AGAIN_AFTER_S if self.tally.rounds else ():
             try:
                 return await self._round()
             except UnreachableError as error:

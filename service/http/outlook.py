@@ -15,8 +15,6 @@ from service.judgement.figures import Figures, Writers
 from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.accounts.token_watch import TokenWatch
     from service.judgement.figures import AccountWriters
     from service.metrics import Metrics
@@ -43,7 +41,6 @@ class Outlook:
         intake: Intake,
         calls_per_second: float,
         metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recent = recent
         self.token_watch = token_watch
@@ -51,7 +48,6 @@ class Outlook:
         self._intake = intake
         self._calls_per_second = calls_per_second
         self._metrics = metrics
-        self._clock = clock
         self._figures = Figures(Writers())
         self._is_up = True
         self._read_at = float("-inf")
@@ -60,7 +56,7 @@ class Outlook:
     async def figures(self) -> Figures:
         """Give the figures; while PostgreSQL is unavailable, the last ones read."""
         async with self._reading:
-            if self._clock() - self._read_at >= GOOD_FOR_S:
+            if time.monotonic() - self._read_at >= GOOD_FOR_S:
                 await self._read()
         described = self._intake.describe()
         return msgspec.structs.replace(
@@ -82,7 +78,7 @@ class Outlook:
             log.warning("recent writers not read", error=str(error))
         except Exception as error:  # noqa: BLE001 - a row by hand must not end the process
             log_unforeseen("recent writers not read", error)
-        self._read_at = self._clock()
+        self._read_at = time.monotonic()
 
     async def run(self) -> None:
         """Judge at intervals for the metrics, until cancelled."""

@@ -14,8 +14,6 @@ from service.model.identity import State
 from service.store.people import LONGEST_PREFIX, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp import web
 
     from service.identities.people import People
@@ -31,16 +29,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class PeopleRoutes:
     """Answers with pages of people."""
 
-    def __init__(
-        self, people: People, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, people: People) -> None:
         self._people = people
-        self._clock = clock
 
     async def list(self, request: web.Request) -> web.Response:
         """List the users who wrote, most recent first; `next` is null at the end."""
         limit = whole_number(request, "limit", USUAL_PEOPLE, MOST_PEOPLE)
-        page = await self._people.page(_asked(request), self._clock(), limit, _after(request))
+        page = await self._people.page(_asked(request), datetime.now(UTC), limit, _after(request))
         next_cursor = None if page.next_place is None else _cursor(page.next_place)
         return json_response({"people": page.people, "next": next_cursor})
 

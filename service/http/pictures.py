@@ -19,8 +19,6 @@ from service.model.freshness import EARLIEST_PICTURE_EXPIRY, is_fresh, may_be_tr
 from service.model.identity import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.identities.lookups import Lookups
     from service.identities.pictures.addresses import PictureHosts
     from service.identities.pictures.copies import Pictures
@@ -61,14 +59,12 @@ class PictureRoutes:
         queue: TurnQueue,
         rules: Rules,
         source: PictureSource | None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._lookups = lookups
         self._identities = identities
         self._queue = queue
         self._rules = rules
         self._source = source
-        self._clock = clock
 
     async def show(self, request: web.Request) -> web.Response:
         """Answer with the picture, or with initials if there is none."""
@@ -77,7 +73,7 @@ class PictureRoutes:
         if shown is not None:
             return shown
         until = picture_expiry(cached.profile_pic_url)
-        if self._source is not None and until is not None and until <= self._clock():
+        if self._source is not None and until is not None and until <= datetime.now(UTC):
             await self._renew(cached, until)
         return _drawn(cached)
 
@@ -128,20 +124,15 @@ class CopiedPictures:
 class LinkedPictures:
     """Redirects to Meta's addresses while they are valid."""
 
-    def __init__(
-        self,
-        hosts: PictureHosts,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, hosts: PictureHosts) -> None:
         self._hosts = hosts
-        self._clock = clock
 
     async def answer(self, _: web.Request, cached: CachedIdentity) -> web.Response | None:
         """Redirect to Meta's picture, if its address is allowed and has not expired."""
         url = cached.profile_pic_url or ""
         if not self._hosts.allows(url):
             return None
-        until, now = picture_expiry(url), self._clock()
+        until, now = picture_expiry(url), datetime.now(UTC)
         if until is not None and until <= now:
             return None
         return _sent_on(url, LONGEST_CACHED if until is None else until - now)

@@ -40,9 +40,8 @@ _KERNEL_SEND_BYTES = 128 * 1024  # unsent bytes in the kernel count against a co
 class TcpLimits:
     """Counts the open connections of one listening port and logs those that misbehave."""
 
-    def __init__(self, most: int, most_an_address: int = MOST_AN_ADDRESS) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._most_an_address = most_an_address
         self._log = SparingLog()
         self._by_address: Counter[str] = Counter()
         self._unread: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
@@ -52,7 +51,7 @@ class TcpLimits:
         """Say why another TCP connection from this address is refused; None if it is accepted."""
         if self.open >= self._most:
             return "too many connections: refused"
-        most = int(self._most * NEAR_SHARE) if is_near(address) else self._most_an_address
+        most = int(self._most * NEAR_SHARE) if is_near(address) else MOST_AN_ADDRESS
         if self._by_address[counted_as(address)] >= max(1, most):
             return "too many connections from one address: refused"
         return None

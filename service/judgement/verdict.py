@@ -59,6 +59,24 @@ class Verdict(msgspec.Struct, frozen=True, rename="camel"):
     causes: list[Cause]
 
 
+_POSTGRES_DOWN = Cause(
+    "broken",
+    "PostgreSQL does not answer: lookups are refused and nobody gets a name.",
+    cure="Restore it; the service then resumes. The figures are the last known ones.",
+)
+_BROKER_DOWN = Cause(
+    "broken",
+    "The broker does not answer: webhooks are refused, and Meta sends them again.",
+    cure="Restore the broker that INTAKE_URL names; replicas reconnect automatically.",
+)
+_NOTHING_CONNECTED = Cause(
+    "attention",
+    "No account is connected yet, so nobody can get a name.",
+    cure="Connect one.",
+    command="python -m service connections add ACCOUNT --location LOCATION",
+)
+
+
 def judge(figures: Figures) -> Verdict:
     """Judge how many people get a name, and what to do about the others."""
     found = [
@@ -128,33 +146,12 @@ def _all_is_well(figures: Figures) -> str:
 
 
 def _machinery(figures: Figures) -> list[Cause]:
-    found = []
-    if not figures.is_postgres_up:
-        found.append(
-            Cause(
-                "broken",
-                "PostgreSQL does not answer: lookups are refused and nobody gets a name.",
-                cure="Restore it; the service then resumes. The figures are the last known ones.",
-            )
-        )
-    if not figures.is_broker_up:
-        found.append(
-            Cause(
-                "broken",
-                "The broker does not answer: webhooks are refused, and Meta sends them again.",
-                cure="Restore the broker that INTAKE_URL names; replicas reconnect automatically.",
-            )
-        )
-    if figures.connected == 0:
-        found.append(
-            Cause(
-                "attention",
-                "No account is connected yet, so nobody can get a name.",
-                cure="Connect one.",
-                command="python -m service connections add ACCOUNT --location LOCATION",
-            )
-        )
-    return found
+    causes = (
+        (not figures.is_postgres_up, _POSTGRES_DOWN),
+        (not figures.is_broker_up, _BROKER_DOWN),
+        (figures.connected == 0, _NOTHING_CONNECTED),
+    )
+    return [cause for applies, cause in causes if applies]
 
 
 def _pauses(figures: Figures) -> list[Cause]:
@@ -188,16 +185,14 @@ def _pause(pause: PauseFigure, writers: AccountWriters | None) -> Cause:
 
 
 def _held(pause: PauseFigure, writers: AccountWriters | None) -> str:
-    held = f"{count(pause.held, 'person waits', 'people wait')}" if pause.held else ""
-    at_least = "At least " if pause.held >= MOST_HELD else ""
-    recent = writers.nameless.get(pause.reason, 0) if writers else 0
-    lately = (
-        f"{recent:,} of {writers.wrote:,} who wrote in the last hour have no name"
-        if (writers and recent)
-        else ""
-    )
-    said = "; ".join(part for part in (f"{at_least}{held}" if held else "", lately) if part)
-    return f" {said}." if said else ""
+    parts = []
+    if pause.held:
+        at_least = "At least " if pause.held >= MOST_HELD else ""
+        parts.append(f"{at_least}{count(pause.held, 'person waits', 'people wait')}")
+    if writers and (recent := writers.nameless.get(pause.reason, 0)):
+        wrote = f"{writers.wrote:,} who wrote in the last hour"
+        parts.append(f"{recent:,} of {wrote} have no name")
+    return f" {'; '.join(parts)}." if parts else ""
 
 
 def _accounts(figures: Figures) -> list[Cause]:
