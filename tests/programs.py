@@ -1,7 +1,7 @@
 """Programs that some tests need besides Python: where they are, or how to get them.
 
 `@pytest.mark.needs_program("nginx")` skips a test where nginx is absent, and fails it where
-CI=true; `make test` ends with what was skipped.
+CI=true; so does the fixture `chromium`. `make test` ends with what was skipped.
 """
 
 import os
@@ -24,6 +24,7 @@ DEBIAN_PACKAGES = {
 }
 NPM_FOLDER = Path(__file__).with_name("clients")
 NPM_PROGRAMS = ("openapi-typescript", "tsc")
+_FIXTURES = ("chromium",)  # each needs the program of its name
 _ALSO_CALLED = {"chromium": "chromium-browser"}
 _ALSO_IN = os.pathsep.join(
     ("/usr/sbin", "/usr/local/sbin", str(NPM_FOLDER / "node_modules" / ".bin"))
@@ -42,11 +43,12 @@ def find_program(name: str) -> str | None:
 
 def check_programs(item: pytest.Item) -> None:
     """Skip a test whose program is missing; in CI, fail it."""
-    for mark in item.iter_markers("needs_program"):
-        for name in mark.args:
-            if find_program(name) is None:
-                leave = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-                leave(f"{_NEEDS}{name}")
+    names = [name for mark in item.iter_markers("needs_program") for name in mark.args]
+    fixtures = getattr(item, "fixturenames", ())
+    for name in (*names, *(name for name in _FIXTURES if name in fixtures)):
+        if find_program(name) is None:
+            leave = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+            leave(f"{_NEEDS}{name}")
 
 
 def describe_skipped(reasons: Iterable[str]) -> list[str]:
