@@ -34,7 +34,7 @@ class Scale:
 
     @property
     def is_tiny(self) -> bool:
-        """Tell whether the figures mean nothing."""
+        """Return whether the figures mean nothing."""
         return self.seconds < 2
 
 
@@ -72,7 +72,7 @@ class Row:
 
     @property
     def is_met(self) -> bool | None:
-        """Tell whether the goal is reached; None if there is none."""
+        """Return whether the goal is reached; None if there is none."""
         if not self.compare:
             return None
         return self.value >= self.goal if self.compare == "at least" else self.value <= self.goal

@@ -95,7 +95,7 @@ class Others:
 
 
 async def _watch_locks(dsn: str, over: asyncio.Event) -> float:
-    """Give the longest that any session was seen to wait for a lock."""
+    """Return the longest that any session was seen to wait for a lock."""
     connection, longest_s = await asyncpg.connect(dsn), 0.0
     while not over.is_set():
         longest_s = max(longest_s, await connection.fetchval(LOCKS))

@@ -96,7 +96,7 @@ class Measured(Database):
 
 
 async def walk(people: People, asked: Asked, pages: int) -> tuple[int, Place | None]:
-    """Turn so many pages; tells how many were turned and where the next one begins."""
+    """Turn so many pages; returns how many were turned and where the next one begins."""
     place, turned = None, 0
     while turned < pages:
         place = (await people.page(asked, datetime.now(UTC), PAGE, place)).next_place

@@ -192,7 +192,7 @@ def total_buffers(plan: dict[str, Any]) -> int:
 
 
 def walk(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give a plan's nodes."""
+    """Return a plan's nodes."""
     yield plan
     for child in plan.get("Plans", []):
         yield from walk(child)

@@ -61,7 +61,7 @@ class Clock:
     ahead_s: float = 0.0
 
     def now(self) -> float:
-        """Tell the simulated time in unix seconds."""
+        """Return the simulated time in unix seconds."""
         return time.time() + self.ahead_s
 
 

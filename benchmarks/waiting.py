@@ -77,7 +77,7 @@ def burst(at_s: float, users: int, account: int) -> list[Arrival]:
 
 
 def percentiles(waits: Iterable[float]) -> list[float]:
-    """Give the 50th, 90th, 99th and 100th."""
+    """Return the 50th, 90th, 99th and 100th."""
     ordered = sorted(waits)
     return [ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in SHARES]
 

@@ -49,7 +49,7 @@ class Given:
 
     @property
     def real_graph(self) -> bool:
-        """Tell whether Meta's own API is meant: an app secret, and no Graph on this machine."""
+        """Return whether Meta's own API is meant: an app secret, and no Graph on this machine."""
         if "META_APP_SECRETS" not in self.values:
             return False
         return not _on_this_machine(self.values.get("GRAPH_BASE_URL", "https://graph.facebook.com"))
@@ -61,7 +61,7 @@ class Given:
 
     @property
     def host(self) -> str:
-        """Give HOST if it is an address to listen at; some shells set it to a machine's name."""
+        """Return HOST if it is an address to listen at; some shells set it to a machine's name."""
         host = self.values.get("HOST", "")
         try:
             return str(ip_address(host))
@@ -69,7 +69,7 @@ class Given:
             return _LOOPBACK
 
     def database_url(self, folder: Path) -> str | None:
-        """Give the database that was named, unless it is this very sandbox's own, pasted back."""
+        """Return the database that was named, unless it is this very sandbox's own, pasted back."""
         url = self.values.get("DATABASE_URL")
         if url is None:
             return None
@@ -78,12 +78,12 @@ class Given:
         return None if own else url
 
     def keys(self, folder: Path) -> dict[str, str]:
-        """Give every key: the named ones, else those of the last run, else new ones."""
+        """Return every key: the named ones, else those of the last run, else new ones."""
         kept = stored_keys(folder, _new_keys())
         return {name: self.values.get(name, kept[name]) for name in _KEYS}
 
     def graph_urls(self) -> dict[str, str]:
-        """Give the real Graph API's addresses."""
+        """Return the real Graph API's addresses."""
         fields = Settings.model_fields
         hosts = {"PICTURE_HOSTS": ",".join(fields["picture_hosts"].default)}
         urls = {name: str(fields[name.lower()].default) for name in _GRAPH_URLS}
@@ -99,7 +99,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """Give the address at which this machine reaches it."""
+        """Return the address at which this machine reaches it."""
         host = _LOOPBACK if self.host in _ANYWHERE else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
@@ -146,7 +146,7 @@ def pasteable(settings: Mapping[str, str], withheld: Collection[str] = ()) -> li
 
 
 def first(comma_list: str) -> str:
-    """Give the first of a comma list's values."""
+    """Return the first of a comma list's values."""
     return comma_list.partition(",")[0].strip()
 
 
@@ -179,7 +179,7 @@ def _asked(host: str, port: int) -> int:
 
 
 def _bound(host: str, port: int) -> int | None:
-    """Give the port if it can be bound, else None."""
+    """Return the port if it can be bound, else None."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as probe:

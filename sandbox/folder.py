@@ -39,7 +39,7 @@ def sandbox_folder(path: Path, *, fresh: bool) -> Iterator[Path]:
 
 
 def stored_keys(folder: Path, made: Mapping[str, str]) -> dict[str, str]:
-    """Give the keys of the last run, those of `made` where there are none; keeps what it gives."""
+    """Return the keys of the last run, completed from `made`, and store them."""
     file = folder / KEYS
     keys = dict(made) | _read_keys(file)
     write_private(file, json.dumps(keys, indent=1) + "\n")

@@ -59,7 +59,7 @@ class MessageRoutes:
         return json_response({"igUserId": ig_user_id, "ackMs": ack_ms})
 
     async def write(self, text: str, ig_user_id: str | None = None) -> str:
-        """Deliver a message of a user, else of a new stranger; gives the user's id."""
+        """Deliver a message of a user, else of a new stranger; returns the user's id."""
         ig_user_id = ig_user_id or _new_stranger()
         message = samples.message(ig_user_id, SAMPLE_ACCOUNT, text)
         self.texts[ig_user_id] = text

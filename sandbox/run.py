@@ -125,7 +125,7 @@ class _Sandbox:
     async def _build_world(
         self, stack: AsyncExitStack, given: Given, folder: Path, address: Address
     ) -> dict[str, str]:
-        """Start what the service needs; gives the settings to start it with."""
+        """Start what the service needs; returns the settings to start it with."""
         keys = given.keys(folder)
         database = self._database(stack, given, folder)
         graph = given.graph_urls()

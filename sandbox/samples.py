@@ -25,12 +25,12 @@ _message_numbers = itertools.count(1)
 
 
 def sign(body: bytes, app_secret: str) -> str:
-    """Give the X-Hub-Signature-256 of a body's bytes."""
+    """Return the X-Hub-Signature-256 of a body's bytes."""
     return "sha256=" + hmac.digest(app_secret.encode(), body, "sha256").hex()
 
 
 def signed_headers(body: bytes, app_secret: str) -> dict[str, str]:
-    """Give the headers of a delivery, the older SHA-1 signature among them as Meta sends it."""
+    """Return the headers of a delivery, the older SHA-1 signature among them as Meta sends it."""
     sha1 = hmac.digest(app_secret.encode(), body, hashlib.sha1).hex()
     signatures = {"X-Hub-Signature": f"sha1={sha1}", "X-Hub-Signature-256": sign(body, app_secret)}
     return DELIVERY_HEADERS | signatures
@@ -43,7 +43,7 @@ def delivery(*entries: Mapping[str, object], object_: str = "instagram") -> byte
 
 
 def now_ms() -> int:
-    """Tell the time in milliseconds, the unit of DM timestamps."""
+    """Return the time in milliseconds, the unit of DM timestamps."""
     return time.time_ns() // 1_000_000
 
 

@@ -95,7 +95,7 @@ class Finding:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the sender got what it should."""
+        """Return whether the sender got what it should."""
         if self.got is None:
             return False
         sender, got = self.sender, self.got
@@ -149,12 +149,12 @@ class ServiceClient:
         return _decoded(body, _Status).pauses
 
     async def grant(self, lifetime_s: int) -> bytes:
-        """Ask for a grant, as an inbox's server does; gives the answer as it stands."""
+        """Ask for a grant, as an inbox's server does; returns the answer as it stands."""
         body = json.dumps({"expiresIn": lifetime_s}).encode()
         return await self._call("POST", "/grants", 200, headers=self._inbox, body=body)
 
     async def send_from_stranger(self) -> str:
-        """Have a new stranger write by the sandbox's own route; gives the stranger's id."""
+        """Have a new stranger write by the sandbox's own route; returns the stranger's id."""
         return _decoded(await self._own("POST", "messages", b"{}"), _Sent).ig_user_id
 
     async def break_meta(self, answer: str) -> Answered:
@@ -163,7 +163,7 @@ class ServiceClient:
         return _decoded(await self._own("PUT", "answer", body), Answered)
 
     async def is_meta_broken(self) -> bool:
-        """Tell whether the simulator answers anything in another way than at the start."""
+        """Return whether the simulator answers anything in another way than at the start."""
         return bool(_decoded(await self._own("GET", "answers"), _Answers).now)
 
     async def mend_meta(self) -> None:
@@ -211,7 +211,7 @@ class ServiceClient:
         body: bytes = b"",
         prefix: str = PREFIX,
     ) -> bytes:
-        """Give the answer's body; raises SandboxError where the status is not `expected`."""
+        """Return the answer's body; raises SandboxError where the status is not `expected`."""
         path = prefix + path
         json_too = {"Content-Type": "application/json"} if body else {}
         try:

@@ -18,7 +18,7 @@ _MOST_BYTES = 64
 
 @asynccontextmanager
 async def pressed_keys() -> AsyncIterator[asyncio.Queue[str] | None]:
-    """Give the queue of the keys that are pressed; None unless this is a terminal's foreground.
+    """Return the queue of the keys that are pressed; None unless this is a terminal's foreground.
 
     The terminal shows nothing of them, and is as before when the block ends. Ctrl-C, Ctrl-Z and
     what follows them work as usual. A terminal that has gone counts as `q`.
@@ -87,7 +87,7 @@ class _Terminal:
                 self.keys.put_nowait(key)
 
     def _typed(self) -> str | None:
-        """Give what was typed; None if this process can no longer read, or not now."""
+        """Return what was typed; None if this process can no longer read, or not now."""
         if not (_is_foreground(self._descriptor) or _has_hung_up(self._descriptor)):
             return None  # reading would stop this process
         try:

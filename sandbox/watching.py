@@ -96,7 +96,7 @@ def _of_person(person: Person, before: Snapshot) -> str | None:
 
 
 def _has_written(person: Person, known: Person | None, before: Snapshot) -> bool:
-    """Tell whether a person wrote since; an older person can have moved into the list."""
+    """Return whether a person wrote since; an older person can have moved into the list."""
     if known is not None:
         return person.last_message_at > known.last_message_at
     earlier = [other.last_message_at for other in before.people.values()]
@@ -105,7 +105,7 @@ def _has_written(person: Person, known: Person | None, before: Snapshot) -> bool
 
 
 def _is_news(person: Person, known: Person) -> bool:
-    """Tell whether a person got another name, or the first reason why there is none."""
+    """Return whether a person got another name, or the first reason why there is none."""
     is_named = (person.display_name, person.state) != (known.display_name, known.state)
     return is_named or (known.reason is None and person.reason is not None)
 

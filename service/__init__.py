@@ -1,3 +1,3 @@
-"""Gives a name to every stranger in an Instagram inbox."""
+"""Finds the names of the people who write to Instagram accounts."""
 
 VERSION = "0.1.0"  # as in pyproject.toml

@@ -29,7 +29,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="instagram-identity")
 def main() -> None:
-    """Give every user in an Instagram inbox a name."""
+    """Return every user in an Instagram inbox a name."""
 
 
 @main.command()
@@ -155,8 +155,8 @@ def add_connection(
     settings = ClientSettings.load()
     [account_id, *alias_ids] = commands.checked_ids((account, *aliases))
     named = tuple(alias_ids) if aliases or no_aliases else None
-    wish = commands.Wish(account_id, location, login, named)
-    asyncio.run(commands.add(settings, url, wish, commands.read_token()))
+    wanted = commands.NewConnection(account_id, location, login, named)
+    asyncio.run(commands.add(settings, url, wanted, commands.read_token()))
 
 
 @connections.command("remove")

@@ -58,10 +58,9 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, extra_routes: ExtraRoutes | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT; a second signal ends the process immediately.
 
-    Raises if a background task dies.
-    `extra_routes` are for the sandbox alone, which has more to offer than production.
+    Raises the error of a vital background task that fails. Only the sandbox passes `extra_routes`.
     """
     stop, started = asyncio.Event(), asyncio.Event()
     with first_signal_calls(lambda _: stop.set(), STOP_SIGNALS):
@@ -83,7 +82,7 @@ async def _serve(
     async with service(settings, extra_routes) as running:
         started.set()
         gc.collect()
-        gc.freeze()  # what a start leaves is kept for good: no collection has to look at it again
+        gc.freeze()  # objects of the start live as long as the process: skip them in collections
         log.info("serving", host=settings.host, port=running.port)
         await running.tasks.until(stop)
         log.info("stopping", in_flight=running.queue.in_flight, queued=running.queue.depth)
@@ -92,10 +91,10 @@ async def _serve(
 
 
 async def _abandon_start(serving: asyncio.Task[None]) -> NoReturn:
-    """End the process during its start, while nothing is in flight.
+    """End the process during its start, when nothing is in flight.
 
-    Open resources get a moment to close. The interpreter does not end by itself, since it
-    would wait for a thread that looks up a name.
+    Open resources get a second to close. A normal exit would wait for a thread that resolves a
+    host name.
     """
     serving.cancel()
     await asyncio.wait([serving], timeout=_START_CLOSES_WITHIN_S)
@@ -106,7 +105,7 @@ async def _abandon_start(serving: asyncio.Task[None]) -> NoReturn:
 
 @dataclass
 class Running:
-    """A service that runs."""
+    """A running service."""
 
     queue: TurnQueue
     health: HealthRoutes
@@ -118,16 +117,16 @@ class Running:
 async def service(
     settings: Settings, extra_routes: ExtraRoutes | None = None
 ) -> AsyncIterator[Running]:
-    """Build, start and, when the block ends, stop everything in the reverse order."""
+    """Build and start everything; when the block ends, stop it in the reverse order."""
     vault = Vault(secret_values(settings.token_encryption_keys))
     dsn = settings.dsn
     if settings.intake_url.get_secret_value():
         _load_broker()
     if settings.migrate_on_start:
         seals_plain = settings.seal_tokens
-        await _patiently(lambda: migrate(dsn, vault, seals_plain=seals_plain))
+        await _with_retries(lambda: migrate(dsn, vault, seals_plain=seals_plain))
     async with AsyncExitStack() as stack:
-        database = await _patiently(lambda: stack.enter_async_context(Database.connect(dsn)))
+        database = await _with_retries(lambda: stack.enter_async_context(Database.connect(dsn)))
         session = await stack.enter_async_context(graph_session(settings.graph_concurrency))
         hosts = PictureHosts(settings.picture_hosts)
         fetcher = await stack.enter_async_context(PictureFetcher.open(hosts))
@@ -135,10 +134,12 @@ async def service(
         yield await _start(parts, session, stack, extra_routes)
 
 
-async def _patiently(attempt: Callable[[], Awaitable[Result]], what: str = "PostgreSQL") -> Result:
-    """Try for about 25 s, since PostgreSQL or the broker can be starting too.
+async def _with_retries(
+    attempt: Callable[[], Awaitable[Result]], what: str = "PostgreSQL"
+) -> Result:
+    """Retry for about 25 s, since PostgreSQL or the broker can be starting too.
 
-    Raises RefusedError at once, since only an operator can help.
+    A RefusedError is raised immediately, since only an operator can help.
     """
     for wait_s in START_WAITS_S:
         try:
@@ -157,11 +158,11 @@ async def _start(
     stack: AsyncExitStack,
     extra_routes: ExtraRoutes | None,
 ) -> Running:
-    """Start the background tasks, then listen; all of it stops in the reverse order."""
+    """Start the background tasks, then listen; the stack stops them in the reverse order."""
     settings = parts.settings
     half_s = settings.shutdown_timeout_seconds / 2
-    await _patiently(parts.replica.read)
-    intake = await _patiently(lambda: _start_intake(parts, stack), "the broker")
+    await _with_retries(parts.replica.read)
+    intake = await _with_retries(lambda: _start_intake(parts, stack), "the broker")
     forwarding = build_forwarding(parts, await stack.enter_async_context(forward_session()))
     token_calls = build_token_calls(parts, session)
     status = build_status(parts, intake, forwarding)
@@ -189,7 +190,7 @@ async def _start(
 
 
 def _start_memory(parts: Parts, status: Status, tasks: BackgroundTasks) -> None:
-    """Start the tasks that keep this process's memory and figures current."""
+    """Start the tasks that keep this process's memory and figures up to date."""
     tasks.start("listener", build_listener(parts).run)
     tasks.start("replica", parts.replica.run)
     tasks.start("changes", parts.changes.run)

@@ -21,9 +21,9 @@ log = structlog.get_logger()
 class BackgroundTasks:
     """Runs tasks until each is stopped, in the reverse order of their start.
 
-    A task that fails with an error nobody foresaw is started again after a pause that doubles from
-    1 s to 1 min: one odd row or client must not end the process. `on_failure` is told the task's
-    name each time. A task that is `vital` ends the service instead: it judges its own failures.
+    A task that fails with an unexpected error is restarted after a pause that doubles from 1 s to
+    1 min: one bad row or client must not end the process. `on_failure` is called with the task's
+    name each time. A vital task, which handles its own failures, ends the service instead.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class BackgroundTasks:
     def start(
         self, name: str, work: Callable[[], Coroutine[None, None, None]], *, is_vital: bool = False
     ) -> None:
-        """Start a task; it is cancelled when its turn to stop comes."""
+        """Start a task, which is cancelled when the stack unwinds."""
         running = work() if is_vital else self._keep_running(name, work)
         task = asyncio.create_task(running, name=name)
         if is_vital:
@@ -48,7 +48,7 @@ class BackgroundTasks:
         self._stack.push_async_callback(self._stop, task)
 
     async def until(self, stop: asyncio.Event) -> None:
-        """Wait for the stop; a vital task that ends before it raises its error here."""
+        """Wait for the stop event; raises the error of a vital task that ends first."""
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait([stopped, *self._vital], return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +69,7 @@ class BackgroundTasks:
             try:
                 await work()
                 reason = "it ended by itself"
-            except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
+            except Exception as error:  # noqa: BLE001 - the other tasks must continue
                 reason = traceback_without_values(error)
             self._on_failure(name)
             if asyncio.get_running_loop().time() - started_at > LONGEST_PAUSE_S:

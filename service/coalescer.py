@@ -2,10 +2,10 @@
 
 An operation that cannot finish in time is refused immediately, as in CoDel and Facebook's adaptive
 queues: late work costs the database as much as useful work, so under overload an unbounded queue
-serves nobody (Nichols and Jacobson, "Controlling Queue Delay", 2012; Maurer, "Fail at Scale", 2015;
-both ACM Queue). Those queues serve the newest first, since they do not know how long clients wait.
-Here all callers have the same known patience, so the oldest go first, and the queue stays short
-enough for the last to be served in time.
+serves nobody in time (Nichols and Jacobson, "Controlling Queue Delay", 2012; Maurer, "Fail at
+Scale", 2015; both ACM Queue). Those queues serve the newest first, since they do not know how long
+clients wait. Here all callers have the same known patience, so the oldest go first, and the queue
+stays short enough for the last to be served in time.
 """
 
 from __future__ import annotations

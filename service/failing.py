@@ -1,4 +1,4 @@
-"""Background work that no single failure ends."""
+"""Background work that continues after a failure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ log = structlog.get_logger()
 
 
 async def attempt(work: Awaitable[Result], failed: str, **fields: object) -> Result | None:
-    """Do one piece of background work; where it fails, log `failed` and return None.
-
-    For work that is repeated anyway: a row that cannot be read or stored must not end the task, and
-    with it the process.
-    """
+    """Await one piece of repeated work; if it fails, log `failed` and return None."""
     try:
         return await work
     except UnavailableError as error:
         log.warning(failed, error=str(error), **fields)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again later
-        log_unforeseen(failed, error, **fields)
+    except Exception as error:  # noqa: BLE001 - the work is repeated anyway
+        log_unexpected(failed, error, **fields)
     return None
 
 
-def log_unforeseen(failed: str, error: Exception, **fields: object) -> None:
-    """Log an unforeseen error with its traceback, without the values that it may quote."""
+def log_unexpected(failed: str, error: Exception, **fields: object) -> None:
+    """Log an unexpected error with its traceback, without values, which can be secret."""
     log.error(
         failed, error=type(error).__name__, traceback=traceback_without_values(error), **fields
     )

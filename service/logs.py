@@ -33,7 +33,7 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
     """
     writer = _Current.writer = _Writer()
     writer.start()
-    atexit.register(_let_go, writer)
+    atexit.register(_close_output, writer)
     console = log_format == "console" or (log_format is None and sys.stdout.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -54,7 +54,7 @@ def configure_logs(log_format: str | None, log_level: str) -> None:
     )
 
 
-def _let_go(writer: _Writer) -> None:
+def _close_output(writer: _Writer) -> None:
     """Close standard output if it does not accept lines: Python would hang or fail at exit."""
     writer.flush(_FLUSH_WITHIN_S)
     try:
@@ -147,7 +147,7 @@ class _Writer(threading.Thread):
         self._lines: list[str] = []
         self._characters = 0
         self._is_writing = False
-        self._untold = 0
+        self._unreported = 0
         self._changed = threading.Condition()
 
     def put(self, line: str) -> None:
@@ -174,12 +174,12 @@ class _Writer(threading.Thread):
             with self._changed:
                 self._characters -= sum(map(len, lines))
                 self._is_writing = False
-                untold = self._untold if is_written else 0
-                self._untold -= untold
+                unreported = self._unreported if is_written else 0
+                self._unreported -= unreported
                 self._changed.notify_all()
-            if untold:
+            if unreported:
                 structlog.get_logger().warning(
-                    "log lines were lost: standard output did not accept them", lines=untold
+                    "log lines were lost: standard output did not accept them", lines=unreported
                 )
 
     def flush(self, within_s: float) -> bool:
@@ -205,7 +205,7 @@ class _Writer(threading.Thread):
 
     def _lose(self, lines: int) -> None:
         LOST_LINES.count += lines
-        self._untold += lines
+        self._unreported += lines
 
 
 def _writing_to(stream: TextIO) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What the service counts, as Prometheus metrics; labels are bound once, where values are few."""
+"""The Prometheus metrics; labels with few values are bound once."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Metrics:
         self.background_failures.labels(task).inc()
 
     def totals(self) -> dict[str, float]:
-        """Read what was received, named and called so far; calls by outcome as `calls:outcome`."""
+        """Return the counts of received contacts, names, and calls by `calls:outcome`."""
         calls = _totals(self._all_calls)
         return {
             "received": float(self.contacts.value),
@@ -103,7 +103,7 @@ class Metrics:
         } | {f"calls:{outcome}": total for outcome, total in calls.items()}
 
     def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
-        """Publish a figure that is read when it is asked for."""
+        """Publish a figure that is read at each scrape."""
         Gauge(name, meaning, registry=self.registry).set_function(read)
 
     def watch_each(
@@ -113,18 +113,18 @@ class Metrics:
         labels: Sequence[str],
         reads: Mapping[tuple[str, ...], Callable[[], float]],
     ) -> None:
-        """Publish a figure for each of a few combinations of label values, read when asked for."""
+        """Publish a figure for each combination of label values, read at each scrape."""
         gauge = Gauge(name, meaning, labels, registry=self.registry)
         for values, read in reads.items():
             gauge.labels(*values).set_function(read)
 
     def render(self) -> bytes:
-        """Write all of it in the Prometheus text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 def _totals(counter: Counter) -> dict[str, float]:
-    """Read a counter by outcome."""
+    """Return a counter's values by outcome."""
     return {
         sample.labels["outcome"]: sample.value
         for family in counter.collect()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
-from service.failing import log_unforeseen
+from service.failing import log_unexpected
 from service.waiting import wait_at_most
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Replica:
                 is_away = True
                 await self._read_again_soon()
             except Exception as error:  # noqa: BLE001 - a row by hand must not end the process
-                log_unforeseen("pauses not read", error)
+                log_unexpected("pauses not read", error)
                 await self._read_again_soon()
             await asyncio.sleep(COALESCE_S)
 

@@ -75,7 +75,7 @@ def _uvicorn(python: str, name: str) -> list[str]:
 
 
 async def _python(name: str) -> str:
-    """Give the environment's Python; makes the environment again if its requirements changed."""
+    """Return the environment's Python; makes the environment again if its requirements changed."""
     requirements = REQUIREMENTS / name / "requirements.txt"
     folder = FOLDER / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     python, whole = folder / "bin" / "python", folder / ".whole"

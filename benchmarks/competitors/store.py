@@ -42,7 +42,7 @@ class User(Base):
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether the profile was fetched within the TTL."""
+        """Return whether the profile was fetched within the TTL."""
         return self.fetched_at is not None and datetime.now(UTC) - self.fetched_at < TTL
 
 

@@ -96,7 +96,7 @@ class Album:
         return "expired" if int(oe, 16) <= self._now() else "picture"
 
     def body(self, ig_user_id: str) -> bytes:
-        """Give a user's picture."""
+        """Return a user's picture."""
         return self._bodies.get(ig_user_id) or face(ig_user_id)
 
     def calls_for(self, ig_user_id: str) -> list[PictureCall]:

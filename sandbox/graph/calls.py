@@ -35,7 +35,7 @@ def token_sha(token: str) -> str:
 
 
 def most_over_budget(times_s: Iterable[float], rate_per_s: float) -> float:
-    """Give the largest excess, over all windows, of calls - rate x T - 2: above 0 is too many.
+    """Return the largest excess, over all windows, of calls - rate x T - 2: above 0 is too many.
 
     `times_s` must not decrease. A window of calls i to j holds j - i + 1 of them in t_j - t_i
     seconds, so the excess is a running maximum against the least (i - rate x t_i) so far: O(n).
@@ -72,7 +72,7 @@ class CallLog:
         return [call for call in self._calls if call.ig_user_id == ig_user_id]
 
     def most_over_budget(self, rate_per_s: float) -> float:
-        """Give the largest excess of the remembered calls over rate x T + 2."""
+        """Return the largest excess of the remembered calls over rate x T + 2."""
         return most_over_budget((call.at_s for call in self._calls), rate_per_s)
 
     def append(self, call: Call) -> None:

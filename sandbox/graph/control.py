@@ -53,7 +53,7 @@ class Simulator(Protocol):
     most_in_flight: int
 
     def most_over_budget(self, rate_per_s: float) -> float:
-        """Give the largest excess of all calls over a budget."""
+        """Return the largest excess of all calls over a budget."""
 
     def hold(self) -> None:
         """Answer nothing for now."""

@@ -84,7 +84,7 @@ class GraphSimulator:
         return self.log.calls
 
     def most_over_budget(self, rate_per_s: float) -> float:
-        """Give the largest excess of all remembered calls over rate x T + 2."""
+        """Return the largest excess of all remembered calls over rate x T + 2."""
         times_s = [call.at_s for log in (self.log, self.conversations) for call in log.calls]
         return most_over_budget(sorted(times_s), rate_per_s)
 

@@ -25,5 +25,5 @@ class Throttle:
 
     @property
     def percent(self) -> int:
-        """Tell how much of the limit the window of the last call has used, 0 to 100."""
+        """Return how much of the limit the window of the last call has used, 0 to 100."""
         return min(100, 100 * len(self._times_s) // self._limit)

@@ -148,7 +148,7 @@ class GraphWorld:
         self.restrict_tokens = True
 
     def has_ended(self, sha: str) -> bool:
-        """Tell whether a token was good once and is not any more."""
+        """Return whether a token was good once and is not any more."""
         known = self.token(sha)
         return known is not None and known.ends_at_s <= self._now()
 
@@ -165,7 +165,7 @@ class GraphWorld:
         self._profiles[ig_user_id] = fields
 
     def profile(self, ig_user_id: str) -> JsonObject:
-        """Give a user's whole profile, made up where nothing overrides it.
+        """Return a user's whole profile, made up where nothing overrides it.
 
         The picture's address is another one at each call; its expiry moves a day at a time.
         """
@@ -261,7 +261,7 @@ class GraphWorld:
         return None if hmac.compare_digest(proof.encode(), right.encode()) else "proof_invalid"
 
     def now(self) -> datetime:
-        """Tell the time in the simulated world."""
+        """Return the time in the simulated world."""
         return datetime.fromtimestamp(self._now(), UTC)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import GraphError, SealError, UnavailableError, UnstorableError
-from service.failing import attempt, log_unforeseen
+from service.failing import attempt, log_unexpected
 from service.judgement.token_rules import CHECK_AGAIN_AFTER, CHECK_EVERY, INSTAGRAM, is_renewable
 from service.model.calls import TokenFacts
 from service.waiting import wait_at_most
@@ -29,7 +29,7 @@ _TOKEN_INVALID = "token_invalid"  # noqa: S105 - a reason
 log = structlog.get_logger()
 
 
-class NoSlotError(Exception):
+class CallPostponedError(Exception):
     """The budget has no slot, or the account or the app is paused."""
 
 
@@ -74,7 +74,7 @@ class TokenChecker:
             await wait_at_most(self._wake, LOOK_EVERY_S)
 
     async def check_due(self) -> int:
-        """Check every token that is due, one after another; tells how many."""
+        """Check every token that is due, one after another; returns how many."""
         await self._tokens.notice_new(self._clock(), self._soon)
         checks = 0
         while (token := await self._tokens.claim(self._clock())) is not None:
@@ -86,32 +86,32 @@ class TokenChecker:
         account = token.ig_account_id
         try:
             is_recorded = await self._check(token)
-        except NoSlotError:
-            await self._put_off(account, CHECK_AGAIN_AFTER, None)
+        except CallPostponedError:
+            await self._postpone(account, CHECK_AGAIN_AFTER, None)
         except SealError as failure:
-            await self._put_off(account, CHECK_EVERY, str(failure))
+            await self._postpone(account, CHECK_EVERY, str(failure))
         except UnstorableError as failure:
             error = f"the result of the check can't be stored: {failure}"
-            await self._put_off(account, CHECK_EVERY, error)
+            await self._postpone(account, CHECK_EVERY, error)
         except GraphError as failure:
             if failure.problem.reason == _TOKEN_INVALID:
-                await self._bury(token, _words(failure))
-            await self._put_off(account, CHECK_AGAIN_AFTER, _words(failure))
+                await self._mark_dead(token, _words(failure))
+            await self._postpone(account, CHECK_AGAIN_AFTER, _words(failure))
         except UnavailableError:
             raise
         except Exception as failure:  # noqa: BLE001 - one account's row stops no other's check
-            log_unforeseen("token not checked", failure, ig_account_id=account)
-            await self._put_off(account, CHECK_EVERY, f"unexpected {type(failure).__name__}")
+            log_unexpected("token not checked", failure, ig_account_id=account)
+            await self._postpone(account, CHECK_EVERY, f"unexpected {type(failure).__name__}")
         else:
             if is_recorded:
                 await self._tokens.finish(account, self._clock())
             else:
-                await self._put_off(account, timedelta(), None)
+                await self._postpone(account, timedelta(), None)
 
-    async def _put_off(self, ig_account_id: str, wait: timedelta, error: str | None) -> None:
+    async def _postpone(self, ig_account_id: str, wait: timedelta, error: str | None) -> None:
         if error is not None:
             log.warning("token not checked", ig_account_id=ig_account_id, error=error)
-        await self._tokens.put_off(ig_account_id, self._clock() + wait, error)
+        await self._tokens.postpone(ig_account_id, self._clock() + wait, error)
 
     async def _check(self, token: StoredToken) -> bool:
         """Check one token and renew it in time; false if it was replaced in the meantime."""
@@ -171,14 +171,14 @@ class TokenChecker:
             )
             return None
 
-    async def _bury(self, token: StoredToken, error: str) -> None:
-        if await self._tokens.bury(token):
+    async def _mark_dead(self, token: StoredToken, error: str) -> None:
+        if await self._tokens.mark_dead(token):
             log.error("token is dead", ig_account_id=token.ig_account_id, error=error)
 
     async def _take_slot(self, ig_account_id: str) -> None:
         slot = await self._budget.wait_for_slot(ig_account_id)
         if slot is None or slot.paused_by is not None:
-            raise NoSlotError
+            raise CallPostponedError
 
 
 def _words(error: GraphError) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service.failing import attempt, log_unforeseen
+from service.failing import attempt, log_unexpected
 from service.judgement.token_rules import TokenWarning, warnings
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TokenWatch:
         try:
             return warnings(token, now, seals=self._seals)
         except Exception as error:  # noqa: BLE001 - a row that another application wrote
-            log_unforeseen("token not judged", error, ig_account_id=token.ig_account_id)
+            log_unexpected("token not judged", error, ig_account_id=token.ig_account_id)
             return []
 
     def count(self, kind: str) -> int:

@@ -100,7 +100,7 @@ def build_listener(parts: Parts) -> Listener:
 
 
 def build_arrivals(parts: Parts) -> Arrivals:
-    """Build the journal for the participants that an intake takes in."""
+    """Build what stores the participants that an intake receives."""
     return Arrivals(Journal(parts.database, parts.rules), parts.known, parts.queue, parts.metrics)
 
 

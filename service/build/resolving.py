@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from service.graph.calls import graph_caller
 from service.graph.client import GraphClient
 from service.graph.conversation import ConversationClient
-from service.resolving.calling import Calling
+from service.resolving.profile_calls import ProfileCalls
 from service.resolving.second_source import SecondSource
 from service.resolving.workers import Resolver, lease_for
 from service.store.claims import Claims
@@ -26,7 +26,9 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
     settings = parts.settings
     budget = parts.budget
     caller = graph_caller(settings, session, settings.graph_timeout_seconds)
-    calling = Calling(GraphClient(caller, budget.note_usage), budget, parts.vault, parts.metrics)
+    profiles = ProfileCalls(
+        GraphClient(caller, budget.note_usage), budget, parts.vault, parts.metrics
+    )
     lease = lease_for(budget.patience_s, settings.graph_timeout_seconds)
     return Resolver(
         parts.queue,
@@ -35,7 +37,7 @@ def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:
         _second_source(parts, caller, budget),
         budget,
         parts.board,
-        calling,
+        profiles,
         parts.metrics,
         parts.pictures.offer,
         settings.graph_concurrency,

@@ -174,7 +174,7 @@ class OperatorApi:
         await self._call("DELETE", f"/connections/{quote(ig_account_id, safe='')}")
 
     async def erase(self, ig_user_ids: Sequence[str]) -> int:
-        """Erase everything stored about at most 1,000 users; gives their number."""
+        """Erase everything stored about at most 1,000 users; returns their number."""
         body = await self._call(
             "POST", "/users/erase", ERASE_TIMEOUT_S, body={"igUserIds": ig_user_ids}
         )
@@ -204,9 +204,9 @@ class OperatorApi:
             ) as response:
                 answer = await _bounded(response)
         except TimeoutError:
-            raise _silent(self.url, timeout_s) from None
+            raise _timed_out(self.url, timeout_s) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _nobody(self.url, error) from None
+            raise _unreachable(self.url, error) from None
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             raise _refusal(self.url, response.status, response.headers, answer)
         return answer
@@ -215,7 +215,7 @@ class OperatorApi:
         try:
             return msgspec.json.decode(body, type=shape)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise _somebody_else(self.url) from None
+            raise _wrong_server(self.url) from None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -227,21 +227,21 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _silent(url: str, timeout_s: float) -> UnreachableError:
+def _timed_out(url: str, timeout_s: float) -> UnreachableError:
     return UnreachableError(
         f"The service at {url} gave no answer within {timeout_s:g} s.",
         "Its log says what it waits for.",
     )
 
 
-def _nobody(url: str, error: Exception) -> UnreachableError:
+def _unreachable(url: str, error: Exception) -> UnreachableError:
     return UnreachableError(
         f"The service does not answer at {url} ({type(error).__name__}).",
         "Start it, or correct SERVICE_URL or --url (without them: this machine, at PORT).",
     )
 
 
-def _somebody_else(url: str) -> UnreachableError:
+def _wrong_server(url: str) -> UnreachableError:
     return UnreachableError(
         f"The server at {url} is not this service, or another version of it.",
         "Correct SERVICE_URL or --url.",
@@ -269,7 +269,7 @@ def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> 
         ),
     }
     if detail is None and status not in messages:
-        return _somebody_else(url)
+        return _wrong_server(url)
     return ApiError(messages.get(status, detail or ""), status, _seconds(headers))
 
 

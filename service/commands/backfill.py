@@ -130,7 +130,7 @@ class Backfilling:
     async def run(self, meter: Meter) -> Ending:
         """Send requests until nothing remains or a round has no new result."""
         while True:
-            has_progressed = self.tally.add(await self._patient_round(meter))
+            has_progressed = self.tally.add(await self._round_with_retries(meter))
             if self.tally.left == 0:
                 return await self._end(meter)
             if not has_progressed:
@@ -141,12 +141,12 @@ class Backfilling:
         """If users failed, send one more request, whose answer says what they wait for."""
         if self.tally.failed:
             self._include_failed = False
-            self.tally.add(await self._patient_round(meter))
+            self.tally.add(await self._round_with_retries(meter))
         last = self.tally.last
         is_done = last is None or not (last.waiting or last.stopped or last.paused)
         return "done" if is_done and self.tally.left == 0 else "some_left"
 
-    async def _patient_round(self, meter: Meter) -> BackfillRound:
+    async def _round_with_retries(self, meter: Meter) -> BackfillRound:
         """Request a round; after the first success, wait for a service that is unavailable."""
         for wait_s in AGAIN_AFTER_S if self.tally.rounds else ():
             try:
@@ -226,7 +226,7 @@ async def backfill(
     include_failed: bool,
     as_json: bool,
 ) -> int:
-    """Run the command; gives the exit code."""
+    """Run the command; returns the exit code."""
     async with OperatorApi.open(settings, url) as api:
         run = Backfilling(api, location_id, days, include_failed=include_failed)
         report = await _run(run)

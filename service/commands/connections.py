@@ -27,7 +27,7 @@ INVALID = "invalid"
 TABLE_COLUMNS = 100  # below, a table folds into words that nobody can read
 
 
-class Wish(msgspec.Struct, frozen=True):
+class NewConnection(msgspec.Struct, frozen=True):
     """What `connections add` stores; None keeps the stored value."""
 
     ig_account_id: str
@@ -48,13 +48,13 @@ async def list_connections(settings: ClientSettings, url: str | None, *, as_json
         say("There are no connections yet: `connections add ACCOUNT --location LOCATION`.")
 
 
-async def add(settings: ClientSettings, url: str | None, wish: Wish, token: str) -> None:
+async def add(settings: ClientSettings, url: str | None, wanted: NewConnection, token: str) -> None:
     """Create or replace a connection; keeps aliases and login if they are not given."""
     async with OperatorApi.open(settings, url) as api:
         listed, _ = await api.connections()
-        account = wish.ig_account_id
+        account = wanted.ig_account_id
         before = next((c for c in listed.connections if c.ig_account_id == account), None)
-        stored = await api.put_connection(account, _body(wish, before, token))
+        stored = await api.put_connection(account, _body(wanted, before, token))
     verb = "is connected again" if before else "is connected"
     say(f"Account {account} {verb}: {_describe(stored)}.", "green")
     if before is not None and before.location_id != stored.location_id:
@@ -113,13 +113,13 @@ def checked_ids(ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _body(wish: Wish, before: ConnectionLine | None, token: str) -> dict[str, object]:
-    aliases, login = wish.alias_ids, wish.login
+def _body(wanted: NewConnection, before: ConnectionLine | None, token: str) -> dict[str, object]:
+    aliases, login = wanted.alias_ids, wanted.login
     if before is not None:
         aliases = tuple(before.alias_ids) if aliases is None else aliases
         login = login or before.login
     return {
-        "locationId": wish.location_id,
+        "locationId": wanted.location_id,
         "accessToken": token,
         "login": login or "facebook",
         "aliasIds": list(aliases or ()),

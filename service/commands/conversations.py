@@ -27,33 +27,30 @@ if TYPE_CHECKING:
 PAGE_SIZE, SMALLEST_PAGE = 50, 5
 TRIES = 3
 MOST_PAGES = 10_000  # of an account: half a million conversations, over an hour of calls
-MOST_BARREN_PAGES = 20  # in a row, without anybody new
+MOST_PAGES_WITHOUT_NEWS = 20  # pages in a row without a new user
 _REDUCE_THE_DATA = 1  # "Please reduce the amount of data you're asking for" (and others)
 _NOT_THIS_NODE = frozenset({100, 803, 2500})
 
 
 class StoppedError(Exception):
-    """Meta stopped before the end of an account's conversations; `fault` says why."""
+    """Meta refused a page before the end of the conversations; `fault` says why."""
 
     def __init__(self, fault: GraphError) -> None:
         super().__init__(fault.problem.reason)
         self.fault = fault
 
 
-class EndlessError(Exception):
-    """Meta gives too many pages of an account's conversations."""
+class TooManyPagesError(Exception):
+    """Reading stopped at a limit; `is_repetition`: the last pages had no new users."""
 
-    def __init__(self, pages: int, *, is_barren: bool) -> None:
+    def __init__(self, pages: int, *, is_repetition: bool) -> None:
         super().__init__(f"stopped after {pages} pages")
         self.pages = pages
-        self.is_barren = is_barren
+        self.is_repetition = is_repetition
 
 
-class Talk(msgspec.Struct, frozen=True):
-    """A conversation: its members, and the time of its last message (None: not readable).
-
-    `usernames` holds those that it shows, by id.
-    """
+class ListedConversation(msgspec.Struct, frozen=True):
+    """A conversation: its members, the time of its last message, and usernames by id."""
 
     ids: tuple[str, ...]
     updated_at: datetime | None
@@ -61,10 +58,7 @@ class Talk(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct):
-    """The result of one page: participants, and the number of unusable conversations.
-
-    `usernames` holds those of the participants that the page shows, by user id.
-    """
+    """The result of one page: participants, the usernames it shows by user id, and counts."""
 
     participants: list[Participant]
     usernames: dict[str, str] = {}
@@ -87,8 +81,8 @@ class Account(msgspec.Struct, frozen=True):
 class Conversations:
     """Pages through one account's conversations, newest first, until they are too old.
 
-    `allow` is waited for before every call; `heed` hears every answer. `own_ids` are the ids that
-    are known to be the account's; `strange_own_ids` fills with those that Meta uses besides.
+    `allow` is awaited before every call, and `on_page` is called with every answer. `own_ids` are
+    the known ids of the account; `other_own_ids` collects others that Meta uses for it.
     """
 
     def __init__(
@@ -99,24 +93,24 @@ class Conversations:
         since: datetime,
         now: datetime,
         allow: Callable[[], Awaitable[None]],
-        heed: Callable[[Page], Awaitable[None]],
+        on_page: Callable[[Page], Awaitable[None]],
     ) -> None:
-        self.strange_own_ids: set[str] = set()
+        self.other_own_ids: set[str] = set()
         self._meta = meta
         self._account = account
         self._own_ids = own_ids
         self._since = since
         self._now = now
         self._allow = allow
-        self._heed = heed
+        self._on_page = on_page
         self._node = account.ig_account_id
         self._size = PAGE_SIZE
 
     async def pages(self) -> AsyncIterator[Found]:
-        """Yield pages; raises StoppedError if Meta refuses one, EndlessError after too many."""
+        """Yield pages; raises StoppedError if Meta refuses one, or TooManyPagesError."""
         after, seen = "", {""}
         people: set[str] = set()
-        barren = 0
+        repeated = 0
         for number in range(1, MOST_PAGES + 1):
             body = await self._page(after)
             after = _next_cursor(body)
@@ -128,10 +122,10 @@ class Conversations:
             seen.add(after)
             known = len(people)
             people.update(each.ig_user_id for each in found.participants)
-            barren = barren + 1 if len(people) == known else 0
-            if barren >= MOST_BARREN_PAGES:
-                raise EndlessError(number, is_barren=True)
-        raise EndlessError(MOST_PAGES, is_barren=False)
+            repeated = repeated + 1 if len(people) == known else 0
+            if repeated >= MOST_PAGES_WITHOUT_NEWS:
+                raise TooManyPagesError(number, is_repetition=True)
+        raise TooManyPagesError(MOST_PAGES, is_repetition=False)
 
     async def _page(self, after: str) -> dict[str, Any]:
         """Read one page; repeats it after a passing fault, smaller if Meta asks for that."""
@@ -163,28 +157,28 @@ class Conversations:
             limit=str(self._size),
             **query,
         )
-        await self._heed(page)
+        await self._on_page(page)
         return page
 
     def _is_other_node(self, fault: GraphError, after: str) -> bool:
-        """Tell whether to ask `me` instead: with a Facebook login, conversations are the Page's."""
+        """Return whether to ask `me`: with a Facebook login, conversations belong to the Page."""
         is_wrong_node = isinstance(fault, UnclearFault) or fault.problem.reason == "not_found"
         is_untried = self._node != "me" and not after
         return is_wrong_node and is_untried and fault.problem.code in _NOT_THIS_NODE
 
     def _read(self, body: dict[str, Any]) -> Found:
-        rows = body.get("data")
-        talks = [talk(row, self._now) for row in rows] if isinstance(rows, list) else []
-        self._learn_own_ids(talks)
+        rows = data if isinstance(data := body.get("data"), list) else []
+        listed = [read_conversation(row, self._now) for row in rows]
+        self._learn_own_ids(listed)
         found = Found([])
-        for each in talks:
+        for each in listed:
             self._sort(each, found)
-        last = talks[-1].updated_at if talks else None
+        last = listed[-1].updated_at if listed else None
         found.is_last = last is not None and last < self._since
         return found
 
-    def _sort(self, each: Talk, found: Found) -> None:
-        others = [i for i in each.ids if i not in self._own_ids and i not in self.strange_own_ids]
+    def _sort(self, each: ListedConversation, found: Found) -> None:
+        others = [i for i in each.ids if i not in self._own_ids and i not in self.other_own_ids]
         if each.updated_at is not None and each.updated_at < self._since:
             found.too_old += 1
         elif each.updated_at is None or not others or len(others) == len(each.ids) > 1:
@@ -195,20 +189,20 @@ class Conversations:
             shown = each.usernames
             found.usernames.update({user: shown[user] for user in others if user in shown})
 
-    def _learn_own_ids(self, talks: list[Talk]) -> None:
+    def _learn_own_ids(self, listed: list[ListedConversation]) -> None:
         """Treat an id in several conversations without a known own id as one of the account's.
 
         A person has one conversation with an account; the account is in all of them.
         """
-        known = self._own_ids | self.strange_own_ids
-        unknown = [t for t in talks if not known & set(t.ids)]
+        known = self._own_ids | self.other_own_ids
+        unknown = [t for t in listed if not known & set(t.ids)]
         times = Counter(ig for t in unknown for ig in set(t.ids))
         if times and (most := times.most_common(1)[0])[1] == len(unknown) > 1:
-            self.strange_own_ids.add(most[0])
+            self.other_own_ids.add(most[0])
 
 
-def talk(row: object, now: datetime) -> Talk:
-    """Read a conversation; leaves out what cannot be read."""
+def read_conversation(row: object, now: datetime) -> ListedConversation:
+    """Read a conversation; parts that cannot be read are left out."""
     fields = row if isinstance(row, dict) else {}
     participants = fields.get("participants")
     people = participants.get("data") if isinstance(participants, dict) else None
@@ -219,7 +213,7 @@ def talk(row: object, now: datetime) -> Talk:
     except (ValueError, OverflowError, OSError, TypeError):
         updated_at = None
     usernames = {ig_user_id: username for ig_user_id, username in shown.items() if username}
-    return Talk(tuple(dict.fromkeys(i for i in found if i)), updated_at, usernames)
+    return ListedConversation(tuple(dict.fromkeys(i for i in found if i)), updated_at, usernames)
 
 
 def _next_cursor(body: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ _SEPARATORS = re.compile(r"[\s,;\"']+")
 
 
 async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: BinaryIO) -> int:
-    """Run the command; gives the exit code: 1 if something was no id, 130 after Ctrl-C.
+    """Run the command; returns the exit code: 1 if something was no id, 130 after Ctrl-C.
 
     The ids are separated by line ends, blanks, commas or semicolons. All replicas forget the users.
     """

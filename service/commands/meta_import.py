@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from service.commands.conversations import Account, Conversations, EndlessError, StoppedError
+from service.commands.conversations import Account, Conversations, StoppedError, TooManyPagesError
 from service.commands.meta import MetaReader, describe_fault
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.commands.participants import Recorder, say_what_was_stored
@@ -85,7 +85,7 @@ class Gate:
                     return
             await self._sit_out()
 
-    async def heed(self, page: Page) -> None:
+    async def on_page(self, page: Page) -> None:
         """Apply an answer for all replicas: slow down, pause, or end a pause."""
         fault = page.fault
         if fault is None and self._is_probe:
@@ -171,7 +171,7 @@ class MetaImport:
             await self._read(connection, Account(account, connection.login, token))
         except SealError as error:
             self._meter.note(f"Account {account}: {error}.")
-        except EndlessError as error:
+        except TooManyPagesError as error:
             self._meter.note(f"Account {account}: {_endless(error)}")
         except StoppedError as error:
             self._meter.note(f"Account {account}: {explain(error.fault, connection)}")
@@ -197,15 +197,15 @@ class MetaImport:
             self._since,
             self._now,
             gate.allow,
-            gate.heed,
+            gate.on_page,
         )
         async for found in conversations.pages():
             await self.recorder.store(found.participants)
             if self._names is not None and found.usernames:
                 self._named += await self._names.add(found.usernames)
             self._show(account, found)
-        if conversations.strange_own_ids:
-            self._meter.note(_strange(connection, conversations.strange_own_ids))
+        if conversations.other_own_ids:
+            self._meter.note(_strange(connection, conversations.other_own_ids))
 
     def _show(self, account: Account, found: Found) -> None:
         self._conversations += len(found.participants) + found.unclear
@@ -228,7 +228,7 @@ class MetaImport:
 
 
 async def import_from_meta(settings: GraphSettings, location_id: str, days: int) -> int:
-    """Run the command; gives the exit code: 1 if an account was not read to the end."""
+    """Run the command; returns the exit code: 1 if an account was not read to the end."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=2))
         meta = await stack.enter_async_context(MetaReader.open(settings))
@@ -267,8 +267,8 @@ def explain(fault: GraphError, connection: CheckedConnection) -> str:
     return f"{reason.words}: {describe_fault(fault)}. {advice}"
 
 
-def _endless(error: EndlessError) -> str:
-    why = "the last ones had no new users" if error.is_barren else "this is the limit"
+def _endless(error: TooManyPagesError) -> str:
+    why = "the last ones had no new users" if error.is_repetition else "this is the limit"
     read = f"stopped after {count(error.pages, 'page')} of conversations: {why}"
     return f"{read}. Meta has more pages; a smaller --days needs fewer."
 

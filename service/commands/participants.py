@@ -153,7 +153,7 @@ async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recor
 
 
 def import_from_stdin(settings: StoreSettings) -> int:
-    """Run the command; gives the exit code: 1 if a line was bad, 130 after Ctrl-C."""
+    """Run the command; returns the exit code: 1 if a line was bad, 130 after Ctrl-C."""
     if sys.stdin.isatty():
         sys.stderr.write("Reading CSV or JSON lines from this terminal; Ctrl-D ends them.\n")
     with Meter("import", sys.stderr) as meter:

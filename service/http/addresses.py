@@ -1,4 +1,4 @@
-"""Client addresses as limits count them."""
+"""Client addresses, normalized for limits by address."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ _NETWORK_BITS = 64  # of an IPv6 address; its holder may use any of the rest
 
 
 def address_of(transport: BaseTransport) -> str | None:
-    """Give the client's address; None for a Unix socket, which has none."""
+    """Return the client's address; None for a Unix socket, which has none."""
     peer = transport.get_extra_info("peername")
     return str(peer[0]) if peer else None
 
 
 @lru_cache(maxsize=4096)
 def counted_as(address: str | None) -> str:
-    """Give what a limit counts: an IPv4 address, or the /64 of an IPv6 address.
+    """Return the key of limits: an IPv4 address, or the /64 network of an IPv6 address.
 
-    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4. Other text, such as
-    a Unix socket's peer, is counted as it is.
+    An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as IPv4; other text is unchanged.
     """
     found = _read(address)
     if not isinstance(found, IPv6Address):
@@ -34,7 +33,7 @@ def counted_as(address: str | None) -> str:
 
 @lru_cache(maxsize=4096)
 def is_near(address: str | None) -> bool:
-    """Tell whether a client is on this machine or in a private network, as a reverse proxy is."""
+    """Return whether a client is on this machine or in a private network, as a reverse proxy is."""
     found = _read(address)
     return found is None or found.is_private
 

@@ -1,4 +1,4 @@
-"""API keys and grants, which open routes; keys are compared in constant time."""
+"""Authorization by API keys and grants; keys are compared in constant time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SCHEME = "bearer "
 
 
 class Keyring:
-    """The keys of both roles; an operator's key opens the inbox's routes too."""
+    """The keys of both roles; an operator key is valid on the inbox's routes too."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Keyring:
 
 
 def _key(request: web.Request) -> str | None:
-    """Give the request's key; raises 400 for several, since a proxy could have read another one.
+    """Return the request's key; raises 400 for several, since a proxy may have checked another.
 
-    `Bearer` is matched without regard to case.
+    `Bearer` is matched case-insensitively.
     """
     given = request.headers.getall("Authorization", [])
     if len(given) > 1:
@@ -93,9 +93,9 @@ def _key(request: web.Request) -> str | None:
 
 
 def _granted(request: web.Request, grants: Grants) -> Granted:
-    """Read the request's grant.
+    """Return the request's grant; raises 401 if it is invalid.
 
-    An invalid grant does not count as a wrong key: browsers retry with an expired grant.
+    That does not count as a wrong key: browsers retry with an expired grant.
     """
     given = request.query.getall("grant")
     until = grants.expiry(given[0]) if len(given) == 1 else None
@@ -109,7 +109,7 @@ def _digest(key: str) -> bytes:
 
 
 def _is_among(given: bytes, keys: list[bytes]) -> bool:
-    """Compare with every key, in the same time whichever one matches."""
+    """Compare with every key, so that the time does not depend on which one matches."""
     found = False
     for key in keys:
         found |= hmac.compare_digest(given, key)

@@ -1,7 +1,7 @@
 """One client's TCP connection: its limits, and problem responses to invalid HTTP.
 
-aiohttp answers what its parser refuses with plain text and a traceback in the log. Here such an
-answer is a problem like every other, and client noise is one line in ten seconds with a count.
+aiohttp answers invalid HTTP with plain text and a traceback in the log. Here the answer is a
+problem response, and repeated errors are one log line in ten seconds with a count.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 HEAD_WITHIN_S = 10.0
 KEEPALIVE_S = 75.0
-REST_WITHIN_S = 5.0  # of a body that was answered unread
+REST_WITHIN_S = 5.0  # for the rest of a body that was answered before it was read
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADERS = 100
 MOST_LINE_BYTES = 8190
-READ_BYTES = 64 * 1024  # at once, and of a body that nobody has asked for twice this
+READ_BYTES = 64 * 1024  # per read; of an unread body, at most twice this is buffered
 OPTIONS: dict[str, Any] = {  # of aiohttp's connection
     "access_log": None,
-    "auto_decompress": False,  # bodies are passed on as received: Meta signs those bytes
+    "auto_decompress": False,  # Meta signs the bytes as sent
     "keepalive_timeout": KEEPALIVE_S,
     "lingering_time": REST_WITHIN_S,
     "max_headers": MOST_HEADERS,
@@ -99,7 +99,7 @@ class Connection(web.RequestHandler):
         self._line = self.transport
         self._address = address_of(transport)
         if self._line is not None:
-            self._line.set_write_buffer_limits(high=0)  # hear of every byte that is not taken
+            self._line.set_write_buffer_limits(high=0)  # pause_writing on any unsent byte
             self._line.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's own
         self._limits.add(self._address)
         self._start_timer()
@@ -125,7 +125,7 @@ class Connection(web.RequestHandler):
         super().resume_writing()
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 - aiohttp's
-        """Read on, where reading was paused: aiohttp calls this for every body that was read."""
+        """Resume reading if it was paused: aiohttp calls this after every body."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
@@ -141,7 +141,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
 
     def head_ended(self, payload: StreamReader) -> None:
-        """Note that a request has begun: its head is complete or was refused."""
+        """Record that a head is complete or was refused."""
         self._stop_timer()
         self._head_bytes = 0
         self._is_answered = False
@@ -214,7 +214,7 @@ def _is_aiohttps(response: web.StreamResponse) -> bool:
 
 def notes_heads(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
     """Notify a TCP connection of each new request, and have its answers written in pieces."""
-    loop = asyncio.get_running_loop()  # asked once: before Python 3.12 it costs a system call
+    loop = asyncio.get_running_loop()  # called once: before Python 3.12 it costs a system call
 
     def make(
         message: RawRequestMessage,

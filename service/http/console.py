@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from service.http.pages import Pages
     from service.model.freshness import Rules
 
-# Everything comes from this service, and no inline script or style. Pictures too, unless
-# PICTURES=link sends the browser on to Meta's hosts.
+# Everything is loaded from this service, without inline scripts or styles. With PICTURES=link,
+# pictures come from Meta's hosts.
 _POLICY = {
     "default_src": "'none'",
     "script_src": "'self'",
@@ -25,10 +25,10 @@ _POLICY = {
 
 
 class ConsoleRoutes:
-    """Serves the console; everything it shows comes over the API, with the operator's key.
+    """Serves the console, which reads all data through the API with the operator's key.
 
-    `has_sandbox` tells the page whether this process has the sandbox's routes too; pictures are
-    shown from this service, and from `picture_hosts`, which are domains or whole origins.
+    `has_sandbox`: this process has the sandbox's routes too. The page can load pictures from this
+    service and from `picture_hosts`, which are domains or origins.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ConsoleRoutes:
         }
 
     async def context(self, _: web.Request) -> web.Response:
-        """Give the settings of retries; the page's first request, which also checks the key."""
+        """Return the settings of retries; the page's first request, which checks the key."""
         return json_response(self._context)
 
 

@@ -62,7 +62,7 @@ class CountedUsers:
                 self._heard.clear()
 
     async def _count(self) -> float:
-        """Count and notify the other replicas; gives the seconds until the next count."""
+        """Count and notify the other replicas; returns the seconds until the next count."""
         started_at = time.monotonic()
         await attempt(self._count_and_tell(), "identities not counted")
         took_s = time.monotonic() - started_at

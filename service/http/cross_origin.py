@@ -1,8 +1,7 @@
-"""Reading from pages of other origins: the routes that a grant opens, and no others.
+"""CORS for the routes that accept a grant, and for no others.
 
-Safe for these, since what opens them is the grant in the address: a browser adds no cookie or
-password of its own that a foreign page could borrow, and whatever holds a grant could as well read
-without a browser.
+This is safe because the grant in the URL is the only authorization: browsers add no cookie or
+password that a foreign page could use, and a client with a grant can read without a browser too.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _PREFLIGHT = {
 
 
 def readable_routes(routes: Iterable[tuple[str, str, Handler]]) -> list[web.RouteDef]:
-    """Make GET routes that pages of any origin can read; each is a name, a path and a handler."""
+    """Return GET routes for pages of any origin; each is a name, a path and a handler."""
     made = []
     for name, path, handler in routes:
         is_stream = name == "events"
@@ -41,7 +40,7 @@ def readable_routes(routes: Iterable[tuple[str, str, Handler]]) -> list[web.Rout
 
 
 async def let_other_origins_read(request: web.Request, response: web.StreamResponse) -> None:
-    """Let pages of any origin read an answer or a problem; a signal handler for aiohttp."""
+    """Add the CORS headers to an answer or a problem; a signal handler for aiohttp."""
     if (request.match_info.route.name or "").startswith(_READABLE):
         response.headers.update(_ANY_ORIGIN)
 

@@ -22,7 +22,7 @@ from service.http.heads import GRANTED, REQUEST_ID
 from service.http.problems import ProblemError
 from service.http.users import user_ids
 from service.identities import events
-from service.identities.events import RELOAD, NoRoomError
+from service.identities.events import RELOAD, SubscriptionLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,19 +33,19 @@ HEARTBEAT_S = 15.0
 MOST_A_GRANT = 20  # tabs of one browser
 MOST_A_FAR = 100  # streams of one address
 NEAR_SHARE = 0.75  # of all streams, for one address of a private network: a proxy
-# A browser that has seen the id sends it as Last-Event-ID when it comes back: it has missed events.
+# A browser sends this id as Last-Event-ID when it reconnects: it may have missed events.
 OPENING = b"retry: 2000\nid: opened\n\n"
 _BACKLOG_BYTES = 64 * 1024
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
-    "X-Accel-Buffering": "no",  # nginx would hold events back
+    "X-Accel-Buffering": "no",  # otherwise nginx buffers events
 }
 
 
 class EventRoutes:
-    """Streams changes; each ends when its client leaves, its grant expires or the service stops."""
+    """Streams changes until the client disconnects, its grant expires or the service stops."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -56,7 +56,7 @@ class EventRoutes:
         ids = frozenset(user_ids(request)) if "ids" in request.query else None
         try:
             subscription = self._changes.subscribe(ids, partial(_abandon_backlog, request))
-        except NoRoomError:
+        except SubscriptionLimitError:
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "Too many event streams are open; try again.",
@@ -70,7 +70,7 @@ class EventRoutes:
 
     @contextmanager
     def _counted(self, request: web.Request) -> Iterator[None]:
-        """Count a stream by its grant and its address; raises 429 if either has too many."""
+        """Count a stream by grant and address; raises 429 if either has too many."""
         counted = _bounds(request)
         if any(self._open[each] >= most for each, most in counted.items()):
             raise ProblemError(
@@ -83,15 +83,15 @@ class EventRoutes:
             yield
         finally:
             self._open.subtract(counted.keys())
-            self._open += Counter()  # forgets what has come to nought
+            self._open += Counter()  # removes zero counts
 
     async def close(self, _: web.Application) -> None:
-        """End every stream, because the service stops."""
+        """End every stream when the service stops."""
         self._changes.close()
 
 
 def _bounds(request: web.Request) -> dict[str, int]:
-    """The keys that a stream is counted by, each with its limit."""
+    """Return the keys that a stream is counted by, each with its limit."""
     near = int(events.MOST_SUBSCRIPTIONS * NEAR_SHARE)
     bounds = {counted_as(request.remote): max(1, near if is_near(request.remote) else MOST_A_FAR)}
     if GRANTED in request:
@@ -116,7 +116,7 @@ async def _stream(request: web.Request, subscription: Subscription) -> web.Strea
 
 
 def _left_s(request: web.Request) -> float | None:
-    """The seconds until the grant expires; None without a grant."""
+    """Return the seconds until the grant expires; None without a grant."""
     granted = request.get(GRANTED)
     return None if granted is None else (granted.until - datetime.now(UTC)).total_seconds()
 

@@ -1,4 +1,4 @@
-"""Grants: short-lived, signed rights to watch names and pictures, for browsers that hold no key."""
+"""Grants: short-lived signed tokens for browsers, which read names and pictures without a key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _GRANT = re.compile(r"(?P<signed>v1\.(?P<until_ms>[0-9]{1,15}))\.[A-Za-z0-9_-]{4
 
 
 class Grant(msgspec.Struct, frozen=True, rename="camel"):
-    """A grant, and when it ends; until then it opens its routes to any client that has it."""
+    """A grant and its expiry; until then it authorizes any client that has it."""
 
     grant: str
     expires_at: datetime
@@ -34,9 +34,9 @@ class Grant(msgspec.Struct, frozen=True, rename="camel"):
 class Grants:
     """Signs with the first key and accepts every key, so that keys can be rotated.
 
-    A grant is `v1.<end in Unix milliseconds>.<HMAC-SHA256 in URL-safe base64>`. The signing keys
-    are derived from the encryption keys with a label of their own (HKDF, RFC 5869): a grant tells
-    nothing about tokens, and the API keys can be changed without ending a grant.
+    A grant is `v1.<expiry in Unix milliseconds>.<HMAC-SHA256 in URL-safe base64>`. The signing
+    keys are derived from the encryption keys with a separate label (HKDF, RFC 5869): a grant
+    reveals nothing about tokens, and API keys can be changed without ending grants.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Grants:
         self._clock = clock
 
     def issue(self, lifetime_s: int) -> Grant:
-        """Make a grant that ends after so many seconds."""
+        """Create a grant that expires after `lifetime_s`."""
         until_ms = int((self._clock() + timedelta(seconds=lifetime_s)).timestamp() * 1000)
         return Grant(_signed(f"v1.{until_ms}", self._keys[0]), _moment(until_ms))
 
     def expiry(self, grant: str) -> datetime | None:
-        """When a grant ends; None if it has ended or its signature is not ours."""
+        """Return a grant's expiry; None if it has expired or its signature is not ours."""
         match = _GRANT.fullmatch(grant)
         if match is None or not self._is_ours(grant, match["signed"]):
             return None
@@ -59,7 +59,7 @@ class Grants:
         return until if self._clock() < until else None
 
     def _is_ours(self, grant: str, signed: str) -> bool:
-        """Compare with every key's signature, in the same time whichever one matches."""
+        """Compare with every key's signature; the time does not depend on which one matches."""
         found = False
         for key in self._keys:
             found |= hmac.compare_digest(grant, _signed(signed, key))

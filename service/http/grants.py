@@ -1,4 +1,4 @@
-"""Grants for browsers: an inbox requests one with its key and passes it on."""
+"""Issues grants: an inbox requests one with its key and passes it to a browser."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class GrantRoutes:
         self._grants = grants
 
     async def issue(self, request: web.Request) -> web.Response:
-        """Answer with a new grant, valid for ten minutes if the body is empty."""
+        """Answer with a new grant, valid for ten minutes by default."""
         body = decode_body(await read_body(request) or b"{}", GrantBody)
         return json_response(self._grants.issue(body.expires_in))

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Status:
-    """Reads the figures of `/status`; while PostgreSQL is unavailable, the last ones it gave."""
+    """Reads the figures of `/status`; while PostgreSQL is unavailable, the last known ones."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Status:
         self._wait = (0.0, 1.0)
 
     async def read(self) -> dict[str, Any]:
-        """Give the state of the queue, the budget, the pauses, the identities and the rest."""
+        """Return the body of `/status`."""
         pauses = self._board.listed
         try:
             self._wait = await self._pauses.read_wait()
@@ -92,7 +92,7 @@ class Status:
         }
 
     async def ping(self) -> str:
-        """Ask PostgreSQL whether it takes writes."""
+        """Return "ok" if PostgreSQL accepts writes, else "unavailable"."""
         try:
             await self._database.check_writable(timeout_s=_PING_S)
         except UnavailableError:
@@ -134,12 +134,12 @@ class HealthRoutes:
 
 
 def describe_intake(intake: Intake, postgres: str) -> dict[str, str]:
-    """Describe the intake and its state, which without a broker is that of PostgreSQL."""
+    """Describe the intake and its state; without a broker the state is that of PostgreSQL."""
     return {"state": postgres, **intake.describe()}
 
 
 def _shown(pauses: Sequence[Pause], figures: Figures) -> list[dict[str, object]]:
-    """Show pauses, each with the number of users that it delays, where that was counted."""
+    """Return pauses with the number of users that each delays, 0 if that was not counted."""
     held = {pause.scope: pause.held for pause in figures.pauses}
     return [
         {

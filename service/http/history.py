@@ -1,4 +1,4 @@
-"""What this replica did in each minute of the last hour, for the console's charts."""
+"""Counts of this replica for each minute of the last hour, for the console's charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ A_MINUTE = timedelta(minutes=1)
 
 
 class Minute(msgspec.Struct, frozen=True, rename="camel"):
-    """One past minute: what was done in it, and the queue's length at its end."""
+    """The counts of one minute, and the queue's length at its end."""
 
     at: datetime
     received: int
@@ -41,7 +41,7 @@ class History(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Minutes:
-    """Keeps 60 minutes, from the difference of the counters at the end of each."""
+    """Keeps the last 60 minutes, from the differences of the counters."""
 
     def __init__(
         self,
@@ -58,18 +58,18 @@ class Minutes:
         self._before = self._metrics.totals()
 
     def read(self) -> History:
-        """Give the minutes that have passed."""
+        """Return the recorded minutes."""
         return History(self._replica, self._started_at, list(self._minutes))
 
     async def run(self) -> None:
-        """Note each minute as it ends, until cancelled."""
+        """Record each minute when it ends, until cancelled."""
         while True:
             now = self._clock()
             await asyncio.sleep((_minute_of(now) + A_MINUTE - now).total_seconds())
             self.note(self._clock())
 
     def note(self, now: datetime) -> None:
-        """Note the minute that ends now."""
+        """Record the minute that ends now."""
         totals = self._metrics.totals()
         since = {name: round(total - self._before.get(name, 0)) for name, total in totals.items()}
         self._before = totals

@@ -1,4 +1,4 @@
-"""The port that the service listens on."""
+"""Opens the port that the service listens on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def open_port(
     *,
     reuse_port: bool = False,
 ) -> asyncio.Server:
-    """Listen; `::` takes IPv4 too. Raises ListenError if the address is not available."""
+    """Listen; `::` accepts IPv4 too. Raises ListenError if the address is not available."""
     loop = asyncio.get_running_loop()
     try:
         if host == ALL_ADDRESSES:
@@ -40,7 +40,7 @@ async def open_port(
 
 
 def _both_families(port: int, *, reuse_port: bool) -> socket.socket:
-    """Bind to every address of both families; asyncio itself keeps IPv4 out of an IPv6 socket."""
+    """Bind to all addresses of both families; asyncio would set IPV6_V6ONLY."""
     listening = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

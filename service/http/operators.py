@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from aiohttp import web
 
-from service.http.at_once import AtOnce
 from service.http.bodies import decode_body, read_body
+from service.http.concurrency import ConcurrencyLimit
 from service.http.parameters import boolean, checked_id, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
 from service.http.users import user_id
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
 MOST_ERASED = 1000
-MOST_BACKFILLS, MOST_REFRESHES = 10, 50  # at once in a process: they wait for 30 and 10 s
+MOST_BACKFILLS, MOST_REFRESHES = 10, 50  # concurrent, per process: they take 30 and 10 s
 
 
 class EraseBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -49,8 +49,8 @@ class OperatorRoutes:
         self._erasure = erasure
         self._status = status
         self._rules = rules
-        self._refreshes = AtOnce(MOST_REFRESHES, "refreshes", 2)
-        self._backfills = AtOnce(MOST_BACKFILLS, "backfills", 5)
+        self._refreshes = ConcurrencyLimit(MOST_REFRESHES, "refreshes", 2)
+        self._backfills = ConcurrencyLimit(MOST_BACKFILLS, "backfills", 5)
 
     async def refresh(self, request: web.Request) -> web.Response:
         """Clear a user's failures, fetch within 10 s, and answer with the resulting identity."""
@@ -91,5 +91,5 @@ class OperatorRoutes:
         return json_response(report)
 
     async def status(self, _: web.Request) -> web.Response:
-        """Give the state of the service, even while PostgreSQL is unavailable."""
+        """Return the state of the service, even while PostgreSQL is unavailable."""
         return json_response(await self._status.read())

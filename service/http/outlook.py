@@ -1,4 +1,4 @@
-"""The latest verdict of this replica, and the figures of the last hour that it is based on."""
+"""The figures of the last hour and this replica's verdict on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.failing import attempt, log_unforeseen
+from service.failing import attempt, log_unexpected
 from service.judgement.figures import Figures, Writers
 from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.receiving.intake import Intake
     from service.store.recent import Recent
 
-GOOD_FOR_S = 2.0  # however many look, the tables are read so often
+GOOD_FOR_S = 2.0  # the tables are read at most this often
 JUDGE_EVERY_S = 15.0
 MOST_ACCOUNTS = 20
 BROKER = "jetstream"
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class Outlook:
-    """Reads the figures at most every two seconds, and judges them with the replica's own."""
+    """Reads the figures at most every two seconds, and adds those of this replica."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Outlook:
         self._reading = asyncio.Lock()
 
     async def figures(self) -> Figures:
-        """Give the figures; while PostgreSQL is unavailable, the last ones read."""
+        """Return the figures; while PostgreSQL is unavailable, the last known ones."""
         async with self._reading:
             if time.monotonic() - self._read_at >= GOOD_FOR_S:
                 await self._read()
@@ -76,12 +76,12 @@ class Outlook:
         except UnavailableError as error:
             self._is_up = False
             log.warning("recent writers not read", error=str(error))
-        except Exception as error:  # noqa: BLE001 - a row by hand must not end the process
-            log_unforeseen("recent writers not read", error)
+        except Exception as error:  # noqa: BLE001 - an unreadable row must not end the process
+            log_unexpected("recent writers not read", error)
         self._read_at = time.monotonic()
 
     async def run(self) -> None:
-        """Judge at intervals for the metrics, until cancelled."""
+        """Publish the verdict to the metrics periodically, until cancelled."""
         while True:
             await attempt(self._judge(), "no verdict")
             await asyncio.sleep(JUDGE_EVERY_S)
@@ -102,7 +102,7 @@ class Outlook:
 
 
 def show_recent(figures: Figures) -> dict[str, Any]:
-    """Write the figures of recent writers for `/status`: all of them, then the worst accounts."""
+    """Return the figures of recent writers for `/status`: in total, then the worst accounts."""
     return {
         **_shown(figures.everybody),
         "accounts": [

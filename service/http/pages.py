@@ -1,4 +1,4 @@
-"""Static pages and the files they load: read once, with an ETag and a strict security policy."""
+"""Static pages and their files, with an ETag and a strict Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _STRICT = {
     "frame-ancestors": "'none'",
     "object-src": "'none'",
 }
-# The viewer writes its styles into the page; it takes them from nowhere else.
+# The API viewer uses inline styles.
 _DOCS_POLICY = {"style_src": "'self' 'unsafe-inline'", "img_src": "'self' data:"}
 
 
 def content_security_policy(**changed: str) -> str:
-    """Write a Content-Security-Policy: all from this service only, except what is named here.
+    """Return a Content-Security-Policy that allows this service only, with some changes.
 
-    Names are the directives with underscores: `img_src="'self' data:"`.
+    Keywords are directives with underscores: `img_src="'self' data:"`.
     """
     named = {name.replace("_", "-"): sources for name, sources in changed.items()}
     return "; ".join(f"{name} {sources}" for name, sources in (_STRICT | named).items())
 
 
 class Static:
-    """A body that is the same for every client, held in memory."""
+    """A body that is the same for every client, kept in memory."""
 
     def __init__(self, body: bytes, suffix: str, policy: str) -> None:
         self._body = body
@@ -93,7 +93,7 @@ class Static:
 class Pages:
     """Serves the files of a folder, which are read when the service starts.
 
-    A file is at `/static/` and its path; a page is one of the files at another address.
+    A file is served at `/static/` and its path; a page is a file at another address.
     """
 
     def __init__(self, folder: Path = STATIC) -> None:
@@ -110,13 +110,13 @@ class Pages:
 
     @property
     def names(self) -> list[str]:
-        """Name the files that are served."""
+        """Return the paths of the served files."""
         return list(self._files)
 
     def page(self, path: str, *, marked: str = "", **changed_policy: str) -> Handler:
-        """Make the handler of one page; the names are those of `content_security_policy`.
+        """Return the handler of a page; `changed_policy` is as in `content_security_policy`.
 
-        `marked` gives the page's root an attribute of that name, for its script to find.
+        `marked` is the name of an attribute that is added to the root element, for the script.
         """
         file = self._folder / path
         policy = content_security_policy(**changed_policy)

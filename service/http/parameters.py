@@ -1,4 +1,4 @@
-"""Parameters of requests: their valid values, and the 400 for others."""
+"""Reads and validates parameters of requests; raises 400 for invalid ones."""
 
 from __future__ import annotations
 

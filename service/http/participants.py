@@ -24,7 +24,7 @@ MOST_ANNOUNCED = 1000
 
 
 class AnnouncementBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /participants`; each participant is accepted or refused by itself."""
+    """The body of `POST /participants`; each participant is accepted or refused separately."""
 
     participants: Annotated[
         list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST_ANNOUNCED)
@@ -39,7 +39,7 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 class ParticipantRoutes:
-    """Takes in participants as the webhook does. `account_of` is the current directory."""
+    """Accepts participants as the webhook does. `account_of` is the current directory."""
 
     def __init__(
         self, intake: Intake, account_of: Callable[[], Mapping[str, str]], metrics: Metrics

@@ -1,4 +1,4 @@
-"""Pictures that do not expire: stored copies, else drawn initials."""
+"""Serves pictures that do not expire: stored copies, else drawn initials."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from service.store.identities import Identities
     from service.store.pictures import StoredPicture
 
-LONGEST_CACHED = timedelta(hours=1)  # an erased or changed picture is not shown for longer
+LONGEST_CACHED = timedelta(hours=1)  # so long an erased or changed picture can be shown
 INITIALS_CACHED = timedelta(seconds=30)
 COPIED_WITHIN_S = 2.0
 _WORDS = re.compile(r"[\s._-]+")
@@ -43,10 +43,10 @@ log = structlog.get_logger()
 
 
 class PictureSource(Protocol):
-    """Where pictures come from."""
+    """Answers with pictures of one kind."""
 
     async def answer(self, request: web.Request, cached: CachedIdentity) -> web.Response | None:
-        """Answer with the picture; None where there is none."""
+        """Answer with the picture; None if there is none."""
 
 
 class PictureRoutes:
@@ -78,11 +78,11 @@ class PictureRoutes:
         return _drawn(cached)
 
     async def _renew(self, cached: CachedIdentity, expired_at: datetime) -> None:
-        """Queue a refresh if the lookup has not and only the picture has expired.
+        """Queue a refresh if only the picture has expired, and the lookup has queued none.
 
-        This happens in rows of an older database, which had no expiry of pictures; one fetch
-        corrects the row. Users with waiting or stopped retries are not queued, however often
-        the picture is requested. The request is answered even if this fails.
+        This happens in rows of an older version, which did not store the expiry of pictures; one
+        fetch corrects the row. Users whose retries wait or have stopped are not queued. The
+        request is answered even if this fails.
         """
         fetched_at = cached.last_fetched_at
         if not is_fresh(cached, cached.read_at, self._rules) or fetched_at is None:
@@ -141,7 +141,7 @@ class LinkedPictures:
 def picture_source(
     mode: PictureMode, pictures: Pictures, identities: Identities
 ) -> PictureSource | None:
-    """Give the source of pictures; None if only initials are shown."""
+    """Return the source of pictures for a mode; None if only initials are shown."""
     match mode:
         case "copy":
             return CopiedPictures(pictures, identities)
@@ -152,7 +152,7 @@ def picture_source(
 
 
 def initials(username: str | None, name: str | None) -> str:
-    """The first letters of the first and last word of the name, or the username; else `?`."""
+    """Return the first letters of the first and last word of the name or username, else `?`."""
     known = next((text for text in (name, username) if text and not is_blank(text)), "")
     letters = [letter for word in _WORDS.split(known) if (letter := _first_letter(word))]
     return "".join([*letters[:1], *letters[1:][-1:]]).upper() or "?"
@@ -176,14 +176,14 @@ def _copied(request: web.Request, picture: StoredPicture) -> web.Response:
 
 
 def _validated(request: web.Request, sha256: str) -> dict[str, str]:
-    """The headers of a copy; only an address with its version can be cached without checks."""
+    """Return the headers of a copy; only a URL with its version is cached without validation."""
     is_named = request.query.get("v") == sha256[:8]
     cached = _cached(LONGEST_CACHED) if is_named else "private, no-cache"
     return _HEADERS | {"ETag": f'"{sha256}"', "Cache-Control": cached}
 
 
 def _sent_on(url: str, left: timedelta) -> web.Response:
-    # The address as it is: aiohttp's HTTPFound would quote it again, and Meta signs it.
+    # aiohttp's HTTPFound would quote the URL again, which breaks Meta's signature.
     headers = {"Location": url, "Cache-Control": _cached(left), "Referrer-Policy": "no-referrer"}
     return web.Response(status=HTTPStatus.FOUND, headers=_HEADERS | headers)
 

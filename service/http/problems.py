@@ -1,4 +1,4 @@
-"""Errors as `application/problem+json` (RFC 9457), and the envelope of every response."""
+"""Errors as `application/problem+json` (RFC 9457), and the middleware of every request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ProblemError(Exception):
 
 
 def bad_request(detail: str) -> ProblemError:
-    """Make a 400."""
+    """Return a 400."""
     return ProblemError(HTTPStatus.BAD_REQUEST, detail)
 
 
@@ -75,7 +75,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def json_body(value: object) -> bytes:
-    """Write a value as JSON that ends with a line feed, with the API's names and time format."""
+    """Encode a value as JSON with a line feed, in the API's names and time format."""
     return msgspec.json.encode(value) + b"\n"
 
 
@@ -85,7 +85,7 @@ def json_response(value: object, status: int = 200) -> web.Response:
 
 
 def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
-    """Write the body of a problem."""
+    """Return the body of a problem."""
     return json_body(
         {
             "type": "about:blank",
@@ -98,7 +98,7 @@ def problem_body(status: HTTPStatus, detail: str, request_id: str) -> bytes:
 
 
 def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Response:
-    """Make a problem for a request that reached no handler."""
+    """Return a problem for a request that reached no handler."""
     request_id = new_request_id()
     response = _problem(ProblemError(status, detail or status.phrase), request_id)
     _add_usual_headers(response, request_id)
@@ -106,7 +106,7 @@ def problem_response(status: HTTPStatus, detail: str | None = None) -> web.Respo
 
 
 def new_request_id() -> str:
-    """Make a request id: unique in practice, but not secret."""
+    """Return a random request id, which is not secret."""
     return f"{random.getrandbits(64):016x}"
 
 
@@ -136,7 +136,7 @@ def _problem(error: ProblemError, request_id: str) -> web.Response:
         content_type="application/problem+json",
     )
     if error.status == HTTPStatus.REQUEST_TIMEOUT:
-        response.force_close()  # what still comes of that body must not be read as a request
+        response.force_close()  # the rest of that body must not be parsed as a request
     return response
 
 

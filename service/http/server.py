@@ -1,4 +1,4 @@
-"""The HTTP server: routes, the keys that open them, and limits for every TCP connection."""
+"""The HTTP server: the routes, the keys that each needs, and start and stop."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def build_application(
     pages: Pages,
     console: ConsoleRoutes,
 ) -> web.Application:
-    """Make the application with every route."""
+    """Return the application with every route."""
     application = web.Application(middlewares=[envelope], client_max_size=MOST_BODY_BYTES)
     application.on_response_prepare.append(let_other_origins_read)
     application.on_shutdown.append(events.close)
@@ -193,7 +193,7 @@ async def serve(
     *,
     reuse_port: bool = False,
 ) -> AsyncIterator[int]:
-    """Listen until the block ends, then finish the requests in progress; gives the port.
+    """Listen until the block ends, then finish the requests in progress; returns the port.
 
     If the block ends without an error, requests are answered for `drain_s` more seconds, and each
     answer closes its TCP connection. With `reuse_port`, other replicas listen on the same port and

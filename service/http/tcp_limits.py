@@ -1,4 +1,4 @@
-"""The listening port: limits on open TCP connections, in all and by address.
+"""Limits on open TCP connections, in total and by address.
 
 A connection above a limit gets a 503 and is closed. The number of connections with unsent bytes is
 limited too: above the limit, the one that has waited longest for its client to read is cut off.
@@ -32,13 +32,13 @@ NEAR_SHARE = 0.75  # of all connections, for one address of a private network: a
 MOST_UNREAD = 500  # connections with unsent bytes: 64 KiB each, so 32 MiB
 UNREAD_WITHIN_S = 20.0
 BACKLOG = 1024
-_SPARE_FILES = 256  # for Postgres, Graph, the broker and the log
+_SPARE_FILES = 256  # for PostgreSQL, Graph, the broker and the log
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, for no time
 _KERNEL_SEND_BYTES = 128 * 1024  # unsent bytes in the kernel count against a container too
 
 
 class TcpLimits:
-    """Counts the open connections of one listening port and logs those that misbehave."""
+    """Counts the open connections of a listening port, and logs those that break a limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -48,7 +48,7 @@ class TcpLimits:
         self.open = 0
 
     def refusal(self, address: str | None) -> str | None:
-        """Say why another TCP connection from this address is refused; None if it is accepted."""
+        """Return why another connection from this address is refused; None if it is accepted."""
         if self.open >= self._most:
             return "too many connections: refused"
         most = int(self._most * NEAR_SHARE) if is_near(address) else MOST_AN_ADDRESS
@@ -70,20 +70,20 @@ class TcpLimits:
             del self._by_address[counted]
 
     def unread(self, transport: asyncio.BaseTransport) -> None:
-        """Start to wait for a client that has not read what was sent to it."""
+        """Start the time limit of a client that has not read its answer."""
         loop = asyncio.get_running_loop()
         self._unread[transport] = loop.call_later(UNREAD_WITHIN_S, self._cut_off, transport)
         if len(self._unread) > MOST_UNREAD:
             self._cut_off(next(iter(self._unread)))
 
     def has_read(self, transport: asyncio.BaseTransport) -> None:
-        """Stop waiting: the client has read everything, or is gone."""
+        """Stop the time limit: the client has read everything or has disconnected."""
         timer = self._unread.pop(transport, None)
         if timer is not None:
             timer.cancel()
 
     def warn(self, event: str, address: str | None) -> None:
-        """Log what a client did wrong."""
+        """Log a client's mistake."""
         self._log.warning(event, address=address, open_connections=self.open)
 
     def _cut_off(self, transport: asyncio.BaseTransport) -> None:
@@ -104,8 +104,7 @@ def _forget_unsent_bytes(transport: asyncio.BaseTransport) -> None:
 class _NewConnection(asyncio.Protocol):
     """Gives a new client its `Connection`, or a 503.
 
-    Decides when the connection is made, not before: asyncio accepts many at once, and none of them
-    is counted until then.
+    It decides in `connection_made`, since asyncio accepts many connections before it counts one.
     """
 
     def __init__(self, limits: TcpLimits, make_connection: Callable[[], Connection]) -> None:
@@ -156,10 +155,10 @@ async def listen(
 
 
 def most_connections() -> int:
-    """The limit of open TCP connections: 20,000, or fewer if the limit of open files is low.
+    """Return the limit of open TCP connections: 20,000, or fewer if open files are limited.
 
-    Raises this process's own limit as far as it may first; without a file left, accepting fails
-    for everybody.
+    First raises this process's soft limit of open files. Without a free file, no connection could
+    be accepted.
     """
     files, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + _SPARE_FILES

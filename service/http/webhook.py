@@ -134,7 +134,7 @@ class WebhookRoutes:
 
 
 def _most(skipped: Counter[str]) -> dict[str, int]:
-    """The most frequent reasons and how many items had others: some reasons quote the delivery."""
+    """Limit the number of reasons, since some of them quote the delivery."""
     most = dict(skipped.most_common(MOST_REASONS))
     others = skipped.total() - sum(most.values())
     return most | {"others": others} if others else most

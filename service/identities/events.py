@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.failing import log_unforeseen
+from service.failing import log_unexpected
 from service.model.contacts import ig_id
 from service.model.identity import identity
 from service.waiting import wait_at_most
@@ -35,7 +35,7 @@ RELOAD = b"event: reload\ndata: {}\n\n"
 log = structlog.get_logger()
 
 
-class NoRoomError(Exception):
+class SubscriptionLimitError(Exception):
     """The subscription limit is reached."""
 
 
@@ -113,9 +113,9 @@ class Changes:
     def subscribe(
         self, ids: frozenset[str] | None, on_end: Callable[[], None] = lambda: None
     ) -> Subscription:
-        """Subscribe to some users, or to all; raises NoRoomError."""
+        """Subscribe to some users, or to all; raises SubscriptionLimitError."""
         if self._is_closed or len(self._all) >= MOST_SUBSCRIPTIONS:
-            raise NoRoomError
+            raise SubscriptionLimitError
         subscription = Subscription(ids, on_end)
         self._all.add(subscription)
         for watchers in self._places(subscription):
@@ -182,7 +182,7 @@ class Changes:
             self._changed = dict.fromkeys(batch) | self._changed
             await asyncio.sleep(_AGAIN_S)
         except Exception as error:  # noqa: BLE001 - an unreadable row must not stop the service
-            log_unforeseen("changed identities not shown", error, users=len(batch))
+            log_unexpected("changed identities not shown", error, users=len(batch))
             self.note_gap()
         await asyncio.sleep(0)
 

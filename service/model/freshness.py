@@ -37,9 +37,9 @@ class Rules(msgspec.Struct, frozen=True):
 class CachedIdentity(msgspec.Struct, frozen=True):
     """The stored identity of a user at `read_at`, a time of the database's clock.
 
-    `pause` is why no account of the user can be called now, null if one can. `doubt` is the reason
-    of a failure, at `doubted_at`, whose cause is unclear. `picture_sha256` is the stored copy's
-    SHA-256 in hex, and `picture_copied_at` when it was last confirmed as current.
+    `pause` is why no account of the user can be called now, null if one can. `unclear_reason` and
+    `unclear_at` describe a failure that is not charged to anybody yet. `picture_sha256` is the
+    stored copy's SHA-256 in hex; `picture_copied_at` is when it was last confirmed as current.
     """
 
     ig_user_id: str
@@ -54,8 +54,8 @@ class CachedIdentity(msgspec.Struct, frozen=True):
     is_participant: bool = False
     is_scheduled: bool = False
     pause: str | None = None
-    doubt: str | None = None
-    doubted_at: datetime | None = None
+    unclear_reason: str | None = None
+    unclear_at: datetime | None = None
     read_at: datetime = FOREVER
     source: str | None = None
     picture_sha256: str | None = None

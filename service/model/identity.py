@@ -77,7 +77,7 @@ def why_not_fresh(cached: CachedIdentity, now: datetime, rules: Rules) -> str | 
         return cached.last_reason if cached.source == "conversation" else None
     if cached.pause is not None and not is_stopped(cached, rules):
         return cached.pause
-    return cached.doubt or cached.last_reason
+    return cached.unclear_reason or cached.last_reason
 
 
 def display_name(ig_user_id: str, username: str | None, name: str | None) -> str:

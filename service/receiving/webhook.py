@@ -1,4 +1,4 @@
-"""Meta's webhook deliveries: verify, then read the participants out of them. No I/O.
+"""Verifies Meta's webhook deliveries and extracts their participants. No I/O.
 
 Source: Meta for Developers, "Webhooks: getting started" (handshake, `X-Hub-Signature-256`) and
 "Instagram Platform: webhooks reference" (the events).
@@ -30,16 +30,16 @@ _NOTHING: Counter[str] = Counter()
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What one delivery holds: the participants, once each, and why other items make none."""
+    """The participants of a delivery, once each, and the reasons why other items have none."""
 
     contacts: list[Contact]
     skipped: Counter[str]
 
 
 def claimed_signature(headers: Sequence[str]) -> str:
-    """Give the one X-Hub-Signature-256 of a delivery; raises SignatureError if it can't be good.
+    """Return the X-Hub-Signature-256 of a delivery; raises SignatureError if it is malformed.
 
-    It costs nothing to find out, so no body is read for what is not signed.
+    It is called before the body is read, so an unsigned delivery costs little.
     """
     if len(headers) != 1:
         found = "missing" if not headers else "there more than once"
@@ -64,10 +64,10 @@ def verify_signature(body: bytes, header: str | None, app_secrets: Sequence[byte
 
 
 def parse_delivery(body: bytes, received_at: datetime, account_of: Mapping[str, str]) -> Delivery:
-    """Read every participant out of a delivery; raises PayloadError if it is not a JSON object.
+    """Extract the participants of a delivery; raises PayloadError if it is not a JSON object.
 
-    `account_of` maps every id of every connected account, aliases too, to the account's id.
-    Items are judged one by one: a malformed one costs itself.
+    `account_of` maps every id of every connected account, aliases too, to the account's id. A
+    malformed item does not affect the others.
     """
     items = read_typed(body)
     contacts: list[Contact] = []
@@ -85,7 +85,7 @@ def parse_delivery(body: bytes, received_at: datetime, account_of: Mapping[str, 
 
 
 def _judge(item: Item, received_at: datetime, account_of: Mapping[str, str]) -> Contact | str:
-    """Make a contact of an item, or say why it makes none."""
+    """Return an item's contact, or the reason why it has none."""
     if item.is_self:
         return "self message"
     entry_id = ig_id(item.entry_id)
@@ -104,10 +104,10 @@ def _judge(item: Item, received_at: datetime, account_of: Mapping[str, str]) -> 
 def _parties(
     item: Item, entry_id: str, account_of: Mapping[str, str]
 ) -> tuple[str, str, bool] | str:
-    """Tell the account, the user, and whether the user is the sender; or why there is no user.
+    """Return the account, the user, and whether the user is the sender; or why there is no user.
 
-    The user is the sender, unless the account itself sent it: an echo. The account is looked up
-    by the entry's id, then by the other party's, since Meta knows one account by several ids.
+    The user is the sender, except in an echo, which the account sent. The account is looked up by
+    the entry's id, then by the other party's, since Meta uses several ids for one account.
     """
     sender, recipient = ig_id(item.sender), ig_id(item.recipient)
     sent_by_account = item.is_echo or sender == entry_id or sender in account_of

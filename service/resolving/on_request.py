@@ -202,9 +202,9 @@ def _outcome(cached: CachedIdentity, since: datetime) -> Outcome | None:
         return "resolved"
     if cached.last_failed_at is not None and cached.last_failed_at >= since:
         return "failed"
-    is_doubted = cached.doubted_at is not None and cached.doubted_at >= since
+    has_unclear_failure = cached.unclear_at is not None and cached.unclear_at >= since
     is_blocked = cached.pause is not None or not cached.is_participant
-    return "queued" if is_doubted or is_blocked else None
+    return "queued" if has_unclear_failure or is_blocked else None
 
 
 def _result(cached: CachedIdentity, outcome: Outcome) -> BackfillResult:
@@ -213,5 +213,5 @@ def _result(cached: CachedIdentity, outcome: Outcome) -> BackfillResult:
         ig_user_id=cached.ig_user_id,
         outcome=outcome,
         display_name=display_name(cached.ig_user_id, cached.username, cached.name),
-        reason=reasons.get(outcome, cached.pause or cached.doubt or cached.last_reason),
+        reason=reasons.get(outcome, cached.pause or cached.unclear_reason or cached.last_reason),
     )

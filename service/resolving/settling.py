@@ -96,7 +96,7 @@ class Settling:
             partial(self._claims.release, claim, UNSTORABLE_WAIT),
         ):
             try:
-                return await _persistently(attempt)
+                return await _with_retries(attempt)
             except UnstorableError as error:
                 log.error(
                     f"{TAG} the answer can't be stored",
@@ -107,7 +107,7 @@ class Settling:
         return ABANDONED
 
 
-async def _persistently(settle: Callable[[], Awaitable[Settled]]) -> Settled:
+async def _with_retries(settle: Callable[[], Awaitable[Settled]]) -> Settled:
     for wait_s in TRIES_S:
         await asyncio.sleep(wait_s)
         try:

@@ -16,7 +16,7 @@ from service.errors import GraphError, UnavailableError
 from service.model.calls import GraphProblem
 from service.queue import QueueClosed
 from service.resolving.settling import Settling, report
-from service.resolving.unforeseen import Unforeseen
+from service.resolving.unexpected import UnexpectedErrors
 from service.store.outcomes import LOST, PAUSED, Claim
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.graph.budget import Budget, PauseBoard
     from service.metrics import Metrics
     from service.queue import Hint, TurnQueue
-    from service.resolving.calling import Calling
+    from service.resolving.profile_calls import ProfileCalls
     from service.resolving.second_source import SecondSource
     from service.store.claims import Claims
     from service.store.conversations import ConversationNames
@@ -40,7 +40,7 @@ CLAIMED_AHEAD_S = 0.15  # of the budget: how long PostgreSQL can stall before sl
 log = structlog.get_logger()
 
 
-class PutOffError(Exception):
+class CallPostponedError(Exception):
     """The call is not allowed now; the claim is to be released."""
 
     def __init__(self, reason: str) -> None:
@@ -67,7 +67,7 @@ class Resolver:
         second: SecondSource | None,
         budget: Budget,
         board: PauseBoard,
-        calling: Calling,
+        profiles: ProfileCalls,
         metrics: Metrics,
         on_picture: Callable[[str, str], None],
         workers: int,
@@ -77,15 +77,15 @@ class Resolver:
         self._claims = claims
         self._settling = Settling(claims, names)
         self._second = second
-        self._unforeseen = Unforeseen(self._settling)
+        self._unexpected = UnexpectedErrors(self._settling)
         self._budget = budget
         self._board = board
-        self._calling = calling
+        self._profiles = profiles
         self._metrics = metrics
         self._on_picture = on_picture
         self._workers = workers
         # Few claims wait for the budget at a time: the queue keeps the others in fair order.
-        self._turnstile = asyncio.Semaphore(
+        self._claim_limit = asyncio.Semaphore(
             min(workers, max(2, math.ceil(calls_per_second * CLAIMED_AHEAD_S)))
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,19 +128,19 @@ class Resolver:
                 await asyncio.sleep(BACK_OFF_S)
 
     async def _resolve_next(self) -> None:
-        async with self._turnstile:
+        async with self._claim_limit:
             hint = await self._next_hint()
             try:
-                claim = await self._unforeseen.charging(hint, None, self._claim(hint))
+                claim = await self._unexpected.run(hint, None, self._claim(hint))
                 slot = None
                 if claim is not None:
-                    slot = await self._unforeseen.charging(hint, claim, self._slot(claim))
+                    slot = await self._unexpected.run(hint, claim, self._slot(claim))
             except BaseException:
                 self._queue.done(hint.ig_user_id)
                 raise
         try:
             if claim is not None and slot is not None:
-                await self._unforeseen.charging(hint, claim, self._resolve(claim, slot, hint))
+                await self._unexpected.run(hint, claim, self._resolve(claim, slot, hint))
         finally:
             if self._second is None or not self._second.is_asked(hint.ig_user_id):
                 self._queue.done(hint.ig_user_id)
@@ -168,15 +168,15 @@ class Resolver:
         started_at = time.monotonic()
         try:
             return await self._wait_for_slot(claim, is_probe=False)
-        except PutOffError as put_off:
+        except CallPostponedError as postponed:
             settled = await self._claims.release(claim)
-            report(claim, settled, GraphProblem(put_off.reason), started_at)
+            report(claim, settled, GraphProblem(postponed.reason), started_at)
             return None
 
     async def _wait_for_slot(self, claim: Claim, *, is_probe: bool) -> Reservation:
-        """Wait for a slot; raises PutOffError if the call is not allowed or the service stops."""
+        """Wait for a slot; raises CallPostponedError if there is none or the service stops."""
         if self._queue.is_closed:
-            raise PutOffError("stopping")
+            raise CallPostponedError("stopping")
         wait = asyncio.timeout(None)
         try:
             async with wait:
@@ -186,13 +186,13 @@ class Resolver:
                         claim.ig_account_id, claim.ig_user_id, is_probe=is_probe
                     )
         except TimeoutError:
-            raise PutOffError("stopping") from None
+            raise CallPostponedError("stopping") from None
         finally:
             self._waits.discard(wait)
         if slot is None:
-            raise PutOffError("budget")
+            raise CallPostponedError("budget")
         if slot.paused_by is not None:
-            raise PutOffError(slot.paused_by)
+            raise CallPostponedError(slot.paused_by)
         return slot
 
     async def _resolve(self, claim: Claim, slot: Reservation, hint: Hint) -> None:
@@ -201,9 +201,9 @@ class Resolver:
         problem: GraphProblem | None = None
         try:
             again = partial(self._wait_for_slot, claim, is_probe=slot.is_probe)
-            profile = await self._calling.fetch(claim, again)
-        except PutOffError as put_off:
-            problem = GraphProblem(put_off.reason)
+            profile = await self._profiles.fetch(claim, again)
+        except CallPostponedError as postponed:
+            problem = GraphProblem(postponed.reason)
             settled = await self._settling.release(claim)
         except GraphError as error:
             if self._second is not None and self._second.may_know(claim, error):
@@ -228,7 +228,7 @@ class Resolver:
         """Ask the second source for a user whose profile Meta refuses."""
         asked = self._ask(second, claim, refusal, hint, started_at)
         try:
-            await self._unforeseen.charging(hint, claim, asked)
+            await self._unexpected.run(hint, claim, asked)
         except UnavailableError as error:
             log.warning("second source not asked: the user is retried later", error=str(error))
         finally:
@@ -248,9 +248,9 @@ class Resolver:
         username: str | None = None
         is_named = claim.fresh_source == "conversation"
         if not is_named:
-            token = self._calling.open_token(claim)
+            token = self._profiles.open_token(claim)
             slot = partial(self._wait_for_slot, claim, is_probe=False)
-            with suppress(PutOffError):
+            with suppress(CallPostponedError):
                 username = await second.find_username(claim, token, slot)
         if username is None and not is_named:
             settled = await self._settling.blame(claim, refusal)
@@ -269,7 +269,7 @@ class Resolver:
     ) -> None:
         """Count and log the outcome of a user."""
         if settled.outcome == "resolved":
-            self._unforeseen.note_success()
+            self._unexpected.note_success()
         waited_s = asyncio.get_running_loop().time() - hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()

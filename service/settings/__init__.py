@@ -1,4 +1,4 @@
-"""The environment as typed values; reports all faults together, and never shows a value."""
+"""Settings from the environment; all errors are reported together, without values."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Environment(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """Read the environment and `.env`; raises SettingsError that names each fault."""
+        """Read the environment and `.env`; raises SettingsError that names each wrong setting."""
         try:
             return cls()
         except ValidationError as error:
@@ -101,7 +101,7 @@ class _DatabaseSettings(_Environment):
 
 
 class StoreSettings(_DatabaseSettings):
-    """What commands need that write participants; limits are those of `serve`."""
+    """Settings of commands that write participants."""
 
     profile_ttl_days: Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)] = 7.0
     max_failures: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -113,14 +113,14 @@ class StoreSettings(_DatabaseSettings):
 
 
 class MigrateSettings(_DatabaseSettings):
-    """What `migrate` needs."""
+    """Settings of `migrate`."""
 
     token_encryption_keys: EncryptionKeys
     seal_tokens: bool = False
 
 
 class GraphSettings(StoreSettings, MigrateSettings):
-    """What commands need that call the Graph API with the stored tokens, inside the budget."""
+    """Settings of commands that call the Graph API."""
 
     meta_app_secrets: Secrets
     graph_base_url: HttpUrl = "https://graph.facebook.com"
@@ -129,19 +129,19 @@ class GraphSettings(StoreSettings, MigrateSettings):
     graph_timeout_seconds: Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)] = 2.0
     graph_calls_per_second: Annotated[float, Field(ge=0.01, le=100_000, allow_inf_nan=False)] = 10.0
     conversation_names: bool = True
-    # With it Meta is asked about tokens in the app's own name.
+    # With it, tokens are inspected with the app access token.
     meta_app_id: Annotated[str, Field(pattern=r"^[0-9]{0,32}$")] = ""
 
 
 class ForwardSettings(_DatabaseSettings):
-    """What the `forwards` commands need."""
+    """Settings of the `forwards` commands."""
 
     forward_urls: ForwardUrls = ()
     forward_max_bytes: SizeInBytes = GIB
 
 
 class Settings(GraphSettings, ForwardSettings):
-    """What `serve` needs; names and defaults are documented in `.env.example`."""
+    """Settings of `serve`; `.env.example` documents them."""
 
     meta_verify_token: Secret
     inbox_api_keys: ApiKeys
@@ -151,14 +151,13 @@ class Settings(GraphSettings, ForwardSettings):
     queue_capacity: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     migrate_on_start: bool = True
     pictures: Literal["copy", "link", "off"] = "copy"
-    # Host names, which stand for their subdomains too, and whole origins (with "://").
+    # Domains, which include their subdomains, and origins (with "://").
     picture_hosts: PictureHosts = ("cdninstagram.com", "fbcdn.net", "fbsbx.com")
     retention_days: Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)] = 0.0
     host: ListeningHost = "0.0.0.0"  # noqa: S104 - the service runs in a container
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     shutdown_timeout_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 15.0
-    # For replicas that share one port, and for load balancers that take a
-    # while to notice that /readyz says no.
+    # For replicas that share one port, and load balancers that are slow to notice a failed /readyz.
     reuse_port: bool = False
     drain_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
 
@@ -179,7 +178,7 @@ class Settings(GraphSettings, ForwardSettings):
 
 
 class ClientSettings(_Environment):
-    """What a command needs that talks to the running service."""
+    """Settings of commands that call the running service."""
 
     operator_api_keys: ApiKeys
     service_url: ServiceUrl = ""
@@ -187,16 +186,16 @@ class ClientSettings(_Environment):
 
     @property
     def url(self) -> str:
-        """Where the service answers: SERVICE_URL, else this machine at PORT."""
+        """The service's URL: SERVICE_URL, else this machine at PORT."""
         return self.service_url or f"http://127.0.0.1:{self.port}"
 
 
 class DoctorSettings(GraphSettings, ClientSettings):
-    """What `doctor` needs."""
+    """Settings of `doctor`."""
 
 
 def secret_values(secrets: tuple[SecretStr, ...]) -> tuple[str, ...]:
-    """Give the values of a comma list of secrets."""
+    """Return the values of secrets."""
     return tuple(secret.get_secret_value() for secret in secrets)
 
 

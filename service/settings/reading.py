@@ -1,4 +1,4 @@
-"""Where values come from: the environment, `.env`, and files that `NAME_FILE` names."""
+"""Reads values from the environment, `.env`, and the files that `NAME_FILE` names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_FILE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A setting whose value cannot be read; a validator reports it with all the other faults."""
+    """A value that cannot be read; a validator reports it with the other errors."""
 
     reason: str
 
@@ -27,7 +27,7 @@ class Environment(EnvSettingsSource):
     """The environment; `NAME_FILE` names a file that holds the value of `NAME`."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the value without surrounding blanks; a blank one counts as missing."""
+        """Return the value without surrounding blanks; a blank value counts as missing."""
         value, key, is_complex = super().get_field_value(field, field_name)
         return _value_or_file(value, field_name, self.env_vars), key, is_complex
 

@@ -1,4 +1,4 @@
-"""The types of settings: the valid values of each. No message quotes a value."""
+"""The types of settings and their validation. No error message contains a value."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Connections:
             for statement in ERASE:
                 await connection.execute(statement, ids)
             await connection.execute(_SQL["move_aliases"], ig_account_id, list(alias_ids))
-            await _acquit(connection, ig_account_id)
+            await _retry_suspects(connection, ig_account_id)
             rows = await connection.fetch(_SQL["list_all"], ig_account_id, 1)
         return Connection(**rows[0])
 
@@ -250,7 +250,7 @@ async def mark_token_dead(connection: Session, ig_account_id: str, stored: str) 
     return bool(done == "UPDATE 1")
 
 
-async def _acquit(connection: Session, ig_account_id: str) -> None:
+async def _retry_suspects(connection: Session, ig_account_id: str) -> None:
     """Make users due whose call failed with the old token, since the new one may work."""
     suspects = await connection.fetch(_STREAKS["end_streak"], account_scope(ig_account_id))
     users = [row["ig_user_id"] for row in suspects]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError
-from service.failing import log_unforeseen
+from service.failing import log_unexpected
 from service.store.database import describe
 from service.store.session import CONNECT_FAILURES, connect
 from service.waiting import wait_at_most
@@ -40,7 +40,7 @@ class Listener:
     proof shows that none before it was missed.
 
     `on_connected` is called once notices arrive on a new session, since some may have been missed;
-    `on_doubt` when notices may be missed from now on; `on_proof` when none was missed.
+    `on_unreliable` when notices may be missed from now on; `on_reliable` when none was missed.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Listener:
         notify: Callable[[str, str], Awaitable[None]],
         on_notice: Mapping[str, Callable[[str], None]],
         on_connected: Callable[[], Awaitable[None]],
-        on_doubt: Callable[[], None],
-        on_proof: Callable[[], None],
+        on_unreliable: Callable[[], None],
+        on_reliable: Callable[[], None],
         *,
         prove_every_s: float = PROVE_EVERY_S,
         heard_within_s: float = HEARD_WITHIN_S,
@@ -59,8 +59,8 @@ class Listener:
         self._notify = notify
         self._on_notice = {**on_notice, PROOFS: self._hear_proof}
         self._on_connected = on_connected
-        self._on_doubt = on_doubt
-        self._on_proof = on_proof
+        self._on_unreliable = on_unreliable
+        self._on_reliable = on_reliable
         self._prove_every_s = prove_every_s
         self._heard_within_s = heard_within_s
         self._expected = ""
@@ -80,9 +80,9 @@ class Listener:
                 if attempt == 0:
                     log.error(_UNHEARD)
             except Exception as error:  # noqa: BLE001 - without notices the tables are asked
-                log_unforeseen("notices interrupted", error)
+                log_unexpected("notices interrupted", error)
             finally:
-                self._on_doubt()
+                self._on_unreliable()
             await asyncio.sleep(_RECONNECT_S[min(attempt, len(_RECONNECT_S) - 1)])
             attempt += 1
 
@@ -108,13 +108,13 @@ class Listener:
                 await connection.add_listener(channel, self._hear)
 
     async def _prove_again(self, lost: asyncio.Event) -> None:
-        """Prove that no notice was missed; if the proof cannot be sent, call `on_doubt`."""
+        """Prove that no notice was missed; if the proof cannot be sent, call `on_unreliable`."""
         try:
             await self._prove(lost)
         except UnavailableError:
-            self._on_doubt()
+            self._on_unreliable()
         else:
-            self._on_proof()
+            self._on_reliable()
 
     async def _prove(self, lost: asyncio.Event) -> None:
         """Send a proof and await it; raises UnavailableError, _UnheardError or ConnectionError."""
@@ -129,7 +129,7 @@ class Listener:
             raise ConnectionResetError
 
     def _lose(self, lost: asyncio.Event) -> None:
-        self._on_doubt()
+        self._on_unreliable()
         lost.set()
         self._is_heard.set()
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OUTAGE_USERS = 5
 UNCLEAR_USERS = 2
-GUILTY_ACCOUNTS = 2
+FAILING_ACCOUNTS = 2
 NOW = timedelta()
 _UNCHARGED = (0, None, None)
 _STREAKS = read_queries("streaks")
@@ -76,7 +76,7 @@ async def end_in_outage(connection: Session, claim: Claim, problem: GraphProblem
     [in_a_row] = await connection.fetch(_STREAKS["measure"], APP_SCOPE)
     [of_account] = await connection.fetch(_STREAKS["measure"], ours)
     if in_a_row["users"] >= OUTAGE_USERS and (
-        in_a_row["accounts"] >= GUILTY_ACCOUNTS
+        in_a_row["accounts"] >= FAILING_ACCOUNTS
         or not await connection.fetchval(_STREAKS["is_other_account_active"], claim.ig_account_id)
     ):
         await write_pause(connection, APP_SCOPE, "outage", cause=claim)
@@ -103,9 +103,9 @@ async def suspect(
     if await connection.fetchval(_PAUSES["read_reason"], APP_SCOPE) == reason:
         await write_pause(connection, APP_SCOPE, reason, cause=claim)
         return NOW
-    is_believed = await connection.fetchval(_PAUSES["read_reason"], claim.scope) == reason
+    is_pause_confirmed = await connection.fetchval(_PAUSES["read_reason"], claim.scope) == reason
     added = await _add(connection, claim.scope, claim, problem, _UNCHARGED)
-    if not is_believed and added["length"] < UNCLEAR_USERS:
+    if not is_pause_confirmed and added["length"] < UNCLEAR_USERS:
         return retry_wait(added["tries"], rules)
     users = [
         ended["ig_user_id"] for ended in await connection.fetch(_STREAKS["end_streak"], claim.scope)
@@ -149,7 +149,7 @@ async def _pause_app_if_accounts_agree(
     scope = f"accounts:{reason}"
     await _add(connection, scope, claim, problem, _UNCHARGED)
     [paused] = await connection.fetch(_STREAKS["measure"], scope)
-    if paused["accounts"] >= GUILTY_ACCOUNTS:
+    if paused["accounts"] >= FAILING_ACCOUNTS:
         await write_pause(connection, APP_SCOPE, reason, cause=claim)
 
 

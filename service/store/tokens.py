@@ -45,9 +45,9 @@ class Tokens:
         rows = await self._database.fetch(_SQL["claim"], now, CHECK_TAKES)
         return StoredToken(**rows[0]) if rows else None
 
-    async def put_off(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
+    async def postpone(self, ig_account_id: str, until: datetime, error: str | None = None) -> None:
         """Check again, but not before then; `error` is the failure of this check."""
-        await self._database.fetch(_SQL["put_off"], ig_account_id, until, error)
+        await self._database.fetch(_SQL["postpone"], ig_account_id, until, error)
 
     async def finish(self, ig_account_id: str, now: datetime) -> None:
         """Note that the account's token has been checked."""
@@ -92,7 +92,7 @@ class Tokens:
             )
         return bool(stored)
 
-    async def bury(self, token: StoredToken) -> bool:
+    async def mark_dead(self, token: StoredToken) -> bool:
         """Mark a token as dead and pause its account; false if it was replaced in the meantime."""
         async with self._database.transaction() as session:
             if not await mark_token_dead(session, token.ig_account_id, token.stored):

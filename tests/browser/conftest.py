@@ -218,7 +218,7 @@ class Console:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def console(chromium: Browser, world: World) -> AsyncIterator[Console]:
-    """Give a page in Kolkata, half an hour off most clocks; fails if anything went wrong in it."""
+    """Open the console in a time zone with a half-hour offset; fails after an error in the page."""
     context = await chromium.new_context(timezone_id="Asia/Kolkata", locale="en-US")
     page = await context.new_page()
     watched = Watched(page, world.url)

@@ -8,13 +8,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from service.commands.conversations import (
-    MOST_BARREN_PAGES,
+    MOST_PAGES_WITHOUT_NEWS,
     Account,
     Conversations,
-    EndlessError,
+    ListedConversation,
     StoppedError,
-    Talk,
-    talk,
+    TooManyPagesError,
+    read_conversation,
 )
 from service.commands.lines import Participant
 from service.commands.meta import MetaReader, Page
@@ -65,12 +65,12 @@ async def reading(meta: Meta, days: float = 7) -> AsyncIterator[Conversations]:
         async def allow() -> None:
             return
 
-        async def heed(_: Page) -> None:
+        async def on_page(_: Page) -> None:
             return
 
         account = Account(OWN, "facebook", TOKEN)
         since = NOW - timedelta(days=days)
-        yield Conversations(reader, account, frozenset({OWN}), since, NOW, allow, heed)
+        yield Conversations(reader, account, frozenset({OWN}), since, NOW, allow, on_page)
 
 
 async def read(meta: Meta) -> list[Participant]:
@@ -116,10 +116,10 @@ class Endless(Meta):
 
 async def test_fresh_cursors_without_end_that_bring_nobody_new_are_left() -> None:
     meta = Endless(lambda number: str(min(number, 30)))
-    with pytest.raises(EndlessError) as ended:
+    with pytest.raises(TooManyPagesError) as ended:
         await read(meta)
-    assert ended.value.is_barren
-    assert len(meta.asked) == 30 + MOST_BARREN_PAGES
+    assert ended.value.is_repetition
+    assert len(meta.asked) == 30 + MOST_PAGES_WITHOUT_NEWS
 
 
 async def test_fresh_cursors_without_end_that_bring_others_are_left_too(
@@ -127,9 +127,9 @@ async def test_fresh_cursors_without_end_that_bring_others_are_left_too(
 ) -> None:
     monkeypatch.setattr("service.commands.conversations.MOST_PAGES", 40)
     meta = Endless(str)
-    with pytest.raises(EndlessError) as ended:
+    with pytest.raises(TooManyPagesError) as ended:
         await read(meta)
-    assert (ended.value.is_barren, len(meta.asked)) == (False, 40)
+    assert (ended.value.is_repetition, len(meta.asked)) == (False, 40)
 
 
 async def test_a_page_that_is_too_much_is_asked_for_in_smaller_pieces() -> None:
@@ -156,7 +156,7 @@ async def test_an_unknown_id_that_is_in_every_conversation_is_the_accounts_own()
     async with reading(meta) as conversations:
         found = [p async for each in conversations.pages() for p in each.participants]
         assert [p.ig_user_id for p in found] == ["1", "2", "3"]
-        assert conversations.strange_own_ids == {OTHER_OWN}
+        assert conversations.other_own_ids == {OTHER_OWN}
 
 
 async def test_of_two_strangers_in_the_only_conversation_neither_is_taken() -> None:
@@ -167,7 +167,7 @@ async def test_of_two_strangers_in_the_only_conversation_neither_is_taken() -> N
 
 
 def test_a_conversation_without_readable_parts_is_empty() -> None:
-    assert talk({"participants": {"data": [{"id": None}, 5]}, "updated_time": "x"}, NOW) == Talk(
-        (), None
-    )
-    assert talk({"updated_time": NOW.timestamp()}, NOW) == Talk((), NOW)
+    assert read_conversation(
+        {"participants": {"data": [{"id": None}, 5]}, "updated_time": "x"}, NOW
+    ) == ListedConversation((), None)
+    assert read_conversation({"updated_time": NOW.timestamp()}, NOW) == ListedConversation((), NOW)

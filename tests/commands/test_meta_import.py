@@ -27,13 +27,13 @@ async def test_a_locations_conversations_become_participants_inside_the_budget(
     world: World,
 ) -> None:
     await world.connect()
-    talks = [(user(i), ago(hours=2 * i)) for i in range(1, 201)]
-    world.graph.set_conversations(ACCOUNT, talks)
+    listed = [(user(i), ago(hours=2 * i)) for i in range(1, 201)]
+    world.graph.set_conversations(ACCOUNT, listed)
     ended = await world.run(*IMPORT, "--days", "10")
     assert ended.code == 0, ended.err
     rows = await world.fetch("SELECT * FROM instagram_participants ORDER BY last_message_at DESC")
     assert {row["ig_user_id"] for row in rows} == {user(i) for i in range(1, 120)}
-    assert rows[0]["last_message_at"] == talks[0][1].replace(microsecond=0)
+    assert rows[0]["last_message_at"] == listed[0][1].replace(microsecond=0)
     assert "119 participants stored" in ended.out
     [budget] = await world.fetch("SELECT count(*) FROM instagram_budget")
     assert budget["count"] == 1
@@ -41,8 +41,8 @@ async def test_a_locations_conversations_become_participants_inside_the_budget(
 
 async def test_usernames_are_stored_at_once_and_profiles_stay_wanted(world: World) -> None:
     await world.connect()
-    talks = [(user(i), ago(hours=i)) for i in range(1, 61)]
-    world.graph.set_conversations(ACCOUNT, talks)
+    listed = [(user(i), ago(hours=i)) for i in range(1, 61)]
+    world.graph.set_conversations(ACCOUNT, listed)
     world.graph.set_thread(user(1), ACCOUNT, Thread(username="first.talker"))
     world.graph.set_thread(user(2), ACCOUNT, Thread(hides_username=True))
     await world.fetch(

@@ -5,7 +5,14 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from service.errors import UnavailableError
-from service.identities.events import HEARTBEAT, MOST_CHANGED, RELOAD, ROOM, Changes, NoRoomError
+from service.identities.events import (
+    HEARTBEAT,
+    MOST_CHANGED,
+    RELOAD,
+    ROOM,
+    Changes,
+    SubscriptionLimitError,
+)
 from service.model.freshness import CachedIdentity, Rules
 
 SOON_S = 60
@@ -141,7 +148,7 @@ async def test_closing_ends_all_and_takes_no_more(changes: Changes) -> None:
     changes.close()
     changes.close()
     assert [await subscription.next(SOON_S) for _ in range(3)] == [b"the last", b"", b""]
-    with pytest.raises(NoRoomError):
+    with pytest.raises(SubscriptionLimitError):
         changes.subscribe(None)
 
 

@@ -53,7 +53,7 @@ async def succeed(claims: Claims, user: str, account: str = ACCOUNT) -> Settled:
 
 async def shown(identities: Identities, user: str) -> tuple[int, str | None]:
     [cached] = await identities.look_up([user])
-    return cached.fail_count, cached.pause or cached.doubt or cached.last_reason
+    return cached.fail_count, cached.pause or cached.unclear_reason or cached.last_reason
 
 
 async def test_a_bad_request_of_one_user_alone_waits_shows_and_charges_nobody(

@@ -48,7 +48,7 @@ META_TIMEOUT_S = 5.0
 async def doctor(
     settings: DoctorSettings, url: str | None, location_id: str | None, *, as_json: bool
 ) -> int:
-    """Run the command; gives the exit code: 0 healthy, 1 warnings, 2 broken."""
+    """Run the command; returns the exit code: 0 healthy, 1 warnings, 2 broken."""
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(OperatorApi.open(settings, url))
         asked = asyncio.create_task(check_service(api))

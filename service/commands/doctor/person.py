@@ -34,7 +34,7 @@ class Shown(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def examine_user(settings: DoctorSettings, wanted: str, *, as_json: bool) -> int:
-    """Show a person by id or @username; gives the exit code.
+    """Show a person by id or @username; returns the exit code.
 
     0: has a fresh name; 1: will be fetched automatically; 2: you have to act, or it is unknown.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.errors import UnavailableError, UnstorableError
-from service.failing import log_unforeseen
+from service.failing import log_unexpected
 from service.identities.pictures.fetch import PictureError
 from service.logs import TAG, SparingLog
 from service.model.freshness import picture_expiry
@@ -171,7 +171,7 @@ class Pictures:
             log.info(f"{TAG} picture not copied", ig_user_id=ig_user_id, error=str(error))
             return "failed"
         except Exception as error:  # noqa: BLE001 - one picture must not stop the others
-            log_unforeseen(f"{TAG} picture not copied", error, ig_user_id=ig_user_id)
+            log_unexpected(f"{TAG} picture not copied", error, ig_user_id=ig_user_id)
             return "error"
         log.debug(f"{TAG} picture {kept}", ig_user_id=ig_user_id)
         return kept

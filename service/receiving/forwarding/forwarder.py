@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 
 from service.errors import SealError, UnavailableError
-from service.failing import attempt, log_unforeseen
+from service.failing import attempt, log_unexpected
 from service.logs import SparingLog
 from service.waiting import wait_at_most
 
@@ -128,7 +128,7 @@ class Forwarder:
         except UnavailableError as error:
             self._log.warning("forwards not claimed", address=address, error=str(error))
         except Exception as error:  # noqa: BLE001 - other addresses, and later deliveries, go on
-            log_unforeseen("forwards not claimed", error, address=address)
+            log_unexpected("forwards not claimed", error, address=address)
         await asyncio.sleep(_BACK_OFF_S)
         return []
 
@@ -144,7 +144,7 @@ class Forwarder:
             except UnavailableError as failure:
                 self._log.warning("forward not settled", address=address, error=str(failure))
             except Exception as failure:  # noqa: BLE001 - the lease expires, as if it were killed
-                log_unforeseen("forward not settled", failure, delivery_id=forward.delivery_id)
+                log_unexpected("forward not settled", failure, delivery_id=forward.delivery_id)
                 return
             else:
                 return
@@ -173,7 +173,7 @@ class Forwarder:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return type(error).__name__
         except Exception as error:  # noqa: BLE001 - one delivery must not stop the others
-            log_unforeseen(
+            log_unexpected(
                 "unexpected error while forwarding", error, delivery_id=forward.delivery_id
             )
             return type(error).__name__

@@ -47,7 +47,7 @@ class Arrivals:
         return unknown
 
     def are_durable(self, contacts: Sequence[Contact]) -> bool:
-        """Tell whether this replica remembers that all of them are committed."""
+        """Return whether this replica remembers that all of them are committed."""
         return all(self._known.is_durable(contact) for contact in contacts)
 
     async def journal(self, contacts: Sequence[Contact]) -> list[Contact]:

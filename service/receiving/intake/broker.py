@@ -63,7 +63,7 @@ class Broker:
 
     @property
     def is_connected(self) -> bool:
-        """Tell whether a node answers."""
+        """Return whether a node answers."""
         return self._client is not None and self._client.is_connected
 
     async def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""What this replica remembers to be durable: participants that cost no database work."""
+"""Participants that this replica remembers as committed, which need no statement."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NOT_FRESH, _SCHEDULED = 0.0, math.inf
 
 
 class _Entry(msgspec.Struct, gc=False):
-    """A participant, in Unix times, and the same user's others.
+    """A participant with Unix times, linked to the same user's next one.
 
-    `fresh_until_s` is infinite while a first fetch stands in the tables. Linked, 100,000 users take
-    20 MB; a tuple of entries for each user would save four lines and take 24 MB.
+    `fresh_until_s` is infinite while the first fetch is scheduled. As a linked list, 100,000 users
+    take 20 MB; with a tuple for each user they would take 24 MB.
     """
 
     ig_account_id: str
@@ -39,9 +39,9 @@ class _Entry(msgspec.Struct, gc=False):
 
 
 class _Recent:
-    """Entries by user, at most `capacity`; users not seen for long are forgotten, by halves.
+    """Entries by user, at most `capacity`; the half that was not used recently is dropped.
 
-    Two plain dicts hold a user in 80 bytes less than an OrderedDict does.
+    Two plain dicts take 80 bytes less per user than an OrderedDict.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -53,14 +53,14 @@ class _Recent:
         return len(self._young) + len(self._old)
 
     def get(self, ig_user_id: str) -> _Entry | None:
-        """Find a user, who has now been seen."""
+        """Return a user's first entry, and mark the user as recently used."""
         entry = self._young.get(ig_user_id)
         if entry is None and (entry := self._old.pop(ig_user_id, None)) is not None:
             self.put(ig_user_id, entry)
         return entry
 
     def put(self, ig_user_id: str, entry: _Entry) -> None:
-        """Take a user in who is not there, or replace one who has just been seen."""
+        """Add a user, or replace the entry of one that `get` has just returned."""
         if len(self._young) >= self._half and ig_user_id not in self._young:
             self._young, self._old = {}, self._young
         self._young[ig_user_id] = entry
@@ -71,11 +71,11 @@ class _Recent:
         self._old.pop(ig_user_id, None)
 
     def clear(self) -> None:
-        """Forget everyone."""
+        """Forget all users."""
         self._young, self._old = {}, {}
 
     def entries(self) -> Iterator[_Entry]:
-        """Go through everyone's."""
+        """Yield the entries of all users."""
         for head in itertools.chain(self._young.values(), self._old.values()):
             yield from _chain(head)
 
@@ -87,9 +87,9 @@ def _chain(head: _Entry | None) -> Iterator[_Entry]:
 
 
 class Known:
-    """Recently seen participants that are known to be committed.
+    """Recent participants that are known to be committed.
 
-    It is trusted only while notices of erasures and changes reach this replica.
+    It is trusted only while notices of erasures and changes arrive.
     """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
@@ -101,10 +101,10 @@ class Known:
         return len(self._by_user)
 
     def recall(self, contact: Contact, now: datetime) -> Recalled | None:
-        """Tell why the contact needs no statement; None if it needs one.
+        """Return why the contact needs no statement; None if it needs one.
 
-        The tables hold all that it says, and either the identity is fresh or the user's first
-        fetch stands in the tables and is not yet made.
+        It needs none if the tables already contain it, and the identity is fresh or the user's
+        first fetch is scheduled.
         """
         entry = self._find(contact) if self.is_trusted else None
         if entry is None or now.timestamp() >= entry.fresh_until_s:
@@ -112,18 +112,18 @@ class Known:
         return "scheduled" if entry.fresh_until_s == _SCHEDULED else "fresh"
 
     def is_durable(self, contact: Contact) -> bool:
-        """Tell whether the participant is committed, the time within the hour."""
+        """Return whether the participant is committed, with a time within an hour of this one."""
         return self._find(contact) is not None
 
     def mark(self) -> int:
-        """Take a mark before writing: users who change after it are not remembered."""
+        """Return a mark to take before writing; users who change after it are not remembered."""
         return self._revisions.mark()
 
     def remember(self, written: Journalled, mark: int) -> None:
-        """Remember what was committed since the mark was taken.
+        """Remember a participant that was committed after the mark.
 
-        A user who has changed since (erased, fetched, renewed by hand) is left alone: the
-        statement may have read the state before, the notice may have come first.
+        A user who has changed since the mark is skipped: the statement may have read the old state
+        although the notice of the change arrived first.
         """
         if self._revisions.may_have_changed(written.ig_user_id, mark):
             return
@@ -136,23 +136,23 @@ class Known:
         entry.fresh_until_s = _SCHEDULED if written.is_scheduled else _unix(written.fresh_until)
 
     def update(self, ig_user_id: str, fresh_until: datetime | None) -> None:
-        """Note that a user's identity has changed."""
+        """Record that a user's identity has changed."""
         self._revisions.note(ig_user_id)
         for entry in _chain(self._by_user.get(ig_user_id)):
             entry.fresh_until_s = _unix(fresh_until)
 
     def evict(self, ig_user_id: str) -> None:
-        """Forget a user, also what is being written."""
+        """Forget a user, and any write in progress."""
         self._revisions.note(ig_user_id)
         self._by_user.pop(ig_user_id)
 
     def clear(self) -> None:
-        """Forget everyone."""
+        """Forget all users."""
         self._revisions.note_all()
         self._by_user.clear()
 
     def forget_freshness(self) -> None:
-        """Note that any identity may have changed."""
+        """Record that any identity may have changed."""
         self._revisions.note_all()
         for entry in self._by_user.entries():
             entry.fresh_until_s = _NOT_FRESH

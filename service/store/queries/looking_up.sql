@@ -1,14 +1,14 @@
 -- Lookups of identities.
 
 -- name: look_up
--- $1: users; $2: the TTL; $3: read `pause` and `doubt` of fresh identities too. Rows have the order
--- of $1. `pause`: why no account of the user can be called; `doubt`: a failure of unclear cause.
+-- $1: users; $2: the TTL; $3: read `pause` and `unclear_reason` of fresh identities too. Rows have the order
+-- of $1. `pause`: why no account of the user can be called; `unclear_reason`: a failure of unclear cause.
 SELECT u.ig_user_id, c.username, c.name, c.profile_pic_url,
     instagram_bounded(c.last_fetched_at) AS last_fetched_at,
     instagram_bounded(c.expires_at) AS expires_at,
     COALESCE(c.fail_count, 0) AS fail_count, instagram_bounded(c.last_failed_at) AS last_failed_at,
     c.last_error->>'reason' AS last_reason, p.is_participant IS TRUE AS is_participant,
-    p.is_scheduled IS TRUE AS is_scheduled, p.pause, p.doubt, p.doubted_at, now() AS read_at,
+    p.is_scheduled IS TRUE AS is_scheduled, p.pause, p.unclear_reason, p.unclear_at, now() AS read_at,
     c.source, i.sha256 AS picture_sha256, instagram_bounded(i.copied_at) AS picture_copied_at
 FROM unnest($1::text[]) WITH ORDINALITY AS u (ig_user_id, place)
 LEFT JOIN instagram_user_cache c ON c.ig_user_id = u.ig_user_id
@@ -17,10 +17,10 @@ LEFT JOIN LATERAL (
     SELECT true AS is_participant, bool_or(due_at IS NOT NULL) AS is_scheduled,
         CASE WHEN bool_and(blocked IS NOT NULL)
             THEN (array_agg(blocked ORDER BY last_message_at DESC))[1] END AS pause,
-        (array_agg(doubt ORDER BY doubted_at DESC NULLS LAST))[1] AS doubt,
-        max(doubted_at) AS doubted_at
+        (array_agg(unclear_reason ORDER BY unclear_at DESC NULLS LAST))[1] AS unclear_reason,
+        max(unclear_at) AS unclear_at
     FROM (
-        SELECT p.due_at, p.last_message_at, s.error->>'reason' AS doubt, s.failed_at AS doubted_at,
+        SELECT p.due_at, p.last_message_at, s.error->>'reason' AS unclear_reason, s.failed_at AS unclear_at,
             instagram_blocked_by((SELECT reason FROM instagram_active_pauses WHERE scope = 'app'),
                 k.ig_account_id, x.reason, k.token_status) AS blocked
         FROM instagram_participants p

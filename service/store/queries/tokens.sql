@@ -33,7 +33,7 @@ SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id,
     instagram_bounded(k.token_expires_at) AS expires_at, c.pending_token AS pending
 FROM claimed c JOIN instagram_connections k USING (ig_account_id);
 
--- name: put_off
+-- name: postpone
 -- $1 the account, $2 not due before, $3 what went wrong or null
 UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = $3::text
 WHERE ig_account_id = $1::text;

@@ -151,7 +151,7 @@ def _deck(random: Random, tallies: Iterable[Tally]) -> Iterator[Tally]:
 
 
 def _is_enough(tallies: Mapping[str, Tally], seconds: int) -> bool:
-    """Tell whether a run of this length has had its share of kills and of Postgres faults.
+    """Return whether a run of this length has had its share of kills and of Postgres faults.
 
     A run with other faults is enough when each of them has been.
     """

@@ -47,7 +47,7 @@ class Brokers:
         self._disks = disks
 
     def faults(self) -> tuple[Fault, ...]:
-        """Give every fault that can be had here."""
+        """Return every fault that can be had here."""
         full = (
             Fault("a node's disk full", "broker", self.disk_full, (3.0, 6.0), 2),
             Fault("all disks full", "broker", self.all_disks_full, (3.0, 6.0), 1),

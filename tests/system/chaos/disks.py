@@ -46,7 +46,7 @@ class Disk:
                         ballast.write(bytes(size))
 
     def empty(self) -> None:
-        """Give the space back."""
+        """Return the space back."""
         self._ballast.unlink(missing_ok=True)
 
 

@@ -71,7 +71,7 @@ class PostgresPair(PostgresProcess):
             await renewal
 
     def name_both(self, service: Service) -> None:
-        """Give a service both hosts, in place of the name that follows the primary."""
+        """Return a service both hosts, in place of the name that follows the primary."""
         parts = urlsplit(service.environment["DATABASE_URL"])
         login, _, _ = parts.netloc.rpartition("@")
         hosts = ",".join(f"{HOST}:{port}" for port in self._ports)
@@ -80,7 +80,7 @@ class PostgresPair(PostgresProcess):
 
 
 def failovers(pair: PostgresPair) -> tuple[Fault, ...]:
-    """Give every way in which the primary can change."""
+    """Return every way in which the primary can change."""
 
     @asynccontextmanager
     async def killed(*_: object) -> AsyncIterator[None]:

@@ -36,7 +36,7 @@ class Waits:
             self._ended_at.append(time.monotonic())
 
     def longest_before(self, at_s: float) -> float:
-        """Give the longest wait in the three seconds before a moment of the monotonic clock."""
+        """Return the longest wait in the three seconds before a moment of the monotonic clock."""
         moments = (at_s - _REMEMBERED_S, at_s + _EVERY_S)
         first, end = (bisect_right(self._ended_at, moment) for moment in moments)
         return max(self._lasted_s[first:end], default=0.0)
@@ -68,7 +68,7 @@ class Lateness:
             thread.join()
 
     def worst_before(self, at_s: float) -> float:
-        """Give how late a call may have been seen at this moment, or shortly before."""
+        """Return how late a call may have been seen at this moment, or shortly before."""
         return sum(waits.longest_before(at_s) for waits in self._waits)
 
     @property

@@ -56,7 +56,7 @@ class Node:
                 await asyncio.sleep(_POLL_S)
 
     async def answers(self) -> bool:
-        """Tell whether it can be connected to."""
+        """Return whether it can be connected to."""
         if self._process is None or self._process.returncode is not None:
             raise BrokenError(f"{self.name} ended: {self._log.read_text()[-2000:]}")
         try:

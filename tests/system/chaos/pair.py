@@ -43,7 +43,7 @@ class Pair:
         self._has_standby = False
 
     def answer(self) -> str:
-        """Give the primary's address, and the standby's port."""
+        """Return the primary's address, and the standby's port."""
         return json.dumps({"dsn": self._primary.dsn(), "standby": self._standby.port})
 
     def start(self) -> None:

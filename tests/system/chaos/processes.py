@@ -106,12 +106,12 @@ class Service:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it has been started and has not ended."""
+        """Return whether it has been started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def has_fallen(self) -> bool:
-        """Tell whether it ended although nobody asked it to."""
+        """Return whether it ended although nobody asked it to."""
         process = self._process
         return self.is_wanted and process is not None and process.returncode is not None
 

@@ -35,7 +35,7 @@ class Diary:
         self._names.append(name)
 
     def last(self, at: float, count: int = 1) -> list[str]:
-        """Give the names of the last faults before a moment."""
+        """Return the names of the last faults before a moment."""
         return self._names[: bisect_right(self._moments, at)][-count:]
 
 

@@ -95,11 +95,11 @@ class Rig:
         return role_dsn(self.owner_dsn, self.keys)
 
     def service_pids(self) -> list[int]:
-        """Give the process ids of the services that run."""
+        """Return the process ids of the services that run."""
         return [service.pid for service in self.services if service.is_running]
 
     def graph_pids(self) -> list[int]:
-        """Give the process id of the simulator, if it runs."""
+        """Return the process id of the simulator, if it runs."""
         return [self.graph.pid] if self.graph.pid is not None else []
 
     async def deliver(self, body: bytes, service: Service | None = None) -> Answer:
@@ -254,7 +254,7 @@ async def grant(owner_dsn: str, keys: Keys) -> None:
 
 
 def role_dsn(owner_dsn: str, keys: Keys) -> str:
-    """Give an address of the same database for the least-privilege role."""
+    """Return an address of the same database for the least-privilege role."""
     parts = urlsplit(owner_dsn)
     return parts._replace(netloc=f"{ROLE}:{keys.verify}@{parts.hostname}:{parts.port}").geturl()
 

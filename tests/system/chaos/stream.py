@@ -50,7 +50,7 @@ class Ledger:
     waiting: int = 0
 
     def longest_gap_s(self, began_at: float, ended_at: float) -> float:
-        """Tell how long, between two moments, no new sender was acknowledged."""
+        """Return how long, between two moments, no new sender was acknowledged."""
         acks = [at for at in self.new_acks if began_at < at < ended_at]
         moments = [began_at, *acks, ended_at]
         return max(later - at for at, later in pairwise(moments))

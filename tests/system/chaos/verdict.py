@@ -117,13 +117,13 @@ async def _settled(rig: Rig, ledger: Ledger, settle_s: float) -> list[Any]:
 
 
 def _is_misnamed(row: asyncpg.Record) -> bool:
-    """Tell whether a user has a name that Graph gave to somebody else."""
+    """Return whether a user has a name that Graph gave to somebody else."""
     own = made_up_profile(row["ig_user_id"])["username"]
     return row["standing"] in NAMED and row["username"] != own
 
 
 def _judgeable(rig: Rig, calls: Iterable[dict[str, Any]]) -> list[list[float]]:
-    """Give the times of calls in stretches whose windows can be judged.
+    """Return the times of calls in stretches whose windows can be judged.
 
     A call that waited for a frozen simulator was made before it says. A step of the database's
     clock lets the places of a second be given out twice: no window may reach across it.
@@ -145,7 +145,7 @@ def _is_just_after(at_s: float, moments: Iterable[float]) -> bool:
 
 
 def _excesses(times_s: Iterable[float], budget: float) -> Iterator[tuple[float, float]]:
-    """Give for each call its time, and by how many the worst window that it ends is over."""
+    """Return for each call its time, and by how many the worst window that it ends is over."""
     most, start_s = -math.inf, None
     for index, at_s in enumerate(times_s):
         start_s = at_s if start_s is None else start_s

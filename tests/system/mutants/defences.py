@@ -198,7 +198,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a token stands in no log",
-        "service/resolving/calling.py",
+        "service/resolving/profile_calls.py",
         "        token = self.open_token(claim)\n",
         "        token = self.open_token(claim)\n"
         '        __import__("structlog").get_logger().info("calling", token=token)\n',

@@ -10,7 +10,7 @@ from sandbox.graph.simulator import GraphSimulator
 from service.graph.client import GraphClient
 from service.model.calls import Profile
 from service.resolving.settling import Settling
-from service.resolving.unforeseen import MOST_IN_A_ROW
+from service.resolving.unexpected import MOST_IN_A_ROW
 from tests.until import until
 
 from .conftest import (

@@ -26,11 +26,11 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 
-class UnforeseenError(Exception):
+class RepeatedUnexpectedError(Exception):
     """Too many users in a row had unexpected errors, so the fault is the service's."""
 
 
-class Unforeseen:
+class UnexpectedErrors:
     """Charges unexpected errors to their users, and counts those users in a row."""
 
     def __init__(self, settling: Settling) -> None:
@@ -41,12 +41,10 @@ class Unforeseen:
         """Reset the count: a user was resolved."""
         self._in_a_row.clear()
 
-    async def charging(
-        self, hint: Hint, claim: Claim | None, work: Awaitable[Result]
-    ) -> Result | None:
+    async def run(self, hint: Hint, claim: Claim | None, work: Awaitable[Result]) -> Result | None:
         """Do a part of the work for one user; an unexpected error is the user's failure.
 
-        Raises UnforeseenError at the fifth user in a row.
+        Raises RepeatedUnexpectedError at the fifth user in a row.
         """
         started_at = time.monotonic()
         try:
@@ -81,4 +79,6 @@ class Unforeseen:
         if not is_charged or hint.ig_user_id not in self._in_a_row:
             self._in_a_row.append(hint.ig_user_id)
         if len(self._in_a_row) >= MOST_IN_A_ROW:
-            raise UnforeseenError(f"unexpected errors for {MOST_IN_A_ROW} users in a row") from None
+            raise RepeatedUnexpectedError(
+                f"unexpected errors for {MOST_IN_A_ROW} users in a row"
+            ) from None

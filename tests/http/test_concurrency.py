@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from service.http import operators
-from service.http.at_once import AtOnce
+from service.http.concurrency import ConcurrencyLimit
 from service.http.problems import ProblemError
 from tests.http.conftest import ACCOUNT, OPERATOR_KEY, USER, Client
 from tests.until import until
@@ -48,7 +48,7 @@ async def test_backfills_beyond_a_bound_are_refused_at_once(
 
 
 def test_what_has_ended_makes_room_however_it_ends() -> None:
-    refreshes = AtOnce(1, "refreshes", 2)
+    refreshes = ConcurrencyLimit(1, "refreshes", 2)
     with pytest.raises(ZeroDivisionError), refreshes.one():
         raise ZeroDivisionError
     with refreshes.one(), pytest.raises(ProblemError, match="Too many refreshes"), refreshes.one():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class AtOnce:
+class ConcurrencyLimit:
     """Limits how many requests of one kind run at once; `what` names them in the 503."""
 
     def __init__(self, most: int, what: str, retry_after_s: int) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from service.metrics import CALL_OUTCOMES, Metrics
 from service.model.calls import Profile
-from service.resolving.calling import Calling
+from service.resolving.profile_calls import ProfileCalls
 from service.store.outcomes import Claim
 from service.vault import Vault
 
@@ -34,7 +34,7 @@ class NeverAnswering:
 async def test_a_cancelled_call_is_counted_as_cancelled() -> None:
     graph, metrics = NeverAnswering(), Metrics()
     vault = Vault(("A" * 43 + "=",))
-    calling = Calling(cast("GraphClient", graph), cast("Budget", graph), vault, metrics)
+    calling = ProfileCalls(cast("GraphClient", graph), cast("Budget", graph), vault, metrics)
 
     async def no_slot() -> None:
         raise AssertionError

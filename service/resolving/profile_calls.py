@@ -26,7 +26,7 @@ SECOND_TRY_S = (0.8, 1.2)
 log = structlog.get_logger()
 
 
-class Calling:
+class ProfileCalls:
     """Makes profile calls with the token of each claim."""
 
     def __init__(self, graph: GraphClient, budget: Budget, vault: Vault, metrics: Metrics) -> None:
