@@ -57,6 +57,12 @@ class PictureHosts:
         return is_name and bool(self._domains) and f".{host}".endswith(self._domains)
 
 
+def host_of(url: str) -> str | None:
+    """Return the host of an address, None if it is not an address."""
+    found = _matched(url)
+    return found and found["host"]
+
+
 def redirected(url: str, location: str) -> str:
     """Resolve a redirect's Location against its address; empty if it is invalid."""
     try:

@@ -10,6 +10,7 @@ import structlog
 
 from service.errors import UnavailableError, UnstorableError
 from service.failing import log_unexpected
+from service.identities.pictures.addresses import host_of
 from service.identities.pictures.fetch import PictureError
 from service.logs import TAG, SparingLog
 from service.model.freshness import picture_expiry
@@ -85,7 +86,10 @@ class Pictures:
         if not self._is_copying:
             return
         if not self.hosts.allows(url):
-            self._sparing.warning("pictures not copied: their host is not among PICTURE_HOSTS")
+            self._sparing.warning(
+                "pictures not copied: their host is not among PICTURE_HOSTS", host=host_of(url)
+            )
+            self._count("failed")
         elif self.waiting >= MOST_WAITING:
             self._sparing.warning("pictures not queued: too many are waiting", waiting=self.waiting)
         elif not self._is_wanted(ig_user_id, url):

@@ -15,7 +15,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from service.errors import ServiceError
-from service.identities.pictures.addresses import is_public, redirected
+from service.identities.pictures.addresses import host_of, is_public, redirected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -117,7 +117,7 @@ class PictureFetcher:
     async def _follow(self, url: str) -> Image:
         for _ in range(MOST_REDIRECTS + 1):
             if not self.hosts.allows(url):
-                raise PictureError("its host is not among PICTURE_HOSTS")
+                raise PictureError(f"its host {host_of(url)} is not among PICTURE_HOSTS")
             session = self._named if self.hosts.is_named_origin(url) else self._public
             async with session.get(
                 URL(url, encoded=True), headers=_HEADERS, allow_redirects=False
