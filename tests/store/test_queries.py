@@ -22,6 +22,30 @@ async def test_postgres_prepares_every_statement(database_url: str) -> None:
         await connection.close()
 
 
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("claiming", "claim"),
+        ("claiming", "release"),
+        ("conversations", "settle"),
+        ("receiving", "journal"),
+        ("settling", "settle_failed"),
+        ("settling", "settle_resolved"),
+    ],
+)
+async def test_a_plan_made_for_a_small_table_does_not_read_a_large_one(
+    session: asyncpg.Connection, family: str, name: str
+) -> None:
+    """A session keeps a statement's plan, and the table can grow before it is analyzed."""
+    statement = read_queries(family)[name]
+    parameters = (await session.prepare(statement)).get_parameters()
+    await session.execute("SET plan_cache_mode = force_generic_plan")
+    await session.execute(f"PREPARE kept AS {statement}")
+    nulls = ", ".join(["NULL"] * len(parameters))
+    plan = [row[0] for row in await session.fetch(f"EXPLAIN EXECUTE kept ({nulls})")]
+    assert not [line for line in plan if "Seq Scan on instagram_participants" in line]
+
+
 def test_a_file_is_read_by_name() -> None:
     assert all(read_queries(family)[name].endswith(";") for family, name in STATEMENTS)
 

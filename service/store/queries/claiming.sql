@@ -1,4 +1,6 @@
--- Claims: at most one call in flight per user, over all replicas.
+-- Claims: at most one call in flight per user, over all replicas. The UPDATE names the users again,
+-- although its join does: in a plan that a session made while the table was small and keeps until
+-- the table is analyzed, the join alone reads the whole table.
 
 -- name: claim
 -- $1 accounts and $2 users, in pairs; $3: the lease; $4: how long it lasts; $5: the TTL; $6: the
@@ -46,7 +48,8 @@ WITH wanted AS (
     FROM held h
     LEFT JOIN taken t ON t.ig_user_id = h.ig_user_id
     LEFT JOIN judged j ON j.ig_account_id = h.ig_account_id AND j.ig_user_id = h.ig_user_id
-    WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
+    WHERE p.ig_user_id = ANY ($2::text[])
+        AND p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id
         AND (t.ig_user_id IS NOT NULL OR j.verdict IN ('fresh', 'stopped'))
 )
 SELECT j.ig_account_id, j.ig_user_id, j.access_token, j.login, j.is_recent, j.fresh_source,

@@ -57,7 +57,7 @@ WITH done AS (
         last_error = EXCLUDED.last_error, source = EXCLUDED.source
 ), freed AS (
     UPDATE instagram_participants p SET due_at = NULL, lease = NULL, forced = false
-    FROM ours o WHERE p.ig_user_id = o.ig_user_id
+    FROM ours o WHERE p.ig_user_id = ANY ($1::text[]) AND p.ig_user_id = o.ig_user_id
 ), unpaused AS (
     DELETE FROM instagram_pauses x USING ours o
     WHERE x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)

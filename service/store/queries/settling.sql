@@ -1,5 +1,6 @@
 -- Stores the outcomes of claims that have not been lost. `held` are the users' participants, `ours`
--- the claims whose lease one of them still has; an erased user's or lapsed claim is lost.
+-- the claims whose lease one of them still has; an erased user's or lapsed claim is lost. An UPDATE
+-- names the users again, as in claiming.sql.
 
 -- name: settle_resolved
 -- $1 users, $2 accounts, $3 leases, $4 usernames, $5 names, $6 pictures, $7 whole answers, $8 when
@@ -30,7 +31,7 @@ WITH done AS (
         source = EXCLUDED.source
 ), freed AS (
     UPDATE instagram_participants p SET due_at = NULL, lease = NULL, forced = false
-    FROM ours o WHERE p.ig_user_id = o.ig_user_id
+    FROM ours o WHERE p.ig_user_id = ANY ($1::text[]) AND p.ig_user_id = o.ig_user_id
 ), unpaused AS (
     DELETE FROM instagram_pauses x USING ours o
     WHERE x.until <= now() AND x.scope IN ('app', 'account:' || o.ig_account_id)
@@ -68,7 +69,7 @@ WITH done AS (
         THEN instagram_retry_at(last_failed_at, fail_count, $6::interval[]) END AS next_attempt_at
 ), freed AS (
     UPDATE instagram_participants p SET due_at = c.next_attempt_at, lease = NULL, forced = false
-    FROM cached c WHERE p.ig_user_id = c.ig_user_id
+    FROM cached c WHERE p.ig_user_id = ANY ($1::text[]) AND p.ig_user_id = c.ig_user_id
         AND (p.due_at IS NOT NULL OR p.lease IS NOT NULL)
 ), unpaused AS (
     DELETE FROM instagram_pauses x USING ours o
