@@ -35,10 +35,15 @@ class _Call(Generic[Item, Result]):
 
     __slots__ = ("future", "items", "until_s")
 
-    def __init__(self, items: Sequence[Item], until_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        items: Sequence[Item],
+        future: asyncio.Future[list[Result]],
+        until_s: float = math.inf,
+    ) -> None:
         self.items = items
+        self.future = future
         self.until_s = until_s
-        self.future: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
 
     def succeed(self, results: list[Result]) -> None:
         if not self.future.done():
@@ -93,7 +98,7 @@ class Coalescer(Generic[Item, Result]):
         size = self._max_batch
         if len(items) <= size:
             return await self._enqueue(items) if items else []
-        self._check_room(len(items))
+        self._check_room(len(items), asyncio.get_running_loop().time())
         parts = [self._enqueue(items[at : at + size]) for at in range(0, len(items), size)]
         try:
             return [result for results in await asyncio.gather(*parts) for result in results]
@@ -101,16 +106,16 @@ class Coalescer(Generic[Item, Result]):
             for part in parts:
                 _retrieve(part)
 
-    def _check_room(self, count: int) -> None:
+    def _check_room(self, count: int, now_s: float) -> None:
         if self._items_waiting + count > self._max_waiting:
             raise UnavailableError("too many operations wait for PostgreSQL")
         if self._runner is None or self._patience_s == math.inf:
             return
-        wait_s = self._wait_s(self._items_waiting + count)
+        wait_s = self._wait_s(self._items_waiting + count, now_s)
         if wait_s > _FORESEEN * self._patience_s:
             raise UnavailableError(_OVERLOADED)
 
-    def _wait_s(self, items: int) -> float:
+    def _wait_s(self, items: int, now_s: float) -> float:
         """Estimate how long the running statement and then this many items will take."""
         most = self._pace.most_items
         statements, rest = divmod(items, most)
@@ -118,14 +123,15 @@ class Coalescer(Generic[Item, Result]):
         running, began_at = self._statement
         if not running:
             return own_s
-        ran_s = asyncio.get_running_loop().time() - began_at
+        ran_s = now_s - began_at
         left_s = max(0.0, self._pace.takes_s(running) - ran_s)
         return left_s + max(own_s, ran_s if items else 0.0)
 
     def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[list[Result]]:
-        self._check_room(len(items))
-        loop = asyncio.get_running_loop()
-        call: _Call[Item, Result] = _Call(items, loop.time() + self._patience_s)
+        loop = asyncio.get_running_loop()  # asked once: before Python 3.12 it costs a system call
+        now_s = loop.time()
+        self._check_room(len(items), now_s)
+        call: _Call[Item, Result] = _Call(items, loop.create_future(), now_s + self._patience_s)
         if self._timer is None and call.until_s < math.inf:
             self._timer = loop.call_at(call.until_s, self._turn_late_away)
         self._waiting.append(call)
@@ -156,12 +162,12 @@ class Coalescer(Generic[Item, Result]):
     def _refuse_hopeless(self) -> None:
         """Refuse the calls whose answer would be too late at the current duration of statements."""
         now, items = asyncio.get_running_loop().time(), 0
-        all_by = now + _MARGIN * self._wait_s(self._items_waiting)
+        all_by = now + _MARGIN * self._wait_s(self._items_waiting, now)
         if not self._waiting or all_by < self._waiting[0].until_s:
             return
         hopeful: deque[_Call[Item, Result]] = deque()
         for call in self._waiting:
-            if now + _MARGIN * self._wait_s(items + len(call.items)) <= call.until_s:
+            if now + _MARGIN * self._wait_s(items + len(call.items), now) <= call.until_s:
                 hopeful.append(call)
                 items += len(call.items)
             else:
@@ -238,7 +244,10 @@ class Coalescer(Generic[Item, Result]):
         if not half:
             call.fail(error)
             return
-        parts: list[_Call[Item, Result]] = [_Call(call.items[:half]), _Call(call.items[half:])]
+        new_future = asyncio.get_running_loop().create_future
+        parts: list[_Call[Item, Result]] = [
+            _Call(items, new_future()) for items in (call.items[:half], call.items[half:])
+        ]
         for part in parts:
             await self._settle([part])
         try:

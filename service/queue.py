@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from service.waiting import loop_time
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -84,9 +86,15 @@ class TurnQueue:
     are not accepted, since the sweeper finds its users once it can be called.
     """
 
-    def __init__(self, capacity: int, is_blocked: Callable[[str], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        is_blocked: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = loop_time,
+    ) -> None:
         self._capacity = capacity
         self._is_blocked = is_blocked
+        self._clock = clock
         self._live = _Turns()
         self._later = _Turns()
         self._waiting: OrderedDict[str, Hint] = OrderedDict()
@@ -120,7 +128,7 @@ class TurnQueue:
         if not self._waiting:
             return 0.0
         oldest = next(iter(self._waiting.values()))  # in order of arrival
-        return asyncio.get_running_loop().time() - oldest.queued_at
+        return self._clock() - oldest.queued_at
 
     def offer(self, ig_account_id: str, ig_user_id: str, *, is_live: bool) -> bool:
         """Queue a hint; false if it is not needed or the queue is full.
@@ -130,12 +138,14 @@ class TurnQueue:
         waiting = self._waiting.get(ig_user_id)
         if ig_user_id in self._in_flight or self._is_closed or self._is_blocked(ig_account_id):
             return False
-        if waiting is not None and (waiting.is_live or not is_live):
+        if waiting is None:
+            if self.is_full:
+                return False
+        elif waiting.is_live or not is_live:
             return False
-        if waiting is None and self.is_full:
-            return False
-        self.forget(ig_user_id)
-        self._append(Hint(ig_account_id, ig_user_id, is_live, asyncio.get_running_loop().time()))
+        else:
+            self.forget(ig_user_id)
+        self._append(Hint(ig_account_id, ig_user_id, is_live, self._clock()))
         return True
 
     async def take(self) -> Hint:

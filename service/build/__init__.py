@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,9 @@ class Parts:
         self.database = database
         self.rules = settings.rules
         self.metrics, self.board = Metrics(), PauseBoard()
-        self.known, self.memory = Known(), LookupMemory()
-        self.queue = TurnQueue(settings.queue_capacity, self.board.holds)
+        clock = asyncio.get_running_loop().time
+        self.known, self.memory = Known(), LookupMemory(clock=clock)
+        self.queue = TurnQueue(settings.queue_capacity, self.board.holds, clock)
         self.forget = partial(forget, self.known, self.memory, self.queue)
         self.identities = Identities(database, self.rules)
         self.counted = CountedUsers(Counts(database, self.rules), database.notify, self.metrics)

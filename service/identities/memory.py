@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from service.revisions import Revisions
+from service.waiting import loop_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +27,6 @@ class Mark(NamedTuple):
     at_s: float
 
 
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
-
-
 class LookupMemory:
     """Recently read identities, at most `capacity`, until each expires.
 
@@ -38,7 +34,7 @@ class LookupMemory:
     Unused entries are dropped with the older of two generations of plain dicts.
     """
 
-    def __init__(self, capacity: int = CAPACITY, clock: Callable[[], float] = _loop_time) -> None:
+    def __init__(self, capacity: int = CAPACITY, clock: Callable[[], float] = loop_time) -> None:
         self._half = max(1, capacity // 2)
         self._clock = clock
         self._young: dict[str, _Entry] = {}
