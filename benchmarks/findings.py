@@ -19,7 +19,8 @@ class Scale:
     """How much is done: the whole, or just enough to see that a benchmark runs."""
 
     rounds: int
-    seconds: int
+    seconds: float
+    requests: int  # after which a closed loop stops; 0: it does not
     users: int
     growth: tuple[int, ...]
     accounts: tuple[int, ...]
@@ -28,9 +29,13 @@ class Scale:
     connections: int
 
     @property
-    def open_loop_s(self) -> int:
+    def open_loop_s(self) -> float:
         """How long requests are sent at a fixed rate."""
-        return 1 if self.is_tiny else 3 * self.seconds
+        return 2 * self.seconds if self.is_tiny else 3 * self.seconds
+
+    def most(self, per_s: int) -> int:
+        """Return how many requests a closed loop can send if the server takes `per_s`."""
+        return self.requests or int(per_s * self.seconds)
 
     @property
     def is_tiny(self) -> bool:
@@ -41,6 +46,7 @@ class Scale:
 FULL = Scale(
     rounds=4,
     seconds=2,
+    requests=0,
     users=2000,
     growth=(1_000, 10_000, 100_000, 1_000_000),
     accounts=(1, 10, 100, 1000),
@@ -50,7 +56,8 @@ FULL = Scale(
 )
 TINY = Scale(
     rounds=1,
-    seconds=1,
+    seconds=0.1,
+    requests=200,
     users=60,
     growth=(100, 200),
     accounts=(1, 3),

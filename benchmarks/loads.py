@@ -8,6 +8,7 @@ import shutil
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -49,16 +50,25 @@ class Latency:
 
 
 async def closed_loop(
-    target: Target, file: Path, seconds: int, *, connections: int = 64, key: str = ""
+    target: Target,
+    file: Path,
+    seconds: float,
+    *,
+    connections: int = 64,
+    key: str = "",
+    most: int = 0,
 ) -> Sample:
-    """Send the requests of a file as fast as the answers come; every answer must be a 2xx."""
+    """Send the requests of a file as fast as the answers come; every answer must be a 2xx.
+
+    It lasts whole seconds; with `most` it rests after so many requests.
+    """
     if shutil.which("wrk") is None:
         raise BenchmarkError("wrk is not installed: apt-get install wrk")
     with target.alone():
         before = target.cpu_s()
         process = await asyncio.create_subprocess_exec(
-            *("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(SCRIPT)),
-            *(target.url, "--", str(file), f"Bearer {key}"),
+            *("wrk", "-t1", f"-c{connections}", f"-d{ceil(seconds)}s", "-s", str(SCRIPT)),
+            *(target.url, "--", str(file), f"Bearer {key}", str(most)),
             stdout=asyncio.subprocess.PIPE,
         )
         output = (await process.communicate())[0].decode()

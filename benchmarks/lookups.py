@@ -60,7 +60,13 @@ async def _closed(
     runs = {}
     for size in _SIZES:
         file = payloads.write(payloads.lookups(users, size), world.folder / f"lookups-{size}")
-        load = partial(closed_loop, file=file, seconds=scale.seconds, key=world.keys.inbox)
+        load = partial(
+            closed_loop,
+            file=file,
+            seconds=scale.seconds,
+            key=world.keys.inbox,
+            most=scale.requests,
+        )
         suffix = "" if size == 1 else f" {size}"
         runs[f"ours{suffix}"] = partial(load, ours)
         if size < max(_SIZES):

@@ -61,7 +61,7 @@ async def measure(world: World, scale: Scale, loads: Sequence[float]) -> dict[fl
         return {load: await _measure(world, ours, load * CAPACITY_PER_S, seconds) for load in loads}
 
 
-async def _measure(world: World, ours: Ours, per_s: float, seconds: int) -> Goodput:
+async def _measure(world: World, ours: Ours, per_s: float, seconds: float) -> Goodput:
     lines = payloads.deliveries(payloads.new_users(int(per_s * seconds)), world.keys.app_secret)
     requests = [payloads.raw_request(line, "") for line in lines]
     return await overload(ours.target, requests, per_s, connections=min(_CLIENTS, len(requests)))

@@ -65,7 +65,7 @@ def _loads(
     def file(name: str, lines: list[str]) -> Path:
         return payloads.write(lines, world.folder / f"ratios-{name}")
 
-    load = partial(closed_loop, seconds=scale.seconds, key=world.keys.inbox)
+    load = partial(closed_loop, seconds=scale.seconds, key=world.keys.inbox, most=scale.requests)
     acks = payloads.deliveries(users, world.keys.app_secret)
     files = {"lookup": file("lookup", payloads.lookups(users)), "known": file("known", acks)}
     loads: dict[str, Callable[[], Awaitable[Sample]]] = {}
@@ -75,7 +75,7 @@ def _loads(
     loads["ours fifty"] = partial(load, targets["ours"], fifty)
 
     async def new(target: Target) -> Sample:
-        senders = payloads.new_users(_MOST_PER_S * scale.seconds)
+        senders = payloads.new_users(scale.most(_MOST_PER_S))
         lines = payloads.deliveries(senders, world.keys.app_secret)
         return await load(target, file("new", lines))
 

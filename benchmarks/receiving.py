@@ -88,14 +88,20 @@ class _Bench:
             found.add(f"Ack of a new sender at {per_s:.0f}/s, {name}", value, "ms")
 
     async def _run_new(self, target: Target, batch: int = 1) -> Sample:
-        count = _MOST_PER_S * self._scale.seconds * (4 if batch > 1 else 1)
+        count = self._scale.most(_MOST_PER_S) * (4 if batch > 1 else 1)
         users = payloads.new_users(count)
         file = self._file("new", payloads.deliveries(users, self._secret, batch))
         return await self._run(target, file)
 
     async def _run(self, target: Target, file: Path) -> Sample:
         scale = self._scale
-        return await closed_loop(target, file, scale.seconds, connections=scale.connections)
+        return await closed_loop(
+            target,
+            file,
+            scale.seconds,
+            connections=scale.connections,
+            most=scale.requests,
+        )
 
     def _file(self, name: str, lines: list[str]) -> Path:
         return payloads.write(lines, self._world.folder / name)

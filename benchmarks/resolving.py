@@ -74,7 +74,13 @@ async def _duplicates(world: World, ours: Ours, found: Findings, scale: Scale) -
     users = payloads.new_users(scale.users // 4)
     lines = payloads.deliveries(users, world.keys.app_secret)
     file = payloads.write(lines, world.folder / "duplicates")
-    sample = await closed_loop(ours.target, file, scale.seconds, connections=scale.connections)
+    sample = await closed_loop(
+        ours.target,
+        file,
+        scale.seconds,
+        connections=scale.connections,
+        most=scale.requests,
+    )
     sent = min(sample.requests, len(users))
     await ours.until_idle()
     await ours.rig.control_graph("latency", ms=0)

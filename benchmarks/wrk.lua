@@ -1,6 +1,7 @@
 -- Replays requests from a file: a line each, "METHOD<tab>path<tab>signature<tab>body". Prints one
 -- JSON line of results. Each request is sent once; if the file runs out it starts over and says so.
-local requests, at, rounds = {}, 0, 0
+-- The third argument is the number of requests after which it stops; 0 means no limit.
+local requests, at, rounds, limit = {}, 0, 0, 0
 local counters = {}
 
 function setup(thread)
@@ -8,6 +9,7 @@ function setup(thread)
 end
 
 function init(args)
+  limit = tonumber(args[3])
   for line in io.lines(args[1]) do
     local method, path, signature, body = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$")
     local headers = { ["Authorization"] = args[2] }
@@ -25,6 +27,8 @@ function request()
     at = 1
     rounds = rounds + 1
   end
+  limit = limit - 1
+  if limit == 0 then wrk.thread:stop() end
   return requests[at]
 end
 
