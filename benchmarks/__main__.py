@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: measures, prints a table, brings the page up to date."""
+"""`python -m benchmarks [NAME …]`: measures, prints a table, and updates the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ceilings: the least that an aiohttp server can do. `python -m benchmarks.bare`, at $PORT."""
+"""A minimal aiohttp server, as the upper limit. `python -m benchmarks.bare`, at $PORT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark finds: rows of a table, points of a plot, and the raw figures behind them."""
+"""The results of a benchmark: rows of a table, points of a plot, and the raw figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Compare = Literal["at least", "at most", ""]
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: the whole, or just enough to see that a benchmark runs."""
+    """The scale of a benchmark: whole, or only enough to show that it runs."""
 
     rounds: int
     seconds: float
@@ -30,7 +30,7 @@ class Scale:
 
     @property
     def open_loop_s(self) -> float:
-        """How long requests are sent at a fixed rate."""
+        """The duration of a load at a fixed rate."""
         return 2 * self.seconds if self.is_tiny else 3 * self.seconds
 
     def most(self, per_s: int) -> int:
@@ -39,7 +39,7 @@ class Scale:
 
     @property
     def is_tiny(self) -> bool:
-        """Return whether the figures mean nothing."""
+        """Return whether the figures are too small to mean anything."""
         return self.seconds < 2
 
 
@@ -63,13 +63,13 @@ TINY = Scale(
     accounts=(1, 3),
     backlog=50,
     patience_s=5,
-    connections=2,  # so few that a busy machine refuses none of them
+    connections=2,  # few enough for a busy machine
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure; `compare` and `goal` are what it should reach."""
+    """A figure; `compare` and `goal` are its target."""
 
     what: str
     value: float
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass
 class Findings:
-    """Everything that one benchmark found."""
+    """The results of one benchmark."""
 
     rows: list[Row] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Findings:
         self.rows.append(Row(what, value, unit, compare, goal))
 
     def as_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {"rows": [asdict(row) for row in self.rows], "raw": self.raw}
 
     @classmethod
@@ -112,7 +112,7 @@ Samples = dict[str, "list[Sample]"]
 
 
 async def interleaved(runs: Mapping[str, Callable[[], Awaitable[Sample]]], rounds: int) -> Samples:
-    """Run each in turn, round by round, every second round backwards."""
+    """Run each one in every round, in reverse order in every second round."""
     found: Samples = {name: [] for name in runs}
     for number in range(rounds):
         names = list(runs) if number % 2 == 0 else list(runs)[::-1]
@@ -122,22 +122,22 @@ async def interleaved(runs: Mapping[str, Callable[[], Awaitable[Sample]]], round
 
 
 def ratio(samples: Samples, name: str, to: str) -> float:
-    """The median of the rounds' ratios of requests per second."""
+    """Return the median of the rounds' ratios of requests per second."""
     pairs = zip(samples[name], samples[to], strict=True)
     return median(one.per_s / other.per_s for one, other in pairs)
 
 
 def cpu_ratio(samples: Samples, name: str, to: str) -> float:
-    """The same of processor time: how many requests of `name` one of `to` would pay for."""
+    """Return the same for processor time: how many requests of `name` one of `to` costs."""
     pairs = zip(samples[name], samples[to], strict=True)
     return median(other.cpu_us / one.cpu_us for one, other in pairs)
 
 
 def middle(samples: Sequence[Sample], figure: str) -> float:
-    """The median of one figure."""
+    """Return the median of one figure."""
     return float(median(getattr(sample, figure) for sample in samples))
 
 
 def plain(samples: Samples) -> dict[str, list[dict[str, float]]]:
-    """As plain values."""
+    """Return plain values."""
     return {name: [asdict(sample) for sample in found] for name, found in samples.items()}

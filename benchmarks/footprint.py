@@ -1,4 +1,4 @@
-"""Start-up time; memory when idle, and for every 100,000 users who wait."""
+"""Start-up time, memory when idle, and memory for every 100,000 waiting users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUEUE = {"GRAPH_CALLS_PER_SECOND": "0.01", "QUEUE_CAPACITY": str(_PER)}
 
 
 async def run(world: World, scale: Scale) -> Findings:
-    """Measure what the service takes before it does anything, and while it waits."""
+    """Measure start-up, and memory when idle and with waiting users."""
     found = Findings()
     async with world.service(**_QUEUE) as ours:
         starts = [await _start_s(ours) for _ in range(scale.rounds)]

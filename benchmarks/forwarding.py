@@ -1,8 +1,8 @@
 """`python -m benchmarks.forwarding`: the cost of durable forwarding for an acknowledgement.
 
-Two services on one machine, one with FORWARD_URLS and one without, take the same new senders in
-turns. The receiver checks each signature and answers 200. Then both take the same open load, well
-below what they can, for the latency.
+Two services on one machine, one with FORWARD_URLS and one without, get the same new senders in
+turn. The receiver checks each signature and answers 200. Then both get the same open load, well
+below their limit, to measure the latency.
 """
 
 from __future__ import annotations

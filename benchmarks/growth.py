@@ -1,4 +1,4 @@
-"""What one item costs as the tables grow: flat lines are what it should show."""
+"""The cost of one item as the tables grow: the lines should be flat."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def run(world: World, scale: Scale) -> Findings:
 async def _compare(
     world: World, sizes: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, float]]:
-    """The median cost of an item in µs, by size and operation; sizes take turns, batch by batch."""
+    """Return the median cost of an item in µs, by size and operation; sizes alternate by batch."""
     took: dict[str, dict[str, list[float]]] = {name: {} for name in sizes}
     async with AsyncExitStack() as stack:
         tables = {}
@@ -112,7 +112,7 @@ class _Tables:
         self.made.update(users=users, accounts=accounts)
 
     async def measure(self) -> dict[str, float]:
-        """The cost of an item in µs, by operation, in one batch of 50."""
+        """Return the cost of an item in µs, by operation, in one batch of 50."""
         identities = Identities(self.database, self.rules)
         claims = Claims(self.database, self.rules, _LEASE)
         known = [str(_FIRST_USER + self._any("users")) for _ in range(_BATCH)]
@@ -146,10 +146,10 @@ class _Tables:
         return Contact(account, user, now, now, wrote=True)
 
     def _any(self, what: str) -> int:
-        return random.randrange(self.made[what])  # noqa: S311 - spreads, guards nothing
+        return random.randrange(self.made[what])  # noqa: S311 - not a secret
 
     async def _execute(self, statement: str, *arguments: object) -> None:
-        """Run a statement without the triggers, which would tell of a million users."""
+        """Run a statement without triggers, which would send a million notices."""
         connection = await asyncpg.connect(self.dsn)
         try:
             await connection.execute("SET session_replication_role = replica")

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.leaving --people 1000000`: an account with many people leaves.
+"""`python -m benchmarks.leaving --people 1000000`: removes an account with many people.
 
-Erases everybody who has written to one account, as the service does it in the background, while
-others go on: journalling of another account's messages and lookups are timed before and meanwhile.
+Erases all people of one account, as the service does in the background. Journalling of another
+account's messages and lookups are timed before and meanwhile.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ FROM pg_stat_activity a WHERE wait_event_type = 'Lock' AND datname = current_dat
 
 
 class Others:
-    """The other accounts: one statement after another, each timed."""
+    """The load of other accounts: one statement after another, each timed."""
 
     def __init__(self, database: Database) -> None:
         self._journal = Journal(database, Rules())
@@ -65,7 +65,7 @@ class Others:
         self.took_s: dict[str, list[float]] = {}
 
     async def run(self, phase: str, until: asyncio.Event) -> None:
-        """Journal a new sender and look 50 users up, again and again."""
+        """Journal a new sender and look up 50 users, repeatedly."""
         while not until.is_set():
             await self._time(f"journal, {phase}", self._write)
             await self._time(f"lookup of 50, {phase}", self._look_up)
@@ -84,7 +84,7 @@ class Others:
         await self._identities.look_up([str(8 * 10**15 + n) for n in range(50)])
 
     def show(self) -> None:
-        """Print the medians and the slowest."""
+        """Print the medians and the maxima."""
         for name, took_s in self.took_s.items():
             ordered = sorted(took_s)
             p99 = ordered[int(len(ordered) * 0.99)]
@@ -95,7 +95,7 @@ class Others:
 
 
 async def _watch_locks(dsn: str, over: asyncio.Event) -> float:
-    """Return the longest that any session was seen to wait for a lock."""
+    """Return the longest observed wait of a session for a lock."""
     connection, longest_s = await asyncpg.connect(dsn), 0.0
     while not over.is_set():
         longest_s = max(longest_s, await connection.fetchval(LOCKS))
@@ -132,7 +132,7 @@ async def _leave(database: Database, dsn: str, people: int) -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(others.run("meanwhile", over))
         locks = tasks.create_task(_watch_locks(dsn, over))
-        while await leavings.list_leavings():  # noqa: ASYNC110 - in the tables
+        while await leavings.list_leavings():  # noqa: ASYNC110 - polls a table
             await asyncio.sleep(0.2)
         took_s = time.monotonic() - started_at
         over.set()
@@ -147,7 +147,7 @@ async def _leave(database: Database, dsn: str, people: int) -> None:
 @click.command()
 @click.option("--people", default=1_000_000, show_default=True)
 def main(people: int) -> None:
-    """Measure how an account with many people leaves."""
+    """Measure the removal of an account with many people."""
     asyncio.run(_run(people))
 
 

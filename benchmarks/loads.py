@@ -1,4 +1,4 @@
-"""The loads: wrk, as fast as it goes (closed loop); a fixed rate for latency (open loop)."""
+"""The loads: wrk at full speed (closed loop), and a fixed rate for latency (open loop)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _HEAD_END, _LENGTH = b"\r\n\r\n", b"content-length: "
 
 
 class BenchmarkError(Exception):
-    """A measurement that can't be made, or that would not mean anything; the message says why."""
+    """A measurement failed or would be meaningless; the message says why."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of a closed loop; `rounds` is how often the replay had to start over."""
+    """One run of a closed loop; `rounds` is how often the replay was repeated."""
 
     requests: int
     per_s: float
@@ -41,7 +41,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Latency:
-    """One run of an open loop; times are from when a request was due, not from when it left."""
+    """One run of an open loop; times start when a request is due, not when it is sent."""
 
     per_s: float
     p50_ms: float
@@ -58,7 +58,7 @@ async def closed_loop(
     key: str = "",
     most: int = 0,
 ) -> Sample:
-    """Send the requests of a file as fast as the answers come; every answer must be a 2xx.
+    """Send the requests of a file at full speed; every answer must be a 2xx.
 
     It lasts whole seconds; with `most` it rests after so many requests.
     """
@@ -89,7 +89,7 @@ async def closed_loop(
 async def open_loop(
     target: Target, requests: Sequence[bytes], per_s: float, *, connections: int = 64
 ) -> Latency:
-    """Send each request when it is due, whether or not earlier ones were answered."""
+    """Send each request when it is due, even if earlier ones are unanswered."""
     replay = await _replayed(target, requests, per_s, connections)
     took = sorted(replay.latencies_s)
     return Latency(
@@ -99,7 +99,7 @@ async def open_loop(
 
 @dataclass(frozen=True)
 class Goodput:
-    """One run of an open loop beyond what can be served: what was, and how long answers took."""
+    """One run of an open loop above the limit: what was served, and the times of answers."""
 
     offered_per_s: float
     served_per_s: float
@@ -111,7 +111,7 @@ class Goodput:
 async def overload(
     target: Target, requests: Sequence[bytes], per_s: float, *, connections: int
 ) -> Goodput:
-    """Send each request when it is due; 503 is an answer too."""
+    """Send each request when it is due; a 503 is allowed."""
     replay = await _replayed(target, requests, per_s, connections, tolerated=b"503")
     served, refused = sorted(replay.latencies_s), sorted(replay.tolerated_s)
     return Goodput(
@@ -154,7 +154,7 @@ async def _replayed(
 
 
 class _Replay:
-    """A schedule of requests, the clients that send them, and how long each answer took.
+    """A schedule of requests, the clients that send them, and the times of the answers.
 
     Answers are 2xx, or begin with `tolerated`.
     """
@@ -169,7 +169,7 @@ class _Replay:
         self._ended = asyncio.Event()
         self._connecting: set[asyncio.Task[None]] = set()
         self.connects: Callable[[], Coroutine[None, None, None]] | None = None
-        self.may_connect = 0  # how many more than at first, where many answers are waited for
+        self.may_connect = 0  # additional clients if many answers are outstanding
         self.is_over = False
         self._broken: BenchmarkError | None = None
         self.latencies_s: list[float] = []
@@ -177,7 +177,7 @@ class _Replay:
         self.took_s = 0.0
 
     async def run(self) -> None:
-        """Send everything and wait for the answers."""
+        """Send all requests and wait for the answers."""
         loop = asyncio.get_running_loop()
         self._start_s = loop.time() + 0.1
         for number in range(len(self._requests)):
@@ -192,12 +192,12 @@ class _Replay:
             raise self._broken
 
     def is_free(self, client: _Client) -> None:
-        """Take a client that can send."""
+        """Add a client that can send."""
         self._free.append(client)
         self._send()
 
     def is_gone(self, client: _Client) -> None:
-        """Drop a client whose idle connection the server has closed."""
+        """Remove a client whose idle connection the server has closed."""
         if self.is_over:
             return
         if client not in self._free:
@@ -208,7 +208,7 @@ class _Replay:
         self.may_connect += 1
 
     def answered(self, number: int, head: bytes) -> None:
-        """Note that an answer has come."""
+        """Record an answer."""
         now_s = asyncio.get_running_loop().time()
         if head.startswith(b"HTTP/1.1 2"):
             self.latencies_s.append(now_s - self._due_s(number))
@@ -272,6 +272,6 @@ class _Client(asyncio.Protocol):
             return
         number, self._number, self._answer = self._number, -1, b""
         if number < 0:
-            return  # the server bids an idle connection farewell
+            return  # the server closes an idle connection
         self._replay.answered(number, head)
         self._replay.is_free(self)

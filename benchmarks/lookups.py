@@ -1,4 +1,4 @@
-"""Looking up: one, 50 and 200; beside a bare server, raw asyncpg and a competitor."""
+"""Lookups of one, 50 and 200 users, compared with a bare server, asyncpg and a competitor."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def _tell(found: Findings, samples: Samples) -> None:
 async def latency(
     world: World, scale: Scale, ours: Ours, per_s: float, users: list[str]
 ) -> Latency:
-    """Measure how long lookups of one take at a fixed rate."""
+    """Measure the latency of single lookups at a fixed rate."""
     raw = [payloads.raw_request(line, world.keys.inbox) for line in payloads.lookups(users)]
     count = int(per_s * scale.open_loop_s)
     return await open_loop(ours.target, (raw * (count // len(raw) + 1))[:count], per_s)
 
 
 async def _raw(ours: Ours, found: Findings, users: list[str], scale: Scale) -> None:
-    """Send the same statement in a loop, one user at a time and 32 at a time."""
+    """Run the same statement in a loop, for one and for 32 users at a time."""
     connection = await asyncpg.connect(ours.rig.owner_dsn)
     statement = await connection.prepare(_LOOKING_UP["look_up"])
     try:

@@ -1,8 +1,8 @@
-"""Overload: how many deliveries are acknowledged, by how many are sent, with a slow PostgreSQL.
+"""Overload: acknowledged deliveries by sent deliveries, with a slow PostgreSQL.
 
-Every participant that is stored costs 10 ms (a trigger sleeps), so that what the database takes is
-known, 100 a second, and is far below what the machine could send and refuse. New senders come at
-half of that and at up to five times as much; beyond 1 the curve has to stay flat.
+Storing a participant takes 10 ms (a trigger sleeps), so the database's limit is known, 100 a
+second, and is far below the rate at which the machine can send and refuse. New senders arrive at
+half to five times that rate; above 1 the curve must stay flat.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FOR EACH ROW EXECUTE FUNCTION slow_down()
 
 
 async def run(world: World, scale: Scale) -> Findings:
-    """Measure each load by itself, from the smallest to the largest."""
+    """Measure each load separately, from the smallest to the largest."""
     found = Findings()
     took = await measure(world, scale, (0.05,) if scale.is_tiny else LOADS)
     for load, goodput in took.items():

@@ -1,4 +1,4 @@
-"""The requests: signed deliveries and lookups, the same for every server."""
+"""The requests: signed deliveries and lookups, which are the same for every server."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _numbers = itertools.count(1)
 
 
 def new_users(count: int) -> list[str]:
-    """Make up users that are new to the service."""
+    """Return new users."""
     return [f"7{number:015}" for number in itertools.islice(_numbers, count)]
 
 
 def deliveries(users: Sequence[str], app_secret: str, batch: int = 1) -> list[str]:
-    """Write signed deliveries of `batch` messages each, a line of a replay apiece."""
+    """Return signed deliveries of `batch` messages each, as lines of a replay."""
     item = json.dumps(samples.message(_USER, ACCOUNT), separators=(",", ":"))
     before, after = samples.delivery(samples.entry(ACCOUNT)).decode().split("[]")
     lines = []
@@ -35,20 +35,20 @@ def deliveries(users: Sequence[str], app_secret: str, batch: int = 1) -> list[st
 
 
 def lookups(users: Sequence[str], batch: int = 1) -> list[str]:
-    """Write lookups of `batch` users each, a line of a replay apiece."""
+    """Return lookups of `batch` users each, as lines of a replay."""
     if batch == 1:
         return [f"GET\t{PREFIX}/users/{user}\t\t" for user in users]
     return [f"GET\t{PREFIX}/users?ids={','.join(some)}\t\t" for some in _batched(users, batch)]
 
 
 def write(lines: Iterable[str], path: Path) -> Path:
-    """Keep lines in a file."""
+    """Write lines to a file."""
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def raw_request(line: str, key: str) -> bytes:
-    """Write a line of a replay as the bytes of a request."""
+    """Return the bytes of the request in a line of a replay."""
     method, path, signature, body = line.split("\t", 3)
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
     if body:

@@ -1,7 +1,7 @@
-"""What a page of `GET /people` costs, by how many people there are. `python -m benchmarks.people`.
+"""The cost of a page of `GET /people` by the number of people. `python -m benchmarks.people`.
 
-Judged by buffers (8 kB pages) touched, as in `benchmarks.plans`; milliseconds are those of the
-statements with their pages in memory. Sizes are given as arguments: `1000000 10000000`.
+Measured in buffers (8 kB pages), as in `benchmarks.plans`; milliseconds are for pages in memory.
+The sizes are arguments: `1000000 10000000`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CASES = (
     ("q: 4,900 people, given up (nobody)", Asked(q="needle", state="failed")),
 )
 
-# ruff: noqa: S608 - statements are put together from constants of this file
+# ruff: noqa: S608 - statements consist of constants of this file
 LOAD = (
     "ALTER TABLE instagram_user_cache DISABLE TRIGGER USER",
     f"""
@@ -72,7 +72,7 @@ LOAD = (
 
 
 class Measured(Database):
-    """A database that adds up what its statements touch and take."""
+    """A database that adds up the buffers and times of its statements."""
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], session: asyncpg.Connection) -> None:
         super().__init__(pool)
@@ -82,7 +82,7 @@ class Measured(Database):
     async def fetch(
         self, query: str, *args: object, timeout_s: float = 60.0
     ) -> list[asyncpg.Record]:
-        """Run a statement, and once more for its plan."""
+        """Run a statement, and again for its plan."""
         rows = await super().fetch(query, *args, timeout_s=max(60.0, timeout_s))
         await self._session.execute(f"PREPARE measured AS {query}")
         values = f"({', '.join(literal(value) for value in args)})" if args else ""
@@ -96,7 +96,7 @@ class Measured(Database):
 
 
 async def walk(people: People, asked: Asked, pages: int) -> tuple[int, Place | None]:
-    """Turn so many pages; returns how many were turned and where the next one begins."""
+    """Read so many pages; returns their number and the place of the next one."""
     place, turned = None, 0
     while turned < pages:
         place = (await people.page(asked, datetime.now(UTC), PAGE, place)).next_place
@@ -107,7 +107,7 @@ async def walk(people: People, asked: Asked, pages: int) -> tuple[int, Place | N
 
 
 async def compare(pool: asyncpg.Pool[asyncpg.Record], session: asyncpg.Connection) -> None:
-    """Print a line a case: the first page and the hundredth, or the last there is."""
+    """Print a line for each case: the first page and the hundredth, or the last one."""
     rules, plain, measured = Rules(), Database(pool), Measured(pool, session)
     walker = People(PeopleStore(plain), Identities(plain, rules), rules)
     people = People(PeopleStore(measured), Identities(measured, rules), rules)
@@ -130,7 +130,7 @@ async def _cost(people: People, measured: Measured, asked: Asked, place: Place |
 
 
 async def run(dsn: str, sizes: Sequence[int]) -> None:
-    """Fill the tables with more and more people, and measure each time."""
+    """Fill the tables step by step, and measure each time."""
     for size in sizes:
         began = time.monotonic()
         session = await asyncpg.connect(dsn, server_settings={"jit": "off"})
@@ -147,7 +147,7 @@ async def run(dsn: str, sizes: Sequence[int]) -> None:
 
 
 def main() -> None:
-    """Measure on a server of our own, which is gone afterwards."""
+    """Measure on a temporary server."""
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
     with tempfile.TemporaryDirectory(prefix="people-") as folder:
         Path(folder).chmod(0o711)

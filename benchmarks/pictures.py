@@ -1,8 +1,8 @@
-"""`python -m benchmarks.pictures`: what copied pictures cost in rows, bytes and backup time.
+"""`python -m benchmarks.pictures`: the cost of copied pictures in rows, bytes and backup time.
 
-Rows are generated: random bytes, which compress as little as a JPEG does, 4 to 8 KB each, as
-Meta's pictures of 150 x 150 pixels have. A backup is what `pg_dump` asks the server for: the table
-as text, in which bytes take twice their size. Larger figures are extrapolated in proportion.
+Rows are generated: random bytes, which compress as little as a JPEG, 4 to 8 KB each, like Meta's
+pictures of 150 x 150 pixels. A backup is the output of `pg_dump`: the table as text, in which bytes
+take twice their size. Larger figures are extrapolated proportionally.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def _measure(connection: asyncpg.Connection, rows: int) -> None:
 @click.command()
 @click.option("--rows", default=50_000, show_default=True, help="How many pictures to generate.")
 def main(rows: int) -> None:
-    """Print what pictures cost, measured at a small size and extrapolated."""
+    """Print the cost of pictures, measured at a small size and extrapolated."""
     asyncio.run(_run(rows))
 
 

@@ -1,8 +1,8 @@
-"""What the statements cost on a million participants. `python -m benchmarks.plans`.
+"""The cost of the statements on a million participants. `python -m benchmarks.plans`.
 
-Judged by buffers (8 kB pages) touched per row returned, which no cache and no neighbour changes;
+Measured in buffers (8 kB pages) per returned row, which do not depend on caches or other load;
 milliseconds depend on the machine. Each statement is planned twice: for its values, as PostgreSQL
-does the first five times in a session, and once for all values, as it may do later.
+does the first five times in a session, and for any values, as it can do later.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RULES = Rules()
 FIND_DUE = read_queries("sweeping")["find_due"].removesuffix(";")
 BATCH = 50
 
-# ruff: noqa: S608 - statements are put together from constants of this file
+# ruff: noqa: S608 - statements consist of constants of this file
 LOAD = (
-    "ALTER TABLE instagram_user_cache DISABLE TRIGGER USER",  # a million notices, for nobody
+    "ALTER TABLE instagram_user_cache DISABLE TRIGGER USER",  # for the notices of a million rows
     f"""
     INSERT INTO instagram_connections (ig_account_id, location_id, access_token, token_status)
     SELECT 17841400000000000 + n, CASE n WHEN 0 THEN 'loc_dead' ELSE 'loc_live' END, 'sealed',
@@ -41,8 +41,8 @@ LOAD = (
     FROM generate_series(0, {ACCOUNTS - 1}) n
     """,
     f"INSERT INTO instagram_pauses VALUES ('account:{DEAD}', 'infinity', 'token_invalid')",
-    # of ten users six are fresh, one is expired, one was never fetched and is due, one waits after
-    # a failure and one is stopped; the order of the rows tells nothing
+    # Of ten users, six are fresh, one is expired, one was never fetched and is due, one waits after
+    # a failure, and one is stopped, in no particular order.
     f"""
     INSERT INTO instagram_user_cache (ig_user_id, username, name, profile_pic_url,
         last_fetched_at, expires_at, fail_count, last_failed_at, last_error, raw)
@@ -75,7 +75,7 @@ _CLAIMING = read_queries("claiming")
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A statement with values for it."""
+    """A statement and its values."""
 
     name: str
     query: str
@@ -83,7 +83,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What one run of a statement touched and took."""
+    """The buffers and the time of one run of a statement."""
 
     rows: int
     buffers: int
@@ -91,12 +91,12 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def users(start: int, step: int) -> list[str]:
-    """Fifty users of live accounts."""
+    """Return fifty users of active accounts."""
     return [str(5550000000000000 + OF_THE_DEAD + start + n * step) for n in range(BATCH)]
 
 
 async def cases(session: asyncpg.Connection) -> list[Case]:
-    """The statements that run for each message, call, lookup, sweep and backfill."""
+    """Return the statements for each message, call, lookup, sweep and backfill."""
     ttl, most, waits = RULES.ttl, RULES.max_failures, RULES.retry_waits
     due = await session.fetch(FIND_DUE, 100, BATCH, timedelta())
     lookup_ids, at = users(1, 1), datetime.now(UTC)
@@ -134,7 +134,7 @@ async def cases(session: asyncpg.Connection) -> list[Case]:
 
 
 def literal(value: object) -> str:
-    """Write a value as SQL."""
+    """Return a value as SQL."""
     match value:
         case bool() | int() | float():
             return str(value).lower()
@@ -151,7 +151,7 @@ def literal(value: object) -> str:
 
 
 async def measure(session: asyncpg.Connection, case: Case, *, is_generic: bool) -> Cost:
-    """Run a statement twice, the second time with its pages in memory, and undo it."""
+    """Run a statement twice, the second time with its pages in memory, and roll it back."""
     transaction = session.transaction()
     await transaction.start()
     try:
@@ -170,7 +170,7 @@ async def measure(session: asyncpg.Connection, case: Case, *, is_generic: bool) 
 
 
 async def explain_and_undo(session: asyncpg.Connection, explain: str) -> dict[str, Any]:
-    """Run a statement for its plan alone."""
+    """Return a statement's plan, and roll it back."""
     savepoint = session.transaction()
     await savepoint.start()
     explained: dict[str, Any] = json.loads(await session.fetchval(explain))[0]
@@ -179,7 +179,7 @@ async def explain_and_undo(session: asyncpg.Connection, explain: str) -> dict[st
 
 
 def total_buffers(plan: dict[str, Any]) -> int:
-    """Count the pages of a plan, and of its writes that nothing reads: those run after it."""
+    """Count the buffers of a plan, including data-modifying CTEs that nothing reads."""
     nodes = list(walk(plan))
     read = {node.get("CTE Name") for node in nodes}
     unread = [
@@ -192,14 +192,14 @@ def total_buffers(plan: dict[str, Any]) -> int:
 
 
 def walk(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Return a plan's nodes."""
+    """Yield a plan's nodes."""
     yield plan
     for child in plan.get("Plans", []):
         yield from walk(child)
 
 
 def line(case: Case, custom: Cost, generic: Cost) -> str:
-    """One row of the table."""
+    """Return a row of the table."""
     a_row = [f"{cost.buffers / max(cost.rows, 1):.1f}" for cost in (custom, generic)]
     return (
         f"| {case.name} | {custom.rows} | {custom.buffers:,} / {generic.buffers:,}"
@@ -228,7 +228,7 @@ async def run(dsn: str) -> None:
 
 
 def main() -> None:
-    """Measure on a server of our own, which is gone afterwards."""
+    """Measure on a temporary server."""
     with tempfile.TemporaryDirectory(prefix="plans-") as folder:
         Path(folder).chmod(0o711)
         with EmbeddedPostgres(Path(folder, "postgres"), durable=False) as server:

@@ -1,4 +1,4 @@
-"""The pictures of docs/performance.md, drawn from the latest figures."""
+"""Draws the plots of docs/performance.md from the latest figures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _COLOURS = {"ours": "#c13584", "bare": "#9aa0a6", "inline": "#4c78a8", "queued":
 
 
 def draw(found: Mapping[str, Findings]) -> None:
-    """Draw what there are figures for."""
-    import matplotlib as mpl  # noqa: PLC0415 - needed for nothing else, and slow to import
+    """Draw the plots for which there are figures."""
+    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and not needed elsewhere
 
     mpl.use("Agg")
     IMAGES.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def _lines(name: str, raw: Mapping[str, Mapping[str, Mapping[str, float]]]) -> N
         place.set(xscale="log", xlabel=what, title=f"cost of one item, by {what}")
         place.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("µs an item, in batches of 50")
-    axes[0].set_ylim(bottom=0)  # of both, once all lines are drawn
+    axes[0].set_ylim(bottom=0)  # after all lines are drawn
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(IMAGES / f"{name}.png", dpi=100)
     plt.close(figure)

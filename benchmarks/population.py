@@ -1,12 +1,12 @@
-"""`python -m benchmarks.population`: what an inbox shows of a shop's people, and what it cost.
+"""`python -m benchmarks.population`: how much an inbox shows of a shop's people, and the cost.
 
-Before: profiles alone, and browsers sent to Meta's pictures. After: the second source, and copies.
+Before: profiles only, and redirects to Meta's pictures. After: the second source, and copies.
 
-676 people as one shop has published: Meta refuses the profiles of 18 %, and 40 % of the others have
-no name beside the username. All of them write once; the Graph API is the simulator, which lists
-conversations at 2 calls a second an account and whose pictures carry Meta's headers and expire. A
-picture is shown where a browser on another site would show it: what the route answers, or
-what its redirect leads to, is an image that other origins may embed.
+676 people with the published shares of a shop: Meta refuses the profiles of 18 %, and 40 % of the
+others have only a username. Each writes once. The Graph API is the simulator, which lists
+conversations at 2 calls a second per account; its pictures have Meta's headers and expire. A
+picture counts as shown if the route's answer, or the target of its redirect, is an image that
+other origins can embed.
 
 `--conversations 10000` measures `participants import --from-meta` instead.
 """
@@ -49,25 +49,25 @@ ENCRYPTION_KEY = base64.urlsafe_b64encode(bytes(32)).decode()
 REFUSED, NAMELESS = 0.18, 0.40
 REFUSAL = ErrorAnswer(code=230, message="User consent is required to access user profile")
 BEFORE = {"conversation_names": "false", "pictures": "link"}
-WEEK = timedelta(days=8)  # longer than any picture's address lives
+WEEK = timedelta(days=8)  # longer than any picture's URL is valid
 BATCH = 50
 WORK = ("instagram_queue_depth", "instagram_in_flight", "instagram_pictures_waiting")
 
 
 @dataclass
 class Clock:
-    """The simulated world's time, which can be set forward."""
+    """The simulated time, which can be moved forward."""
 
     ahead_s: float = 0.0
 
     def now(self) -> float:
-        """Return the simulated time in unix seconds."""
+        """Return the simulated time in Unix seconds."""
         return time.time() + self.ahead_s
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What an inbox on another site shows of some people."""
+    """How many names and pictures an inbox on another site shows."""
 
     names: int
     pictures: int
@@ -87,7 +87,7 @@ class Shop:
         await self._call("PUT", f"/connections/{ACCOUNT}", OPERATOR_KEY, _CONNECTION)
 
     async def write_all(self) -> None:
-        """Have everybody write once."""
+        """Send one message from each person."""
         await self.connect()
         for at in range(0, len(self.users), BATCH):
             items = [samples.message(user, ACCOUNT) for user in self.users[at : at + BATCH]]
@@ -99,7 +99,7 @@ class Shop:
                 answer.raise_for_status()
 
     async def identities(self) -> list[dict[str, Any]]:
-        """Look everybody up."""
+        """Look all people up."""
         found: list[dict[str, Any]] = []
         for at in range(0, len(self.users), 200):
             ids = ",".join(self.users[at : at + 200])
@@ -107,10 +107,10 @@ class Shop:
         return found
 
     async def settled(self) -> None:
-        """Wait until nobody is queued or in flight, and no picture waits to be copied."""
-        while await self._is_at_work():  # noqa: ASYNC110 - polls as an inbox would
+        """Wait until no user is queued or in flight, and no picture waits to be copied."""
+        while await self._is_at_work():  # noqa: ASYNC110 - polls like an inbox
             await asyncio.sleep(0.5)
-        await asyncio.sleep(1)  # the two copies that are under way
+        await asyncio.sleep(1)  # the two copies in progress
 
     async def shown(self) -> Shown:
         """Count the names and pictures that an inbox on another site shows."""
@@ -119,7 +119,7 @@ class Shop:
         return Shown(sum(not i["isPlaceholder"] for i in identities), sum(pictures))
 
     async def _is_at_work(self) -> bool:
-        """Ask for a few figures only: Graph runs in this process too, and is not to be held up."""
+        """Read few figures only, since the simulator runs in this process too."""
         async with self.session.get(f"{self.url}/metrics") as answer:
             lines = (await answer.text()).splitlines()
         figures = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
@@ -129,11 +129,11 @@ class Shop:
         headers = {"Authorization": f"Bearer {INBOX_KEY}"}
         async with self.session.get(
             f"{self.url}{API}/users/{user}/picture", headers=headers
-        ) as answer:  # a browser follows the redirect, too
+        ) as answer:  # as a browser follows the redirect
             is_image = answer.status == 200 and answer.content_type in ("image/png", "image/jpeg")
             return is_image and answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
-    async def _call(self, method: str, path: str, key: str, body: object = None) -> Any:  # noqa: ANN401 - as JSON has it
+    async def _call(self, method: str, path: str, key: str, body: object = None) -> Any:  # noqa: ANN401 - any JSON
         async with self.session.request(
             method, f"{self.url}{API}{path}", headers={"Authorization": f"Bearer {key}"}, json=body
         ) as answer:
@@ -145,7 +145,7 @@ _CONNECTION = {"locationId": LOCATION, "accessToken": TOKEN}
 
 
 def populate(graph: GraphSimulator, count: int) -> list[str]:
-    """Make up the shop's people; those with a refused profile are listed in a conversation."""
+    """Create the shop's people; those with a refused profile are listed in a conversation."""
     users = new_users(count)
     refused = round(REFUSED * count)
     nameless = round(NAMELESS * (count - refused))
@@ -156,7 +156,7 @@ def populate(graph: GraphSimulator, count: int) -> list[str]:
             graph.set_answer(REFUSAL, user=user)
         elif number < refused + nameless:
             graph.set_profile(user, name=None)
-    random.Random(count).shuffle(users)  # noqa: S311 - the refused write between the others
+    random.Random(count).shuffle(users)  # noqa: S311 - mixes the refused with the others
     return users
 
 
@@ -195,7 +195,7 @@ async def _new_database(postgres: EmbeddedPostgres) -> None:
 
 
 async def _measure(postgres: EmbeddedPostgres, label: str, count: int, **changed: object) -> None:
-    """Run a population once and print what an inbox shows of it, at once and 8 days later."""
+    """Print what an inbox shows of a population, immediately and 8 days later."""
     clock = Clock()
     await _new_database(postgres)
     async with GraphSimulator(app_secret=APP_SECRET, now=clock.now) as graph:
@@ -231,7 +231,7 @@ async def _compare(count: int) -> None:
 
 
 async def _import(count: int) -> None:
-    """Import conversations and print how many have a name by then, and after how many calls."""
+    """Import conversations, and print the number of names and of calls."""
     with _postgres() as postgres:
         await _new_database(postgres)
         async with GraphSimulator(app_secret=APP_SECRET) as graph:
@@ -285,7 +285,7 @@ def _postgres() -> Iterator[EmbeddedPostgres]:
 @click.option("--users", default=676, show_default=True, help="How many people write.")
 @click.option("--conversations", default=0, help="Measure an import of so many instead.")
 def main(users: int, conversations: int) -> None:
-    """Print what an inbox shows of a shop's people, before and after, and what it cost."""
+    """Print what an inbox shows of a shop's people before and after, and the cost."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     asyncio.run(_import(conversations) if conversations else _compare(users))
 

@@ -1,7 +1,7 @@
 """The service beside a bare aiohttp server: medians of ratios, in one interleaved run.
 
 64 TCP connections, logging at info, metrics on. The bare server answers with constants
-(`benchmarks/bare.py`): what it does in a second is what aiohttp allows at most.
+(`benchmarks/bare.py`): its rate is the most that aiohttp allows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 6
 BATCH = 50
-_MOST_PER_S = 8000  # so many new senders are at hand for each second
+_MOST_PER_S = 8000  # prepared new senders for each second
 _GOALS = {"lookup": 0.92, "known": 0.82, "new": 0.72}
 _NAMES = {
     "lookup": "Lookups of one",
@@ -38,7 +38,7 @@ _NAMES = {
 
 
 async def run(world: World, scale: Scale) -> Findings:
-    """Measure lookups and acknowledgements beside the bare server, then latency and overload."""
+    """Compare lookups and acknowledgements with the bare server; measure latency and overload."""
     found = Findings()
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(world.service(**DEFAULT_BUDGET))

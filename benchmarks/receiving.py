@@ -1,4 +1,4 @@
-"""Acknowledging: new and known senders, batches of 50; beside a bare server and competitors."""
+"""Acknowledgements: new and known senders, batches of 50, compared with other servers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from benchmarks.world import Ours, Target, World
 
 COMPETITORS = (inline, queued)
-DEFAULT_BUDGET = {"GRAPH_CALLS_PER_SECOND": "10"}  # resolving goes on beside it
+DEFAULT_BUDGET = {"GRAPH_CALLS_PER_SECOND": "10"}  # resolving continues meanwhile
 BARE = [sys.executable, "-m", "benchmarks.bare"]
-_MOST_PER_S = 6000  # so many new senders are at hand for each second
+_MOST_PER_S = 6000  # prepared new senders for each second
 _BATCH = 50
 
 
@@ -56,7 +56,7 @@ class _Bench:
         self._secret = world.keys.app_secret
 
     async def known(self) -> Samples:
-        """Known senders with a fresh identity."""
+        """Measure known senders with a fresh identity."""
         users = payloads.new_users(self._scale.users)
         await self._ours.make_known(users)
         for target in self._targets:
@@ -69,17 +69,17 @@ class _Bench:
         return await interleaved(runs, self._scale.rounds)
 
     async def new(self) -> Samples:
-        """New senders."""
+        """Measure new senders."""
         runs = {each.name: partial(self._run_new, each) for each in self._targets}
         return await interleaved(runs, self._scale.rounds)
 
     async def batches(self) -> Samples:
-        """Fifty new senders a delivery."""
+        """Measure deliveries with fifty new senders."""
         run = partial(self._run_new, self._targets[0], batch=_BATCH)
         return await interleaved({"ours": run}, self._scale.rounds)
 
     async def latency(self, found: Findings, per_s: float) -> None:
-        """Answer times at a fixed rate, new senders."""
+        """Measure the latency for new senders at a fixed rate."""
         users = payloads.new_users(int(per_s * self._scale.open_loop_s))
         lines = payloads.deliveries(users, self._secret)
         requests = [payloads.raw_request(line, "") for line in lines]

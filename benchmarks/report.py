@@ -1,4 +1,4 @@
-"""Figures to JSON and to a Markdown table; the page that shows them is kept up to date."""
+"""Writes figures to JSON and to the Markdown table of a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def keep(found: Mapping[str, Findings]) -> None:
-    """Write the raw figures, and bring the summary of the latest runs up to date."""
+    """Write the raw figures, and update the summary of the latest runs."""
     RESULTS.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     whole: dict[str, object] = {"at": now.isoformat(timespec="seconds"), "machine": machine()}
@@ -42,12 +42,12 @@ def latest() -> dict[str, Findings]:
 
 
 def machine() -> str:
-    """Say where the figures come from."""
+    """Describe the machine."""
     return f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def table(found: Mapping[str, Findings]) -> str:
-    """Write the rows of every benchmark as one Markdown table."""
+    """Return the rows of every benchmark as one Markdown table."""
     lines = ["| | | goal | |", "|---|---:|---:|---|"]
     for name, each in found.items():
         lines.append(f"| **{name}** | | | |")
@@ -56,7 +56,7 @@ def table(found: Mapping[str, Findings]) -> str:
 
 
 def update_page(found: Mapping[str, Findings]) -> None:
-    """Put the table between the marks in the page."""
+    """Write the table between the marks of the page."""
     stored = json.loads(LATEST.read_text())
     before, _, rest = PAGE.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)

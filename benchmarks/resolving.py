@@ -1,4 +1,4 @@
-"""Fetching names: how soon, how many, how exactly within the budget, and never twice."""
+"""Fetching names: latency, rate, accuracy of the budget, and repeated calls."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def run(world: World, scale: Scale) -> Findings:
 
 
 async def _names(ours: Ours, found: Findings, scale: Scale) -> None:
-    """One message at a time: from sending the webhook to a lookup that has the name."""
+    """Measure the time from a webhook to a lookup with the name, one message at a time."""
     await ours.rig.control_graph("latency", ms=_LATENCY_MS)
     took_ms = []
     for user in payloads.new_users(5 if scale.is_tiny else 60):
         began_s = time.perf_counter()
         await ours.rig.write_as(user)
-        while json.loads((await ours.rig.look_up(user)).body)["state"] != "resolved":  # noqa: ASYNC110 - polls as an inbox would
+        while json.loads((await ours.rig.look_up(user)).body)["state"] != "resolved":  # noqa: ASYNC110 - polls like an inbox
             await asyncio.sleep(_POLL_S)
         took_ms.append((time.perf_counter() - began_s) * 1e3)
     await ours.rig.control_graph("latency", ms=0)
@@ -68,7 +68,7 @@ async def _backfill(ours: Ours, found: Findings) -> None:
 
 
 async def _duplicates(world: World, ours: Ours, found: Findings, scale: Scale) -> None:
-    """Everybody writes over and over while the calls are in flight."""
+    """Count the calls for users who write repeatedly while calls are in flight."""
     await ours.rig.control_graph("latency", ms=_LATENCY_MS)
     before = await _calls(ours)
     users = payloads.new_users(scale.users // 4)
@@ -90,7 +90,7 @@ async def _duplicates(world: World, ours: Ours, found: Findings, scale: Scale) -
 
 
 async def _ceiling(world: World, found: Findings, scale: Scale) -> None:
-    """The simulator called by nothing but aiohttp's client, 64 calls at a time."""
+    """Measure the simulator with aiohttp's client only, 64 calls at a time."""
     token = f"{world.keys.token}0"
     proof = hmac.digest(world.keys.app_secret.encode(), token.encode(), "sha256").hex()
     query = {"fields": "name,username,profile_pic", "appsecret_proof": proof}
@@ -111,7 +111,7 @@ async def _ceiling(world: World, found: Findings, scale: Scale) -> None:
 
 
 async def _drain(world: World, found: Findings, scale: Scale) -> None:
-    """A backlog that a dead process left, the budget out of the way."""
+    """Measure a backlog of a dead process with a large budget."""
     async with world.service(**_UNLIMITED) as ours:
         await ours.service.stop()
         await ours.add_recent(payloads.new_users(scale.backlog))
@@ -129,7 +129,7 @@ async def _drain(world: World, found: Findings, scale: Scale) -> None:
 
 
 async def _budget(world: World, found: Findings, scale: Scale) -> None:
-    """More users than the budget has room for."""
+    """Measure the budget with more users than it allows."""
     async with world.service(GRAPH_CALLS_PER_SECOND=str(_BUDGET)) as ours:
         async with ours.rig.session.delete(f"{ours.rig.graph.url}/_simulator/calls"):
             pass

@@ -1,4 +1,4 @@
-"""What more replicas and a broker give: acks, publishes, and a budget shared by four processes.
+"""Replicas and a broker: acknowledgements, publications, and a budget shared by four processes.
 
 `python -m benchmarks.scaling` prints the figures of docs/scaling.md; they depend on the machine.
 """
@@ -41,7 +41,7 @@ PROCESSES, WORKERS = 4, 4
 RATES_PER_S = (1, 10, 50, 200)
 CALLS_TIMED_S = {1: 40, 10: 20, 50: 15, 200: 15}
 PUBLISHERS = 500
-_PAYLOAD = b"[" + b"x" * 170 + b"]"  # a contact's size
+_PAYLOAD = b"[" + b"x" * 170 + b"]"  # the size of a contact
 _MOST_PER_S = 6000
 
 
@@ -60,7 +60,7 @@ def main(context: click.Context, seconds: int, only: str | None) -> None:
 @click.argument("rate", type=float)
 @click.argument("seconds", type=float)
 def callers(dsn: str, rate: float, seconds: float) -> None:
-    """Take slots in the budget for some seconds and print when each came."""
+    """Take slots in the budget for some seconds, and print their times."""
     print(json.dumps(asyncio.run(_call(dsn, rate, seconds))))
 
 
@@ -100,7 +100,7 @@ async def _measure_acks(folder: Path, machines: Machines, seconds: int) -> None:
 
 
 async def _measure_budget(dsn: str, rate: float) -> None:
-    """Let four processes want more than there is, and hold what they got against the budget."""
+    """Compare the slots of four processes that want more with the budget."""
     seconds = CALLS_TIMED_S[int(rate)]
     arguments = ("-m", "benchmarks.scaling", "callers", dsn, str(rate), str(seconds))
     running = [await spawn(*arguments, stdout=asyncio.subprocess.PIPE) for _ in range(PROCESSES)]
@@ -132,7 +132,7 @@ async def _call(dsn: str, rate: float, seconds: float) -> list[float]:
 
 
 async def _acks_per_s(made: Rig, folder: Path, seconds: int) -> float:
-    """Send new senders to every replica at once; the sum of what they acknowledge."""
+    """Return the acknowledgements per second of all replicas together, for new senders."""
     runs = []
     for service in made.services:
         users = payloads.new_users(_MOST_PER_S * seconds // len(made.services))
@@ -143,7 +143,7 @@ async def _acks_per_s(made: Rig, folder: Path, seconds: int) -> float:
 
 
 async def _measure_publishing(url: str, seconds: int, *, always: bool) -> None:
-    """Publish as many at a time as a busy replica would."""
+    """Measure publications, as many at a time as by a busy replica."""
     broker, count, end_s = Broker(url), 0, time.monotonic() + seconds
     await broker.prepare()
 

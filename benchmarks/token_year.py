@@ -1,9 +1,9 @@
 """`python -m benchmarks.token_year`: a year of 50 accounts' tokens in simulated time.
 
-Real PostgreSQL, the Graph simulator and the service's own checks; only the clock is simulated.
-Of the 25 Instagram accounts two have plain tokens that nobody renews, and one's owner changes the
-password; of the 25 Facebook accounts one token has an end, and one owner never logs in again, so
-that the app's access to the data ends.
+PostgreSQL, the Graph simulator and the service's checks are real; only the clock is simulated. Of
+the 25 Instagram accounts, two have plain tokens that are not renewed, and one owner changes the
+password. Of the 25 Facebook accounts, one token expires, and one owner never logs in again, so the
+app's access to the data ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PASSWORD_CHANGES_ON = 200
 
 
 class Year:
-    """What is warned of and what dies, day by day."""
+    """The warnings and dead tokens of each day."""
 
     def __init__(self, world: TokenWorld) -> None:
         self.world = world
@@ -51,7 +51,7 @@ class Year:
         self.checks = 0
 
     async def connect(self) -> None:
-        """Connect the accounts, their tokens made at the same moment."""
+        """Connect the accounts, whose tokens were created at the same time."""
         graph, world = self.world.graph, self.world
         for account in INSTAGRAM:
             ends_at_s = (START + 60 * DAY).timestamp()
@@ -72,7 +72,7 @@ class Year:
             await world.connect(account, f"EAAG-token-of-{account}")
 
     def _set_facebook_token(self, account: str) -> None:
-        """Let data access move on as its owner comes back, but for one who never does."""
+        """Extend the data access as owners log in, except one who never does."""
         until = (START if account == ACCESS_ENDING else self.world.clock()) + 90 * DAY
         ends_at_s = (START + 60 * DAY).timestamp() if account == ENDING else float("inf")
         self.world.graph.add_token(
@@ -83,7 +83,7 @@ class Year:
         )
 
     async def live(self, replicas: int = 2) -> None:
-        """Let a year pass on some replicas."""
+        """Simulate a year with some replicas."""
         checkers = [self.world.checker() for _ in range(replicas)]
         for tick in range(int(DAYS * DAY / TICK)):
             if tick % 80 == 0:
@@ -106,7 +106,7 @@ class Year:
             self.dead.setdefault(warning.ig_account_id, self.world.clock())
 
     def show(self, took_s: float) -> None:
-        """Print what became of everybody."""
+        """Print the results."""
         renewed = Counter(self.world.graph.world.renewals)
         renewable = [a for a in INSTAGRAM if a not in (*PLAIN, PASSWORD_CHANGED)]
         calls = Counter(self.world.graph.token_calls)

@@ -1,7 +1,7 @@
-"""One flight and turns, as figures: `python -m benchmarks.turns`.
+"""Repeated messages and fairness between accounts: `python -m benchmarks.turns`.
 
-A thousand messages of one user are how many Graph calls? A flood of 10,000 users of one account
-keeps a user of another account waiting for how long? And what does /status say meanwhile?
+Measures how many Graph calls a thousand messages of one user cause, how long a user waits while
+another account has 10,000, and what /status shows meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMED_WITHIN_S = 120.0
 
 
 async def main() -> None:
-    """Measure on a real PostgreSQL, the Graph simulator and one process of the service."""
+    """Measure with PostgreSQL, the Graph simulator and one process of the service."""
     with scratch_folder() as name:
         async with (
             machinery(Path(name)) as (postgres, graph, keys),
@@ -68,7 +68,7 @@ async def _turns(world: Rig) -> None:
 
 
 async def _pauses(world: Rig) -> None:
-    """Show what /status says during a throttle and with a dead token."""
+    """Print what /status shows during throttling and with a dead token."""
     await world.control_graph("answer", answer="app_throttle")
     await _paused(world, "throttled")
     await world.control_graph("answer", answer=None)
@@ -95,7 +95,7 @@ async def _status(world: Rig) -> dict[str, dict[str, int]]:
 
 async def _named(world: Rig, user: str) -> None:
     async with asyncio.timeout(NAMED_WITHIN_S):
-        while b'"resolved"' not in (await world.look_up(user)).body:  # noqa: ASYNC110 - as an inbox
+        while b'"resolved"' not in (await world.look_up(user)).body:  # noqa: ASYNC110 - polls like an inbox
             await asyncio.sleep(0.01)
 
 

@@ -1,7 +1,7 @@
-"""Strangers on accounts that nobody connected: `python -m benchmarks.unconnected [ACCOUNTS …]`.
+"""Users of unconnected accounts: `python -m benchmarks.unconnected [ACCOUNTS …]`.
 
-One user writes to each of so many unconnected accounts, and then one to the connected account. How
-long does that one wait for a name?
+One user writes to each of many unconnected accounts, then one to the connected account. Measures
+how long the last one waits for a name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMED_WITHIN_S = 600.0
 
 
 async def main(sizes: list[int]) -> None:
-    """Measure each size on a fresh PostgreSQL, the Graph simulator and one process."""
+    """Measure each size with a new PostgreSQL, the Graph simulator and one process."""
     for size in sizes:
         with scratch_folder() as name:
             async with (
@@ -68,7 +68,7 @@ async def _write(world: Rig, writing: asyncio.Semaphore, numbers: range) -> None
     ]
     async with writing:
         body = samples.delivery(*entries)
-        while not await _is_taken(world, body):  # noqa: ASYNC110 - as Meta does
+        while not await _is_taken(world, body):  # noqa: ASYNC110 - retries like Meta
             await asyncio.sleep(0.1)
 
 
@@ -83,7 +83,7 @@ async def _wait_for_a_name(world: Rig) -> float:
     user, began_s = new_user(), time.monotonic()
     await world.deliver(message_from(user, account=ACCOUNTS[0]))
     async with asyncio.timeout(NAMED_WITHIN_S):
-        while b'"resolved"' not in (await world.look_up(user)).body:  # noqa: ASYNC110 - as an inbox
+        while b'"resolved"' not in (await world.look_up(user)).body:  # noqa: ASYNC110 - polls like an inbox
             await asyncio.sleep(0.01)
     return time.monotonic() - began_s
 

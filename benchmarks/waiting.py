@@ -1,10 +1,10 @@
-"""How long a name waits: budget, accounts and bursts in, percentiles out; beside the real thing.
+"""Simulates how long names wait, by budget, accounts and bursts, and compares the service.
 
 `python -m benchmarks.waiting` prints the model's tables of docs/scaling.md. `--real` runs the
 service under the same arrivals at a small scale and prints both.
 
-The model is the service's own discipline: one budget, accounts in turns, one call a user, first
-come first served within an account. Calls take no time of their own: the budget is what is scarce.
+The model is that of the service: one budget, round robin over accounts, one call per user, first in
+first out within an account. Calls take no time, since the budget is the limit.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Arrival:
-    """A new user writes to an account."""
+    """The first message of a user to an account."""
 
     at_s: float
     account: int
 
 
 def waits_s(arrivals: Sequence[Arrival], per_s: float) -> list[list[float]]:
-    """Simulate: how long each user waits for the call, by account."""
+    """Simulate how long each user waits for the call, by account."""
     accounts = 1 + max(arrival.account for arrival in arrivals)
     queues: list[deque[float]] = [deque() for _ in range(accounts)]
     waits: list[list[float]] = [[] for _ in range(accounts)]
@@ -64,7 +64,7 @@ def waits_s(arrivals: Sequence[Arrival], per_s: float) -> list[list[float]]:
 
 
 def poisson(per_s: float, seconds: float, accounts: int, seed: int = _SEED) -> list[Arrival]:
-    """Make up new users that arrive by chance, spread over the accounts."""
+    """Return new users with random arrival times, spread over the accounts."""
     chance, now_s, arrivals = random.Random(seed), 0.0, []  # noqa: S311 - no secret
     while (now_s := now_s + chance.expovariate(per_s)) < seconds:
         arrivals.append(Arrival(now_s, chance.randrange(accounts)))
@@ -72,18 +72,18 @@ def poisson(per_s: float, seconds: float, accounts: int, seed: int = _SEED) -> l
 
 
 def burst(at_s: float, users: int, account: int) -> list[Arrival]:
-    """Make up a flood of one account, as after a campaign."""
+    """Return a burst of one account, as after a campaign."""
     return [Arrival(at_s, account)] * users
 
 
 def percentiles(waits: Iterable[float]) -> list[float]:
-    """Return the 50th, 90th, 99th and 100th."""
+    """Return the 50th, 90th, 99th and 100th percentile."""
     ordered = sorted(waits)
     return [ordered[min(len(ordered) - 1, len(ordered) * share // 100)] for share in SHARES]
 
 
 def shown(waits: Iterable[Iterable[float]]) -> str:
-    """Write down the percentiles of some accounts together."""
+    """Return the percentiles of some accounts together as text."""
     found = zip(SHARES, percentiles(chain.from_iterable(waits)), strict=True)
     return ", ".join(f"p{share} {wait:.2f} s" for share, wait in found)
 
@@ -104,7 +104,7 @@ def main(*, real: bool) -> None:
 
 
 async def _compare() -> None:
-    """Send the same arrivals to the service, with a budget of 20, and hold both side by side."""
+    """Send the same arrivals to the service with a budget of 20, and print both."""
     per_s, accounts = 20.0, len(ACCOUNTS)
     arrivals = poisson(14, 20, accounts - 1) + burst(5, 150, accounts - 1)
     model = waits_s(arrivals, per_s)
@@ -121,7 +121,7 @@ async def _compare() -> None:
 
 
 async def _real(made: Rig, arrivals: Sequence[Arrival]) -> list[list[float]]:
-    """Send each user's message when it is due; how long each waited for its name, by account."""
+    """Send each user's message when it is due; returns the waits for names by account."""
     await made.connect_accounts()
     sent: dict[str, tuple[int, float]] = {}
     began_s = time.time() + 0.5
@@ -149,7 +149,7 @@ def _at(arrival: Arrival) -> float:
 
 
 async def _fetched(dsn: str, users: int) -> dict[str, float]:
-    """Wait until so many users have their names, and tell when each got it."""
+    """Wait until so many users have names; returns the time of each."""
     connection = await asyncpg.connect(dsn)
     try:
         async with asyncio.timeout(120):

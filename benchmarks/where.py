@@ -1,7 +1,7 @@
-"""Where the time of a request goes: `python -m benchmarks.where` samples the service under load.
+"""Profiles requests: `python -m benchmarks.where` samples the service under load.
 
-py-spy samples the stack of the service's event loop 500 times a second while wrk loads it; each
-sample counts for the first part of the code, below, that fits the stack. py-spy needs root, or
+py-spy samples the stack of the service's event loop 500 times a second while wrk loads it. Each
+sample counts for the first part of the code below that matches the stack. py-spy needs root, or
 permission to trace (`kernel.yama.ptrace_scope = 0`).
 """
 
@@ -26,7 +26,7 @@ _SECONDS = 6
 _PER_S = 500
 _USERS = 10_000
 _MOST_PER_S = 8000
-# The first that fits a stack counts; a name with a colon is of the innermost frame alone.
+# The first match counts; a name with a colon matches the innermost frame only.
 _PARTS = (
     ("waiting for work", (":selectors.py",)),
     ("resolving at the same time", ("service/resolving/", "service/graph/", "store/claims.py")),
@@ -43,11 +43,11 @@ _PARTS = (
     ("aiohttp", ("aiohttp/",)),
     ("asyncio", ("asyncio/",)),
 )
-_OTHER_THREAD = "Thread._bootstrap"  # the log's writer, which mostly waits
+_OTHER_THREAD = "Thread._bootstrap"  # the log writer, which mostly waits
 
 
 async def main() -> None:
-    """Print a table for each of the three loaded ways through the service."""
+    """Print a table for each of three kinds of requests."""
     async with world() as made, made.service(**DEFAULT_BUDGET) as ours:
         users = payloads.new_users(_USERS)
         await ours.make_known(users)

@@ -1,4 +1,4 @@
-"""What is measured: our service, and other programs beside it, each a process of its own."""
+"""Starts the measured programs: the service and others, each in its own process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FROM unnest($1::text[]) u
 
 @dataclass(frozen=True)
 class Target:
-    """A program under load; `pids` are all the processes whose work counts as its own."""
+    """A program under load; `pids` are all of its processes."""
 
     name: str
     url: str
@@ -48,12 +48,12 @@ class Target:
     dsn: str = ""
 
     def cpu_s(self) -> float:
-        """How much processor time it has used so far."""
+        """Return the used processor time."""
         return sum(_cpu_s(pid) for pid in self.pids)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Let it run inside the block only: a queue's worker would go on under others' loads."""
+        """Let it run within the block only: a worker would continue during other loads."""
         if not self.is_frozen_between:
             yield
             return
@@ -68,12 +68,12 @@ class Target:
             os.kill(pid, number)
 
     def memory_mb(self) -> float:
-        """How much memory it holds (resident)."""
+        """Return the resident memory."""
         return sum(_memory_mb(pid) for pid in self.pids)
 
 
 class World:
-    """One PostgreSQL, one Graph simulator and the keys that everything shares."""
+    """The PostgreSQL, the Graph simulator and the keys that all programs share."""
 
     def __init__(
         self, folder: Path, postgres: PostgresProcess, graph: GraphProcess, keys: Keys
@@ -85,7 +85,7 @@ class World:
 
     @asynccontextmanager
     async def service(self, name: str = "ours", **settings: str) -> AsyncIterator[Ours]:
-        """Run our service on a database of its own, with logging at info and metrics on."""
+        """Run the service with a new database, logging at info and metrics on."""
         async with rig(
             self.folder, self.postgres, self.graph, self.keys, services=1, **settings
         ) as made:
@@ -144,7 +144,7 @@ class World:
         }
 
     async def new_database(self) -> str:
-        """Make an empty database on the same server and give its address."""
+        """Create an empty database on the same server; returns its URL."""
         name = f"bench_{secrets.token_hex(6)}"
         connection = await asyncpg.connect(self.postgres.dsn)
         try:
@@ -155,7 +155,7 @@ class World:
 
 
 class Ours:
-    """Our service and its database."""
+    """The service and its database."""
 
     def __init__(self, made: Rig, name: str) -> None:
         self.rig = made
@@ -178,11 +178,11 @@ class Ours:
 
     @property
     def current(self) -> Target:
-        """The process that runs now, which may not be the first."""
+        """The process that runs now, which can be a later one."""
         return Target(self.target.name, self.service.url, (self.service.pid,))
 
     async def add_recent(self, users: Sequence[str]) -> None:
-        """Write participants who have just written and have not been fetched."""
+        """Write participants who have just written and were not fetched."""
         await self.rig.fetch(
             "INSERT INTO instagram_participants (ig_account_id, ig_user_id)"
             " SELECT $1, u FROM unnest($2::text[]) u",
@@ -191,13 +191,13 @@ class Ours:
         )
 
     async def until_idle(self) -> None:
-        """Wait until nobody is queued or in flight."""
+        """Wait until no user is queued or in flight."""
         names = ("instagram_queue_depth", "instagram_in_flight")
         while any([await self.metric(name) for name in names]):  # noqa: ASYNC110 - not our event
             await asyncio.sleep(0.05)
 
     async def metric(self, name: str) -> float:
-        """Read one figure from /metrics, the sum over its labels."""
+        """Return a metric, summed over its labels."""
         async with self.rig.session.get(f"{self.service.url}/metrics") as response:
             lines = (await response.text()).splitlines()
         found = [line for line in lines if line.partition("{")[0].partition(" ")[0] == name]
@@ -206,7 +206,7 @@ class Ours:
 
 @asynccontextmanager
 async def world() -> AsyncIterator[World]:
-    """Start what every benchmark needs."""
+    """Start what all benchmarks need."""
     with scratch_folder() as name:
         folder = Path(name)
         async with machinery(folder) as (postgres, graph, keys):

@@ -1,1 +1,1 @@
-"""The whole service on one machine, without Meta: Postgres, a Graph simulator, sample traffic."""
+"""The service on one machine without Meta: PostgreSQL, a Graph simulator, sample messages."""

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: everything on this machine, around the service as it runs in production."""
+"""`python -m sandbox`: the service as in production, and all that it needs, on this machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Run everything on this machine: PostgreSQL, a Graph simulator, sample messages."""
     click.echo("The sandbox of the Instagram identity service starts, all on this machine.")
-    from sandbox.run import run_sandbox  # noqa: PLC0415 - `--help` answers at once
+    from sandbox.run import run_sandbox  # noqa: PLC0415 - keeps `--help` fast
 
     work = run_sandbox(
         port=port, data_dir=data_dir, fresh=fresh, once=once, replicas=replicas, nats=nats

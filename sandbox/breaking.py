@@ -1,4 +1,4 @@
-"""The routes behind "Break Meta": what the simulator can answer, choose one, mend it."""
+"""The routes behind "Break Meta": list the simulator's answers, choose one, and reset it."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class BreakRoutes:
-    """Sets the simulator at `graph_url`; mends it and what the service made of it."""
+    """Switches the simulator at `graph_url`, and repairs the effects in the service."""
 
     def __init__(self, graph_url: str, dsn: str, open_client: Callable[[], ServiceClient]) -> None:
         self._simulator = f"{graph_url.rstrip('/')}/_simulator"
@@ -48,7 +48,7 @@ class BreakRoutes:
         self._open_client = open_client
 
     def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
-        """List the routes, for operators alone."""
+        """List the routes, which need an operator key."""
         operator = keyring.for_operator
         return [
             web.get("/console/sandbox/answers", operator(self.show)),
@@ -58,14 +58,14 @@ class BreakRoutes:
         ]
 
     async def show(self, _: web.Request) -> web.Response:
-        """Tell every answer and what it means, and which of them are given now."""
+        """Return all answers with their meanings, and which are active."""
         body = await self._ask("GET", "")
         scripts = msgspec.json.decode(body, type=_Overview).scripts
         now = [script for script in scripts if _about(script) not in _SAMPLES]
         return json_response({"kinds": _KINDS, "now": now})
 
     async def choose(self, request: web.Request) -> web.Response:
-        """Have the simulator give an answer from now on, to every call or about one user."""
+        """Make the simulator give an answer to every call, or about one user."""
         wanted = _wanted(await request.read())
         path = f"/users/{wanted.ig_user_id}" if wanted.ig_user_id else "/answer"
         await self._ask("PUT", path, {"answer": wanted.answer, "times": wanted.times})
@@ -75,7 +75,7 @@ class BreakRoutes:
         return json_response({"answer": wanted.answer} | told)
 
     async def mend(self, _: web.Request) -> web.Response:
-        """Have the simulator answer normally, and store the sample account's token again."""
+        """Make the simulator answer normally, and store the sample account's token again."""
         await self._ask("DELETE", "/answers")
         async with self._open_client() as client:
             await client.connect_sample_account()
@@ -123,7 +123,7 @@ def _wanted(body: bytes) -> _Wanted:
 
 
 def _kinds() -> list[dict[str, object]]:
-    """Put the answers together by what follows from them."""
+    """Group the answers by their effect."""
     kinds: dict[str, dict[str, object]] = {}
     answers: dict[str, list[dict[str, str]]] = {}
     for meaning in MEANINGS.values():

@@ -1,4 +1,4 @@
-"""The service as the sandbox's child process, which never outlives it."""
+"""Runs the service as a child process of the sandbox."""
 
 import asyncio
 import sys
@@ -17,9 +17,9 @@ _LAST_LINES, _LAST_BYTES = 15, 16_384
 
 
 class ServiceProcess:
-    """A module of the project (`service serve`), run with exactly this environment; logs to a file.
+    """A module of the project (`service serve`) with exactly this environment; logs to a file.
 
-    It is killed when the sandbox dies, and gets time to end by itself when the context is left.
+    It is killed if the sandbox dies, and terminated with a time limit when the block ends.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ServiceProcess:
         return self._process.pid
 
     async def wait_until_serving(self) -> None:
-        """Return when its own log says so: at a shared port another one might answer.
+        """Return when its log says so, since another replica may answer at a shared port.
 
         Raises SandboxError after 30 s or if the service ends.
         """
@@ -76,7 +76,7 @@ class ServiceProcess:
         return b'"serving"' in self._log.read_bytes()
 
     async def wait_until_ended(self) -> None:
-        """Raise SandboxError as soon as the service ends by itself."""
+        """Raise SandboxError when the service ends by itself."""
         code = await self._process.wait()
         raise SandboxError(self._ended(code))
 
@@ -94,6 +94,6 @@ class ServiceProcess:
 async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(f"{url}/readyz") as response:
-            return response.status == 200  # noqa: PLR2004 - HTTP's own number
+            return response.status == 200  # noqa: PLR2004 - OK
     except aiohttp.ClientError:
         return False

@@ -1,4 +1,4 @@
-"""The settings of the sandbox's service: what the shell or `.env` gives, else made up."""
+"""The settings of the sandbox's service: from the shell or `.env`, else generated."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ from service.settings import Settings
 
 PROJECT = Path(__file__).parents[1]
 DEFAULT_PORT, _PORTS_TRIED = 8080, 100
-_LOOPBACK, _ANYWHERE = "127.0.0.1", ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
+_LOOPBACK, _ANYWHERE = "127.0.0.1", ("0.0.0.0", "::")  # noqa: S104 - only compared
 _META = ("META_APP_SECRETS", "META_VERIFY_TOKEN")
 _KEYS = (*_META, "INBOX_API_KEYS", "OPERATOR_API_KEYS", "TOKEN_ENCRYPTION_KEYS")
 _SECRET = frozenset({*_META, "TOKEN_ENCRYPTION_KEYS", "DATABASE_URL"})
@@ -37,31 +37,31 @@ _FROM_THE_SYSTEM_BY_PREFIX = ("PYTHON", "COVERAGE")
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the shell and `.env` set, blank values left out, and which Graph API that means."""
+    """The settings from the shell and `.env` without blank ones, and the Graph API they select."""
 
     values: Mapping[str, str]
 
     @classmethod
     def read(cls) -> "Given":
-        """Read the project's `.env` and, over it, this process's environment."""
+        """Read the project's `.env` and this process's environment, which takes precedence."""
         both = dotenv_values(PROJECT / ".env", interpolate=False) | dict(os.environ)
         return cls({name: value for name, value in both.items() if value and value.strip()})
 
     @property
     def real_graph(self) -> bool:
-        """Return whether Meta's own API is meant: an app secret, and no Graph on this machine."""
+        """Return whether Meta's API is used: an app secret, and no Graph URL on this machine."""
         if "META_APP_SECRETS" not in self.values:
             return False
         return not _on_this_machine(self.values.get("GRAPH_BASE_URL", "https://graph.facebook.com"))
 
     @property
     def withheld(self) -> frozenset[str]:
-        """Name the settings that are not shown: with the real Graph API, the given secrets."""
+        """Return the settings that are not shown: with the real Graph API, the given secrets."""
         return _SECRET & self.values.keys() if self.real_graph else frozenset()
 
     @property
     def host(self) -> str:
-        """Return HOST if it is an address to listen at; some shells set it to a machine's name."""
+        """Return HOST if it is an address; some shells set it to the machine's name."""
         host = self.values.get("HOST", "")
         try:
             return str(ip_address(host))
@@ -69,7 +69,7 @@ class Given:
             return _LOOPBACK
 
     def database_url(self, folder: Path) -> str | None:
-        """Return the database that was named, unless it is this very sandbox's own, pasted back."""
+        """Return the given database URL, unless it is that of this sandbox."""
         url = self.values.get("DATABASE_URL")
         if url is None:
             return None
@@ -78,12 +78,12 @@ class Given:
         return None if own else url
 
     def keys(self, folder: Path) -> dict[str, str]:
-        """Return every key: the named ones, else those of the last run, else new ones."""
+        """Return all keys: the given ones, else those of the last run, else new ones."""
         kept = stored_keys(folder, _new_keys())
         return {name: self.values.get(name, kept[name]) for name in _KEYS}
 
     def graph_urls(self) -> dict[str, str]:
-        """Return the real Graph API's addresses."""
+        """Return the URLs of the real Graph API."""
         fields = Settings.model_fields
         hosts = {"PICTURE_HOSTS": ",".join(fields["picture_hosts"].default)}
         urls = {name: str(fields[name.lower()].default) for name in _GRAPH_URLS}
@@ -92,22 +92,22 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the service listens."""
+    """The address that the service listens on."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """Return the address at which this machine reaches it."""
+        """The URL on this machine."""
         host = _LOOPBACK if self.host in _ANYWHERE else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 def choose_address(given: Given, asked_port: int | None) -> Address:
-    """Find a free port: the asked one or none (RefusedError), else the first from 8080 on.
+    """Find a free port: the requested one (else RefusedError), or the first from 8080 on.
 
-    A PORT in the environment is where the search starts.
+    The search starts at PORT if it is set.
     """
     host = given.host
     if asked_port is not None:
@@ -125,7 +125,7 @@ def choose_address(given: Given, asked_port: int | None) -> Address:
 
 
 def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Build the whole environment of the service: ours, the tuning settings, the system's."""
+    """Return the service's environment: the sandbox's, tuning and system variables."""
     passed = {name.upper() for name in Settings.model_fields} | _FROM_THE_SYSTEM
     kept = {
         name: value
@@ -136,7 +136,7 @@ def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def pasteable(settings: Mapping[str, str], withheld: Collection[str] = ()) -> list[str]:
-    """Write the settings as NAME=value lines for a shell; withheld ones only by name."""
+    """Return the settings as NAME=value lines for a shell; withheld ones by name only."""
     return [
         f"# {name} is the one that you have set"
         if name in withheld
@@ -146,7 +146,7 @@ def pasteable(settings: Mapping[str, str], withheld: Collection[str] = ()) -> li
 
 
 def first(comma_list: str) -> str:
-    """Return the first of a comma list's values."""
+    """Return the first value of a comma-separated list."""
     return comma_list.partition(",")[0].strip()
 
 

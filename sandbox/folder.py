@@ -1,4 +1,4 @@
-"""The sandbox's data folder, for one sandbox at a time; other files are never deleted."""
+"""The sandbox's data folder, which one sandbox uses at a time; other files are never deleted."""
 
 import fcntl
 import json
@@ -21,9 +21,9 @@ _MARKED = "The sandbox keeps its data here. `sandbox --fresh` deletes everything
 
 @contextmanager
 def sandbox_folder(path: Path, *, fresh: bool) -> Iterator[Path]:
-    """Hold a folder for this process, created or emptied as needed; gives its full path.
+    """Lock a folder for this process, created or emptied as needed; yields its full path.
 
-    Raises RefusedError where the folder holds other things or serves another sandbox.
+    Raises RefusedError if the folder has other files or is used by another sandbox.
     """
     folder = path.resolve()
     _claim(folder)
@@ -47,7 +47,7 @@ def stored_keys(folder: Path, made: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace a file by one that only its owner can read."""
+    """Write a file that only its owner can read."""
     new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writer:
         writer.write(text)
@@ -55,7 +55,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def _claim(folder: Path) -> None:
-    """Mark a new or empty folder as the sandbox's; refuse one that holds other things."""
+    """Mark a new or empty folder as the sandbox's; refuse one with other files."""
     try:
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
         if not (folder / MARKER).exists():

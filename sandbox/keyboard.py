@@ -1,4 +1,4 @@
-"""What the keys do while the sandbox is up."""
+"""The keyboard commands of a running sandbox."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ _OF_THE_SIMULATOR = frozenset("dbm")
 
 
 class Keyboard:
-    """Acts on keys, one after the other; with the real Graph API only `o` and `q` do something."""
+    """Handles keys one after another; with the real Graph API only `o` and `q` have an effect."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Keyboard:
 
     @property
     def hint(self) -> str:
-        """Name the keys in one line."""
+        """Return the keys in one line."""
         return "Keys:  " + "   ".join(f"{key} {does}" for key, does in self._keys.items())
 
     async def act(self, keys: asyncio.Queue[str]) -> None:
-        """Act on each key until `q`."""
+        """Handle each key until `q`."""
         while (key := (await keys.get()).lower()) != "q":
             try:
                 await self._press(key)
@@ -89,7 +89,7 @@ class Keyboard:
         self._report.line("  Try d, then m to mend.")
 
     async def _mend(self) -> None:
-        """Mend Meta; where it is well already, end the pauses that are left."""
+        """Reset the simulator's answers, or, if they are normal, end the pauses."""
         if not await self._client.is_meta_broken() and await self._client.pauses():
             await self._client.end_pauses()
             self._report.event("MENDED    Every pause is ended.")

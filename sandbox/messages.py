@@ -1,4 +1,4 @@
-"""The routes behind the console's "Test DM": made-up messages, delivered to the webhook."""
+"""The routes behind the console's "Test DM": generated messages for the webhook."""
 
 import secrets
 import time
@@ -29,7 +29,7 @@ class _Wanted(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class MessageRoutes:
     """Signs messages as Meta does and delivers them to the service at `url`.
 
-    `texts` has what each user wrote last, as an inbox would keep it.
+    `texts` has the last text of each user.
     """
 
     def __init__(self, url: str, app_secret: str) -> None:
@@ -38,7 +38,7 @@ class MessageRoutes:
         self.texts: dict[str, str] = {}
 
     def routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
-        """List the routes, for operators alone."""
+        """List the routes, which need an operator key."""
         operator = keyring.for_operator
         return [
             web.get("/console/sandbox", operator(self.offer)),
@@ -46,12 +46,12 @@ class MessageRoutes:
         ]
 
     async def offer(self, _: web.Request) -> web.Response:
-        """Tell who may write."""
+        """Return the users who can write."""
         people = [{"igUserId": s.ig_user_id, "what": s.what} for s in SENDERS]
         return json_response({"igAccountId": SAMPLE_ACCOUNT, "people": people})
 
     async def send(self, request: web.Request) -> web.Response:
-        """Have a user write to the sample account, a new stranger if none is named."""
+        """Send a message from a user to the sample account, by default from a new user."""
         wanted = _wanted(await request.read())
         began_s = time.monotonic()
         ig_user_id = await self.write(wanted.text, wanted.ig_user_id)
@@ -59,7 +59,7 @@ class MessageRoutes:
         return json_response({"igUserId": ig_user_id, "ackMs": ack_ms})
 
     async def write(self, text: str, ig_user_id: str | None = None) -> str:
-        """Deliver a message of a user, else of a new stranger; returns the user's id."""
+        """Deliver a message of a user, by default a new one; returns the user's id."""
         ig_user_id = ig_user_id or _new_stranger()
         message = samples.message(ig_user_id, SAMPLE_ACCOUNT, text)
         self.texts[ig_user_id] = text

@@ -1,4 +1,4 @@
-"""A NATS server as the sandbox's child process, which never outlives it."""
+"""Runs a NATS server as a child process of the sandbox."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ _READY_S, _POLL_S, _STOP_S = 10, 0.05, 10
 
 
 class NatsServer:
-    """One node with JetStream, on loopback; what it holds outlives it in the folder."""
+    """One node with JetStream on loopback; its data stays in the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -23,7 +23,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL that it listens on."""
         return f"nats://{_HOST}:{self._port}"
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Routes that take no key, for a browser of the person who runs the sandbox and for nobody else."""
+"""Routes without a key, for the browser of the user who runs the sandbox only."""
 
 import os
 from http import HTTPStatus
@@ -19,8 +19,8 @@ _LOCAL_COLUMN, _PEER_COLUMN, _USER_COLUMN = 1, 2, 7  # of /proc/net/tcp
 def for_own_browser(handler: Handler) -> Handler:
     """Guard a handler: 403 unless the request comes from this machine and this user.
 
-    The address in the request must be this machine's too, which keeps out pages of other sites
-    that had their name point here; and no proxy or tunnel may have passed the request on.
+    The request's host must be this machine too, which refuses pages of other sites whose name
+    points here (DNS rebinding), and the request must not come through a proxy or tunnel.
     """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -53,7 +53,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def _users_of_peer(request: web.Request) -> set[int]:
-    """Find the users whose sockets on this machine may be the other end of the connection."""
+    """Return the users of the local sockets that can be the other end of the connection."""
     transport = request.transport
     if transport is None:
         return set()

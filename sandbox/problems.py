@@ -1,8 +1,8 @@
-"""Errors that stop the sandbox; their messages say what to do next."""
+"""Errors that stop the sandbox; their messages say what to do."""
 
 
 class SandboxError(Exception):
-    """The sandbox can't go on; the message is for people, `exit_code` for scripts."""
+    """The sandbox can't continue; the message is for people, `exit_code` for scripts."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""What the sandbox says: plain lines that can be read, searched and pasted, a terminal or not."""
+"""The sandbox's output: plain lines that can be searched and pasted."""
 
 import shlex
 import sys
@@ -13,8 +13,8 @@ from sandbox.environment import first
 from sandbox.sample_traffic import RESOLVED, SAMPLE_LOCATION
 from sandbox.service_client import PREFIX, Finding
 
-_NARROW = 110  # columns of a terminal that has no place for all of the table
-_WIDE = 200  # columns where nobody's terminal sets the width: nothing wraps in a file or a pipe
+_NARROW = 110  # columns of a terminal that is too narrow for the whole table
+_WIDE = 200  # columns without a terminal: nothing wraps in a file or a pipe
 
 
 class Report:
@@ -26,24 +26,24 @@ class Report:
         self._step, self._steps = 0, 0
 
     def expect_steps(self, steps: int) -> None:
-        """Number the following steps, out of this total."""
+        """Set the number of the following steps."""
         self._steps = steps
 
     def step(self, text: str) -> None:
-        """Say that the next step of the start begins."""
+        """Print that the next step of the start begins."""
         self._step += 1
         self.line(f"[{self._step}/{self._steps}] {text}")
 
     def event(self, text: str) -> None:
-        """Say what has just happened, with the time."""
+        """Print an event with the time."""
         self.line(f"{datetime.now().astimezone():%H:%M:%S}  {text}")
 
     def line(self, text: str = "", style: str = "") -> None:
-        """Say one line, as it stands."""
+        """Print one line."""
         self._out.print(Text(text, style), soft_wrap=True)
 
     def trouble(self, text: str) -> None:
-        """Say what went wrong and what to do."""
+        """Print an error and what to do."""
         self._err.print(Text(f"sandbox: {text}", "red"), soft_wrap=True)
 
     def findings(self, findings: Sequence[Finding]) -> None:
@@ -67,7 +67,7 @@ class Report:
         environment: Sequence[str],
         places: Mapping[str, str],
     ) -> None:
-        """Show where to reach what, the keys, and the settings' lines for another process."""
+        """Show the URLs, the keys, and the settings as lines for another process."""
         pages = {"service": url, "console": f"{url}/console", "API docs": f"{url}/docs"}
         self._section("where", _columns({**pages, **places}))
         keys = {
@@ -78,7 +78,7 @@ class Report:
         self._section("environment", environment)
 
     def commands(self, url: str, settings: Mapping[str, str], *, real_graph: bool) -> None:
-        """Show lines to paste: a lookup, the status, and a backfill or, first, a connection."""
+        """Show commands to paste: a lookup, the status, and a backfill or a connection."""
         last = _connect(url, settings) if real_graph else _backfill(url, settings)
         self._section("try", [*_look(url, settings), last])
 

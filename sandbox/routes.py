@@ -1,4 +1,4 @@
-"""Everything that the sandbox's service has and production does not: routes for a browser."""
+"""The routes that the sandbox's service has in addition to production's."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,7 +18,7 @@ from service.settings import Settings
 class SandboxRoutes:
     """The console's "Test DM" and "Break Meta", its operator's key, and the toy inbox.
 
-    `url` is where the service listens, with the simulator as its Graph API.
+    `url` is the service's URL; the simulator is its Graph API.
     """
 
     def __init__(self, settings: Settings, url: str) -> None:
@@ -42,12 +42,12 @@ class SandboxRoutes:
         return [*self.console_routes(keyring), *self._inbox.routes(), self._key_route()]
 
     def console_routes(self, keyring: Keyring) -> Sequence[web.RouteDef]:
-        """List those of the console's views, all of which need an operator's key."""
+        """List the routes of the console's views, which need an operator key."""
         return [*self._messages.routes(keyring), *self._breaking.routes(keyring)]
 
     def _key_route(self) -> web.RouteDef:
         return web.get("/console/sandbox/key", for_own_browser(self._tell_key))
 
     async def _tell_key(self, _: web.Request) -> web.Response:
-        """Sign the console in: the browser belongs to the owner of the key."""
+        """Return the operator key to the console: the browser belongs to the key's owner."""
         return json_response({"key": self._operator_key})

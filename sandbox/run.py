@@ -45,12 +45,12 @@ async def run_sandbox(
     replicas: int = 1,
     nats: bool = False,
 ) -> int:
-    """Start everything, send the samples, show what became of them, stay up until a signal.
+    """Start everything, send the samples, show their results, and run until a signal.
 
-    Several replicas share one port; with `nats` a broker of the sandbox's own takes the intake.
-    Gives the exit code: 0 if every sample sender got what it should, 1 if not or if something
-    failed, 2 if what was asked for is refused, 130 if a signal came before the result. Nothing
-    that was started outlives this. Call it in the main thread.
+    Several replicas share one port; with `nats` the intake uses a broker of the sandbox. Returns
+    the exit code: 0 if every sample sender got the expected result, 1 if not or after an error, 2
+    for a refused request, 130 if a signal came before the result. Everything that was started is
+    stopped. Call it in the main thread.
     """
     report = Report()
     sandbox = _Sandbox(
@@ -143,11 +143,11 @@ class _Sandbox:
         }
 
     def _at(self, url: str) -> str:
-        """Name an address that is still good when it is read: not with `--once`."""
+        """Return the words for a URL, which with `--once` is no longer valid when it is read."""
         return "" if self._once else f" at {url}"
 
     async def _sharing(self, stack: AsyncExitStack, folder: Path) -> dict[str, str]:
-        """Start the broker if one is wanted; gives what several replicas need."""
+        """Start the broker if it is requested; returns the settings that replicas share."""
         shared = {"REUSE_PORT": "true"} if self._replicas > 1 else {}
         if not self._nats:
             return shared
@@ -192,7 +192,7 @@ class _Sandbox:
         folder: Path,
         address: Address,
     ) -> list[ServiceProcess]:
-        """Start the service once or several times, the first alone: it makes the tables."""
+        """Start the replicas; the first one starts alone, since it creates the tables."""
         self._report.step(f"Starting the service{self._at(address.url)} ...")
         began_s = time.monotonic()
         module = ("service", "serve") if given.real_graph else ("sandbox.serve",)
@@ -211,7 +211,7 @@ class _Sandbox:
         return started
 
     async def _try_samples(self, client: ServiceClient) -> bool:
-        """Send the sample deliveries and tell whether every sender got what it should."""
+        """Send the sample deliveries; returns whether every sender got the expected result."""
         senders, deliveries = sample_traffic.SENDERS, sample_traffic.sample_deliveries()
         self._report.step(f"Sending {len(deliveries)} signed sample deliveries ...")
         await client.connect_sample_account()
@@ -235,7 +235,7 @@ class _Sandbox:
         self._report.commands(address.url, settings, real_graph=given.real_graph)
 
     def _mention_version(self, given: Given) -> None:
-        """Say that the version is past its end at Meta, if it is."""
+        """Print a note if the API version has expired at Meta."""
         usual = str(Settings.model_fields["graph_api_version"].default)
         version = given.values.get("GRAPH_API_VERSION", usual)
         served = version_served(version)
@@ -253,7 +253,7 @@ def _since(began_s: float) -> str:
 
 @contextmanager
 def _cancelled_by_signals(received: list[signal.Signals]) -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into a cancellation of this task; records the signal."""
+    """Cancel the current task at SIGINT, SIGTERM or SIGHUP, and record the signal."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def cancel(number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""The deliveries that the sandbox sends, their senders, and what each sender should get."""
+"""The sandbox's sample deliveries, their senders, and the expected results."""
 
 from dataclasses import dataclass, field
 
@@ -6,12 +6,12 @@ from sandbox import samples
 from sandbox.graph.world import GraphWorld, Thread
 
 SAMPLE_ACCOUNT, SAMPLE_LOCATION = "17841499000000001", "sandbox"
-SAMPLE_TOKEN = "EAASandboxSampleToken"  # noqa: S105 - made up, known to the simulator only
+SAMPLE_TOKEN = "EAASandboxSampleToken"  # noqa: S105 - of the simulator
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A made-up user: what it shows, what Graph knows of it, what the lookup should say."""
+    """A generated user: its description, its profile at Graph, and the expected lookup."""
 
     ig_user_id: str
     what: str
@@ -98,7 +98,7 @@ SENDERS = (
 
 
 def introduce(world: GraphWorld) -> None:
-    """Make the sample account and every sender known to a simulated Graph."""
+    """Add the sample account and every sender to a simulated Graph."""
     world.add_account(SAMPLE_ACCOUNT, SAMPLE_TOKEN)
     world.set_conversations(SAMPLE_ACCOUNT, [(s.ig_user_id, world.now()) for s in SENDERS])
     for sender in SENDERS:
@@ -108,7 +108,7 @@ def introduce(world: GraphWorld) -> None:
 
 
 def sample_deliveries() -> list[bytes]:
-    """Write the deliveries: one message each, an echo, and a batch of two entries."""
+    """Return the deliveries: one message each, an echo, and a batch of two entries."""
     account = SAMPLE_ACCOUNT
     single = (RESOLVED, NAME_ONLY, NAMELESS, NO_CONSENT, GONE, REFUSED)
     batch = samples.delivery(

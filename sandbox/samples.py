@@ -30,14 +30,14 @@ def sign(body: bytes, app_secret: str) -> str:
 
 
 def signed_headers(body: bytes, app_secret: str) -> dict[str, str]:
-    """Return the headers of a delivery, the older SHA-1 signature among them as Meta sends it."""
+    """Return the headers of a delivery, including the older SHA-1 signature, as Meta sends them."""
     sha1 = hmac.digest(app_secret.encode(), body, hashlib.sha1).hex()
     signatures = {"X-Hub-Signature": f"sha1={sha1}", "X-Hub-Signature-256": sign(body, app_secret)}
     return DELIVERY_HEADERS | signatures
 
 
 def delivery(*entries: Mapping[str, object], object_: str = "instagram") -> bytes:
-    """Write a delivery the way Meta does: escaped to ASCII, slashes escaped too."""
+    """Encode a delivery as Meta does: ASCII only, with escaped slashes."""
     body = json.dumps({"object": object_, "entry": entries}, separators=(",", ":"))
     return body.replace("/", "\\/").encode()
 
@@ -48,22 +48,22 @@ def now_ms() -> int:
 
 
 def new_mid() -> str:
-    """Make up a message id that no other item has."""
+    """Return a new message id."""
     return f"aWdfZAG1faXRlbToxOklHTWVzc2FnZAUlE{now_ms()}x{next(_message_numbers)}"
 
 
 def entry(account: str, *items: JsonObject, at_ms: int | None = None) -> JsonObject:
-    """Put DM items into an account's entry, under `messaging`."""
+    """Return an account's entry with DM items under `messaging`."""
     return {"time": at_ms or now_ms(), "id": account, "messaging": list(items)}
 
 
 def standby_entry(account: str, *items: JsonObject, at_ms: int | None = None) -> JsonObject:
-    """Put DM items into an entry for an app that does not own the thread."""
+    """Return an entry with DM items for an app that does not own the thread."""
     return {"time": at_ms or now_ms(), "id": account, "standby": list(items)}
 
 
 def changes_entry(account: str, *changes: JsonObject, at_s: int | None = None) -> JsonObject:
-    """Put `change` items into an entry, whose time is then in seconds."""
+    """Return an entry with `change` items, whose time is in seconds."""
     return {"id": account, "time": at_s or now_ms() // 1000, "changes": list(changes)}
 
 
@@ -75,12 +75,12 @@ def change(field: str, value: JsonObject) -> JsonObject:
 def flat_entry(
     account: str, field: str, value: JsonObject, *, at_s: int | None = None
 ) -> JsonObject:
-    """Put one field and value straight into an entry, as Instagram login does for comments."""
+    """Return an entry with one field and value, as Instagram login sends comments."""
     return {"id": account, "time": at_s or now_ms() // 1000, "field": field, "value": value}
 
 
 def dashboard_test(field: str = "messages") -> bytes:
-    """Write the delivery of the dashboard's Test button: entry "0", string times in seconds."""
+    """Return the delivery of the dashboard's Test button: entry "0", string times in seconds."""
     kinds: dict[str, JsonObject] = {
         "messages": {"message": {"mid": "random_mid", "text": "random_text"}},
         "standby": {"message": {"mid": "random_mid", "text": "random_text"}},
@@ -97,7 +97,7 @@ def dashboard_test(field: str = "messages") -> bytes:
 def item(
     sender: str | None, recipient: str | None, at_ms: int | None, **kind: object
 ) -> JsonObject:
-    """Build one item; a party that is None is left out, as Meta does for some kinds."""
+    """Build one item; a party that is None is left out, as in some kinds."""
     made: JsonObject = {"sender": {"id": sender}} if sender is not None else {}
     if recipient is not None:
         made["recipient"] = {"id": recipient}
@@ -114,13 +114,13 @@ def message(
 def echo(
     account: str, user: str, text: str = "Thanks for writing!", at_ms: int | None = None
 ) -> JsonObject:
-    """Build the echo of what the account wrote to a user."""
+    """Build the echo of a message from the account to a user."""
     said = {"mid": new_mid(), "text": text, "is_echo": True}
     return item(account, user, at_ms, message=said)
 
 
 def self_message(account: str, at_ms: int | None = None) -> JsonObject:
-    """Build what an account writes to itself."""
+    """Build a message of an account to itself."""
     said = {"mid": new_mid(), "text": "a note", "is_echo": True, "is_self": True}
     return item(account, account, at_ms, message=said)
 
@@ -135,7 +135,7 @@ def attachment(
 
 
 def deleted(user: str, account: str, at_ms: int | None = None) -> JsonObject:
-    """Build the notice that a user took a message back."""
+    """Build the notice that a user deleted a message."""
     return item(user, account, at_ms, message={"mid": new_mid(), "is_deleted": True})
 
 

@@ -1,6 +1,6 @@
-"""The service as the sandbox runs it: `serve`, and beside it the routes of `sandbox.routes`.
+"""The service in the sandbox: `serve` with the routes of `sandbox.routes`.
 
-`python -m service serve` has no such routes, nor a setting that could bring them.
+`python -m service serve` has no such routes, and no setting adds them.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from service.settings import Settings
 
 
 def main() -> None:
-    """Serve until SIGTERM; needs a PORT that is known beforehand."""
+    """Serve until SIGTERM; PORT must be set."""
     settings = Settings.load()
     configure_logs(settings.log_format, settings.log_level)
     url = Address(settings.host, settings.port).url

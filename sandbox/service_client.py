@@ -1,4 +1,4 @@
-"""What the sandbox does to the service from outside: connect, send the samples, look them up."""
+"""A client of the service: connects accounts, sends deliveries, and looks users up."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Identity(msgspec.Struct, frozen=True, rename="camel"):
-    """What a lookup says of a user, as far as the sandbox shows it."""
+    """The part of a looked-up identity that the sandbox shows."""
 
     ig_user_id: str
     display_name: str
@@ -33,14 +33,14 @@ class Identity(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class WrittenTo(msgspec.Struct, frozen=True, rename="camel"):
-    """An account that a person has written to, and when last."""
+    """An account that a person has written to, and the time of the last message."""
 
     ig_account_id: str
     last_message_at: datetime
 
 
 class Person(Identity, frozen=True, rename="camel"):
-    """What the list of people says of a user."""
+    """A person in the list of people."""
 
     stale: bool
     is_placeholder: bool
@@ -49,7 +49,7 @@ class Person(Identity, frozen=True, rename="camel"):
 
     @property
     def last_message_at(self) -> datetime:
-        """When the person wrote last."""
+        """The time of the person's last message."""
         return max(account.last_message_at for account in self.accounts)
 
 
@@ -62,7 +62,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What the simulator answers from now on, what follows, and for how long."""
+    """The simulator's answer, its effect, and its duration."""
 
     answer: str
     says: str
@@ -88,14 +88,14 @@ class _Sent(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a sender; `got` is None if the lookup does not know it."""
+    """The result of a sender; `got` is None if the lookup has none."""
 
     sender: Sender
     got: Identity | None
 
     @property
     def ok(self) -> bool:
-        """Return whether the sender got what it should."""
+        """Return whether the sender got the expected result."""
         if self.got is None:
             return False
         sender, got = self.sender, self.got
@@ -122,13 +122,13 @@ class ServiceClient:
         await self._session.close()
 
     async def connect_sample_account(self) -> None:
-        """Store the connection of the account that the samples are for."""
+        """Connect the account of the samples."""
         body = {"locationId": SAMPLE_LOCATION, "accessToken": SAMPLE_TOKEN, "login": "facebook"}
         path = f"/connections/{SAMPLE_ACCOUNT}"
         await self._call("PUT", path, 200, headers=self._operator, body=json.dumps(body).encode())
 
     async def forget(self, senders: Sequence[Sender]) -> None:
-        """Erase what an earlier run left of the senders, so that this one starts from nothing."""
+        """Erase the senders of an earlier run."""
         for sender in senders:
             path = f"/users/{sender.ig_user_id}"
             await self._call("DELETE", path, 204, headers=self._operator)
@@ -139,35 +139,35 @@ class ServiceClient:
         await self._call("POST", "/webhook", 200, headers=headers, body=body)
 
     async def people(self, limit: int) -> list[Person]:
-        """List who wrote last, the latest first."""
+        """List the people who wrote, latest first."""
         body = await self._call("GET", f"/people?limit={limit}", 200, headers=self._operator)
         return _decoded(body, _People).people
 
     async def pauses(self) -> list[Pause]:
-        """List what holds calls back."""
+        """List the pauses."""
         body = await self._call("GET", "/status", 200, headers=self._operator)
         return _decoded(body, _Status).pauses
 
     async def grant(self, lifetime_s: int) -> bytes:
-        """Ask for a grant, as an inbox's server does; returns the answer as it stands."""
+        """Request a grant, as an inbox's server does; returns the body of the answer."""
         body = json.dumps({"expiresIn": lifetime_s}).encode()
         return await self._call("POST", "/grants", 200, headers=self._inbox, body=body)
 
     async def send_from_stranger(self) -> str:
-        """Have a new stranger write by the sandbox's own route; returns the stranger's id."""
+        """Send a message from a new user by the sandbox's route; returns the user's id."""
         return _decoded(await self._own("POST", "messages", b"{}"), _Sent).ig_user_id
 
     async def break_meta(self, answer: str) -> Answered:
-        """Have the simulator give this answer to every call."""
+        """Make the simulator give this answer to every call."""
         body = json.dumps({"answer": answer}).encode()
         return _decoded(await self._own("PUT", "answer", body), Answered)
 
     async def is_meta_broken(self) -> bool:
-        """Return whether the simulator answers anything in another way than at the start."""
+        """Return whether the simulator has a scripted answer."""
         return bool(_decoded(await self._own("GET", "answers"), _Answers).now)
 
     async def mend_meta(self) -> None:
-        """Have the simulator answer normally, and store the sample account's token again."""
+        """Make the simulator answer normally, and store the sample account's token again."""
         await self._own("DELETE", "answer")
 
     async def end_pauses(self) -> None:
@@ -179,7 +179,7 @@ class ServiceClient:
         return await self._call(method, path, 200, headers=self._operator, body=body, prefix="")
 
     async def settled(self, senders: Sequence[Sender]) -> list[Finding]:
-        """Look the senders up until each has what it should, 20 s at most."""
+        """Look the senders up until each has the expected result, for at most 20 s."""
         findings = await self.look_up(senders)
         try:
             async with asyncio.timeout(_SETTLE_TIMEOUT_S):
@@ -187,11 +187,11 @@ class ServiceClient:
                     await asyncio.sleep(_POLL_S)
                     findings = await self.look_up(senders)
         except TimeoutError:
-            pass  # what they have got by now is shown, wrong or not
+            pass  # the results are shown as they are
         return findings
 
     async def look_up(self, senders: Sequence[Sender]) -> list[Finding]:
-        """Ask for all senders at once."""
+        """Look up all senders in one request."""
         ids = ",".join(sender.ig_user_id for sender in senders)
         body = await self._call("GET", f"/users?ids={ids}", 200, headers=self._inbox)
         try:
@@ -211,7 +211,7 @@ class ServiceClient:
         body: bytes = b"",
         prefix: str = PREFIX,
     ) -> bytes:
-        """Return the answer's body; raises SandboxError where the status is not `expected`."""
+        """Return the answer's body; raises SandboxError if the status is not `expected`."""
         path = prefix + path
         json_too = {"Content-Type": "application/json"} if body else {}
         try:

@@ -1,4 +1,4 @@
-"""While the sandbox is up: lines for what happens, keys, and the processes that must not end."""
+"""A running sandbox: prints events, handles keys, and watches its processes."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from sandbox.watching import watch
 
 
 def service_client(url: str, settings: Mapping[str, str]) -> ServiceClient:
-    """Make the interface of the service that was started with these settings."""
+    """Return a client of the service that was started with these settings."""
     return ServiceClient(
         url,
         inbox_key=first(settings["INBOX_API_KEYS"]),
@@ -25,7 +25,7 @@ def service_client(url: str, settings: Mapping[str, str]) -> ServiceClient:
 async def stay_up(
     client: ServiceClient, report: Report, replicas: Sequence[ServiceProcess], keyboard: Keyboard
 ) -> None:
-    """Tell what happens until `q` is pressed; raises SandboxError when the last replica ends."""
+    """Print events until `q` is pressed; raises SandboxError when the last replica ends."""
     async with pressed_keys() as keys:
         report.line(f"\nThe sandbox stays up until {'q or ' if keys else ''}Ctrl-C.")
         works = [_tell_of_ends(report, replicas), watch(client, report)]
@@ -47,7 +47,7 @@ async def _until_one_ends(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 async def _tell_of_ends(report: Report, replicas: Sequence[ServiceProcess]) -> None:
-    """Tell of each replica that ends; raises SandboxError with the last."""
+    """Print each replica that ends; raises SandboxError with the last."""
     watches = {asyncio.create_task(replica.wait_until_ended()) for replica in replicas}
     try:
         while watches:

@@ -1,4 +1,4 @@
-"""Keys as they are pressed in the terminal, and a browser if this machine can show one."""
+"""Reads single keys from the terminal, and opens a browser."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ import tty
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-GONE = "q"  # what a terminal that has gone presses
+GONE = "q"  # the key of a closed terminal
 _ESCAPE = "\x1b"
 _MOST_BYTES = 64
 
@@ -20,8 +20,8 @@ _MOST_BYTES = 64
 async def pressed_keys() -> AsyncIterator[asyncio.Queue[str] | None]:
     """Return the queue of the keys that are pressed; None unless this is a terminal's foreground.
 
-    The terminal shows nothing of them, and is as before when the block ends. Ctrl-C, Ctrl-Z and
-    what follows them work as usual. A terminal that has gone counts as `q`.
+    The terminal does not echo them, and is restored when the block ends. Ctrl-C and Ctrl-Z work as
+    usual. A closed terminal counts as `q`.
     """
     if not _is_interactive():
         yield None
@@ -56,7 +56,7 @@ def _has_hung_up(terminal: int) -> bool:
 
 
 class _Terminal:
-    """The terminal behind a file descriptor, read key by key while it is ours."""
+    """The terminal of a file descriptor, read by key while this process is in the foreground."""
 
     def __init__(self, descriptor: int) -> None:
         self.keys: asyncio.Queue[str] = asyncio.Queue()
@@ -65,7 +65,7 @@ class _Terminal:
         self._loop = asyncio.get_running_loop()
 
     def resume(self) -> None:
-        """Read keys, unless the shell has put this process into the background."""
+        """Start reading keys, unless this process is in the background."""
         if _is_foreground(self._descriptor):
             tty.setcbreak(self._descriptor, termios.TCSANOW)
             self._loop.add_reader(self._descriptor, self._read)
@@ -73,7 +73,7 @@ class _Terminal:
             self._loop.remove_reader(self._descriptor)
 
     def restore(self) -> None:
-        """Read no more, and set the terminal back."""
+        """Stop reading, and restore the terminal."""
         self._loop.remove_reader(self._descriptor)
         if _is_foreground(self._descriptor):
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._usual)
@@ -82,12 +82,12 @@ class _Terminal:
         typed = self._typed()
         if typed is None:
             self._loop.remove_reader(self._descriptor)
-        elif typed == _ESCAPE or not typed.startswith(_ESCAPE):  # no arrow or function key
+        elif typed == _ESCAPE or not typed.startswith(_ESCAPE):  # not an arrow or function key
             for key in typed:
                 self.keys.put_nowait(key)
 
     def _typed(self) -> str | None:
-        """Return what was typed; None if this process can no longer read, or not now."""
+        """Return the typed keys; None if this process cannot read, or not now."""
         if not (_is_foreground(self._descriptor) or _has_hung_up(self._descriptor)):
             return None  # reading would stop this process
         try:
@@ -101,18 +101,18 @@ class _Terminal:
 
 
 class Browser:
-    """The browser of the person at this machine's screen."""
+    """The web browser of this machine."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
 
     def open(self, url: str) -> bool:
-        """Open a page; False where there is no screen or no browser."""
+        """Open a page; returns False without a screen or a browser."""
         program = self._program()
         if program is None:
             return False
         silent = subprocess.DEVNULL
-        subprocess.run(  # noqa: S603 - the user's own browser, which outlives the sandbox
+        subprocess.run(  # noqa: S603 - the user's browser
             ["/bin/sh", "-c", '"$0" "$1" &', program, url],
             stdin=silent,
             stdout=silent,

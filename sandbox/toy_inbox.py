@@ -1,4 +1,4 @@
-"""A toy inbox at /inbox: the example page of the documentation, with a server for it."""
+"""A toy inbox at /inbox: the example page of the documentation, and its server."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -36,9 +36,9 @@ _HEADERS = {
 
 
 class ToyInbox:
-    """The server of an inbox: it knows the messages, and requests grants with its key.
+    """The server of an inbox: it has the messages, and requests grants with its key.
 
-    Strangers write whenever the page wants it.
+    The page can make new users write.
     """
 
     def __init__(self, open_client: Callable[[], ServiceClient], messages: MessageRoutes) -> None:
@@ -47,7 +47,7 @@ class ToyInbox:
         self._texts = itertools.cycle(_TEXTS)
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """List the routes, for the browser of the person who runs the sandbox."""
+        """List the routes, for the browser of the user who runs the sandbox."""
         return [
             web.get("/inbox", for_own_browser(self._page)),
             web.get("/inbox/conversations", for_own_browser(self._conversations)),

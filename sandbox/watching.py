@@ -17,20 +17,20 @@ _NAMED_AT_ONCE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The latest senders and the pauses, at one moment."""
+    """The latest senders and the pauses at one time."""
 
     people: Mapping[str, Person] = field(default_factory=dict)
     pauses: Mapping[str, Pause] = field(default_factory=dict)
 
     @classmethod
     def of(cls, people: Iterable[Person], pauses: Iterable[Pause]) -> "Snapshot":
-        """Make one of what the service lists."""
+        """Create a snapshot from the service's lists."""
         by_id = {person.ig_user_id: person for person in people}
         return cls(by_id, {pause.scope: pause for pause in pauses})
 
 
 async def watch(client: ServiceClient, report: Report) -> None:
-    """Say a line for each DM, each name and each pause that comes or goes, until cancelled."""
+    """Print a line for each DM, name, and start or end of a pause, until cancelled."""
     before: Snapshot | None = None
     is_away = False
     while True:
@@ -51,19 +51,19 @@ async def watch(client: ServiceClient, report: Report) -> None:
 
 
 def changes(before: Snapshot, after: Snapshot) -> list[str]:
-    """Write what has changed, pauses first, then the DMs in the order in which they came."""
+    """Return lines for the changes: pauses first, then DMs in the order of arrival."""
     people = sorted(after.people.values(), key=lambda person: person.last_message_at)
     lines = [_of_person(person, before) for person in people]
     return [*_of_pauses(before, after), *(line for line in lines if line)]
 
 
 def scope_name(scope: str) -> str:
-    """Name what a pause stops."""
+    """Return the words for a pause's scope."""
     return "all calls" if scope == "app" else f"calls for {scope.replace(':', ' ')}"
 
 
 def until_when(pause: Pause) -> str:
-    """Say when a pause ends, in this machine's zone."""
+    """Return the words for a pause's end, in this machine's time zone."""
     if pause.until.year == MAXYEAR:
         return "until a new token is stored"
     return f"until {pause.until.astimezone():%H:%M:%S}"
@@ -96,7 +96,7 @@ def _of_person(person: Person, before: Snapshot) -> str | None:
 
 
 def _has_written(person: Person, known: Person | None, before: Snapshot) -> bool:
-    """Return whether a person wrote since; an older person can have moved into the list."""
+    """Return whether a person has written since; an older person can have moved into the list."""
     if known is not None:
         return person.last_message_at > known.last_message_at
     earlier = [other.last_message_at for other in before.people.values()]
@@ -105,7 +105,7 @@ def _has_written(person: Person, known: Person | None, before: Snapshot) -> bool
 
 
 def _is_news(person: Person, known: Person) -> bool:
-    """Return whether a person got another name, or the first reason why there is none."""
+    """Return whether a person has a new name, or a first reason for having none."""
     is_named = (person.display_name, person.state) != (known.display_name, known.state)
     return is_named or (known.reason is None and person.reason is not None)
 

@@ -1,4 +1,4 @@
-"""Each competitor's own environment, made when it is first needed and run from there."""
+"""The virtual environments of the competitors, created when they are first needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def inline(world: World) -> AsyncIterator[Target]:
 
 @asynccontextmanager
 async def queued(world: World) -> AsyncIterator[Target]:
-    """The same with procrastinate; its worker's work counts as its own."""
+    """The same with procrastinate; its worker's processor time is included."""
     python = await _python("queued")
     settings = {"DATABASE_URL": await world.new_database()}
     worker = [python, "-m", "procrastinate", "--app", _QUEUE, "worker", "--concurrency", "16"]
@@ -57,7 +57,7 @@ async def queued(world: World) -> AsyncIterator[Target]:
 
 
 async def make_known(target: Target, users: Sequence[str]) -> None:
-    """Write participants with a fresh profile into a competitor's tables, if it has any."""
+    """Write participants with a fresh profile into a competitor's tables."""
     if not target.dsn:
         return
     connection = await asyncpg.connect(target.dsn)
@@ -75,7 +75,7 @@ def _uvicorn(python: str, name: str) -> list[str]:
 
 
 async def _python(name: str) -> str:
-    """Return the environment's Python; makes the environment again if its requirements changed."""
+    """Return the environment's Python; recreates the environment if its requirements changed."""
     requirements = REQUIREMENTS / name / "requirements.txt"
     folder = FOLDER / f"{name}-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]}"
     python, whole = folder / "bin" / "python", folder / ".whole"

@@ -1,4 +1,4 @@
-"""The competitors' lookups: a query a request."""
+"""The competitors' lookups: one query per request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix=PREFIX)
 
 
 class Identity(BaseModel):
-    """A user as the Inbox sees it."""
+    """A user as shown in the Inbox."""
 
     igUserId: str  # noqa: N815 - the contract's names
     displayName: str  # noqa: N815
@@ -48,7 +48,7 @@ async def one(ig_user_id: str, authorization: Annotated[str, Header()]) -> Ident
 
 @router.get("/users")
 async def many(ids: str, authorization: Annotated[str, Header()]) -> Identities:
-    """Answer with several identities, in the order asked."""
+    """Answer with several identities, in the requested order."""
     _check(authorization)
     asked = ids.split(",")
     async with sessions() as session:

@@ -1,4 +1,4 @@
-"""The tables of the competitors, and the profile's way into them: SQLAlchemy and httpx."""
+"""The tables of the competitors, and fetching of profiles: SQLAlchemy and httpx."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ sessions = async_sessionmaker(engine, expire_on_commit=False)
 
 
 class Base(DeclarativeBase):
-    """What SQLAlchemy's models are made from."""
+    """The base class of the models."""
 
 
 class User(Base):
-    """What is known of a user."""
+    """A user."""
 
     __tablename__ = "users"
 
@@ -63,7 +63,7 @@ def is_signed(body: bytes, signature: str) -> bool:
 
 
 def senders(delivery: dict[str, Any]) -> list[tuple[str, str]]:
-    """The account and the user of each message."""
+    """Return the account and the user of each message."""
     return [
         (entry["id"], item["sender"]["id"])
         for entry in delivery.get("entry", [])
@@ -72,7 +72,7 @@ def senders(delivery: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 async def note_participant(session: AsyncSession, account: str, user: str) -> None:
-    """Write down that the user has written."""
+    """Store that the user has written."""
     row = {"ig_account_id": account, "ig_user_id": user, "last_message_at": datetime.now(UTC)}
     statement = insert(Participant).values(row)
     await session.execute(
@@ -84,19 +84,19 @@ async def note_participant(session: AsyncSession, account: str, user: str) -> No
 
 
 async def find(session: AsyncSession, user: str) -> User | None:
-    """Read what is known of a user."""
+    """Read a user."""
     found: User | None = await session.get(User, user)
     return found
 
 
 async def find_all(session: AsyncSession, users: list[str]) -> dict[str, User]:
-    """Read what is known of several users."""
+    """Read several users."""
     rows = await session.scalars(select(User).where(User.ig_user_id.in_(users)))
     return {row.ig_user_id: row for row in rows}
 
 
 async def fetch_profile(graph: httpx.AsyncClient, session: AsyncSession, user: str) -> None:
-    """Ask Graph for a profile and keep it."""
+    """Fetch a profile from Graph and store it."""
     token = os.environ["ACCESS_TOKEN"]
     proof = hmac.new(APP_SECRET.encode(), token.encode(), hashlib.sha256).hexdigest()
     answer = await graph.get(
@@ -123,12 +123,12 @@ async def fetch_profile(graph: httpx.AsyncClient, session: AsyncSession, user: s
 
 
 def graph_client() -> httpx.AsyncClient:
-    """Make the client for Graph."""
+    """Open the client for Graph."""
     limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
     return httpx.AsyncClient(base_url=os.environ["GRAPH_URL"], timeout=2, limits=limits)
 
 
 async def create_tables() -> None:
-    """Make the tables."""
+    """Create the tables."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)

@@ -1,4 +1,4 @@
-"""What the simulated picture host holds, and how its answers go wrong."""
+"""The pictures of the simulated picture host, and its wrong answers."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ PICTURE_ANSWERS: tuple[str, ...] = get_args(PictureAnswer)
 
 @dataclass(frozen=True, slots=True)
 class PictureCall:
-    """One request for a picture, and the answer's name: "picture", "expired" or a script's."""
+    """A request for a picture, and the answer's name: "picture", "expired" or a script's."""
 
     ig_user_id: str
     path: str
@@ -43,7 +43,7 @@ class PictureCall:
 
 
 class Album:
-    """Every switch of the picture host; `origin` is where its addresses lead."""
+    """The state of the picture host; `origin` is the origin of its URLs."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -52,7 +52,7 @@ class Album:
         self.reset()
 
     def reset(self) -> None:
-        """Set every user's picture back, and forget the calls."""
+        """Reset all pictures, and forget the calls."""
         self.calls: list[PictureCall] = []
         self._bodies: dict[str, bytes] = {}
         self._answers: dict[str, str] = {}
@@ -60,18 +60,18 @@ class Album:
         self.release()
 
     def url(self, ig_user_id: str, expires_at: float) -> str:
-        """Build an address whose `oe` is the expiry; it differs at each call, as Meta's do."""
+        """Return a URL whose `oe` is the expiry; it differs at each call, as Meta's do."""
         self._addresses += 1
         return picture_url(ig_user_id, expires_at, self.origin) + f"&_nc_gid=g{self._addresses}"
 
     def set_picture(self, ig_user_id: str, body: bytes | None) -> None:
-        """Serve these bytes for a user; None brings the made-up face back."""
+        """Serve these bytes for a user; None restores the generated face."""
         self._bodies.pop(ig_user_id, None)
         if body is not None:
             self._bodies[ig_user_id] = body
 
     def set_answer(self, answer: PictureAnswer | None, *, user: str = "") -> None:
-        """Answer so for a user, or for everybody; None makes it normal again."""
+        """Give this answer for a user or for all; None restores normal answers."""
         if answer is None:
             self._answers.pop(user, None)
         elif answer in PICTURE_ANSWERS:
@@ -80,15 +80,15 @@ class Album:
             raise ValueError(f"no picture answer is called {answer!r}: {PICTURE_ANSWERS}")
 
     def hold(self) -> None:
-        """Let requests arrive but answer none until `release`."""
+        """Accept requests but answer none until `release`."""
         self.released.clear()
 
     def release(self) -> None:
-        """Answer what `hold` held back, and go on as usual."""
+        """Answer the held requests, and continue normally."""
         self.released.set()
 
     def answer(self, ig_user_id: str, url: str) -> str:
-        """Name the answer to a request: a script's, "expired" after `oe`, or "picture"."""
+        """Return the answer to a request: a script's, "expired" after `oe`, or "picture"."""
         script = self._answers.get(ig_user_id) or self._answers.get("")
         if script is not None:
             return script
@@ -100,12 +100,12 @@ class Album:
         return self._bodies.get(ig_user_id) or face(ig_user_id)
 
     def calls_for(self, ig_user_id: str) -> list[PictureCall]:
-        """Copy the requests for one user's picture, oldest first."""
+        """Return the requests for one user's picture, oldest first."""
         return [call for call in self.calls if call.ig_user_id == ig_user_id]
 
 
 def picture_url(ig_user_id: str, expires_at: float, origin: str = META_ORIGIN) -> str:
-    """Build a CDN URL whose `oe` is the expiry in hexadecimal unix seconds."""
+    """Return a CDN URL whose `oe` is the expiry in hexadecimal Unix seconds."""
     return (
         f"{origin}/v/t51.2885-19/{ig_user_id}_n.jpg"
         f"?stp=dst-jpg_s150x150&_nc_cat=1&oh=00_Sample{ig_user_id[-6:]}&oe={int(expires_at):X}"

@@ -1,7 +1,7 @@
-"""Every answer that the Graph simulator can give instead of a profile, by name.
+"""The answers that the Graph simulator can give instead of a profile, by name.
 
 The bodies follow Meta's error pages (graph-api/guides/error-handling, overview/rate-limiting)
-and public captures. `ANSWERS` at the end is the whole list.
+and public captures. `ANSWERS` at the end lists all of them.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Behaviour = Literal[
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A Graph error; `usage` names the header that throttles carry, `prefixed` the "(#4) " style.
+    """A Graph error; `usage` names the usage header of throttling, `prefixed` adds "(#4) ".
 
     `regain_minutes` is the business header's estimated_time_to_regain_access.
     """
@@ -35,7 +35,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     regain_minutes: int = 19
 
     def body(self, host: Host, trace_id: str) -> bytes:
-        """Write the error; graph.instagram.com has its own type and no "(#code)" prefix."""
+        """Return the body; graph.instagram.com has its own type and no "(#code)" prefix."""
         prefix = f"(#{self.code}) " if self.prefixed and host == "facebook" else ""
         error: JsonObject = {
             "message": prefix + self.message,
@@ -51,7 +51,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """Raw bytes, such as a proxy or a broken server sends."""
+    """Raw bytes, as from a proxy or a broken server."""
 
     status: int
     body: bytes
@@ -61,14 +61,14 @@ class RawAnswer:
 
 @dataclass(frozen=True, slots=True)
 class TwistedProfile:
-    """A 200 whose profile is not what it should be."""
+    """A 200 with a changed profile."""
 
     twist: Callable[[JsonObject], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class OddBehaviour:
-    """An answer that goes wrong below HTTP, or takes for ever."""
+    """An answer that fails below HTTP or never ends."""
 
     behaviour: Behaviour
 
@@ -77,7 +77,7 @@ Answer = ErrorAnswer | RawAnswer | TwistedProfile | OddBehaviour
 
 
 def bad_field(name: str) -> ErrorAnswer:
-    """Refuse a call for a field that profiles do not have."""
+    """Return the error for a field that profiles do not have."""
     return ErrorAnswer(code=100, message=f"Tried accessing nonexisting field ({name})")
 
 
@@ -94,7 +94,7 @@ def _with(**changes: object) -> TwistedProfile:
 
 
 def _name_as(literal: bytes) -> TwistedProfile:
-    """Put JSON text where the name stands, such as no encoder would write."""
+    """Replace the name with JSON text that no encoder would write."""
     return TwistedProfile(
         lambda profile: msgspec.json.encode(profile | {"name": msgspec.Raw(literal)})
     )
@@ -179,7 +179,7 @@ _THROTTLES: dict[str, Answer] = {
     "http_429": RawAnswer(429, b"Too Many Requests", "text/plain", {"Retry-After": "30"}),
 }
 
-# Ours, the account's or one user's: nothing in the answer tells.
+# The answer does not show whether the app, the account or a user is at fault.
 _BAD_REQUESTS: dict[str, Answer] = {
     "bad_field": bad_field("nope"),
     "proof_missing": ErrorAnswer(

@@ -1,4 +1,4 @@
-"""What the Graph simulator was asked, and whether that stayed within a budget."""
+"""The calls to the Graph simulator, and whether they kept a budget."""
 
 import asyncio
 import hashlib
@@ -13,24 +13,24 @@ _MAX_CALLS = 200_000
 
 
 class Call(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """One profile call as it arrived; the token only as a hash."""
+    """A profile call; the token is a hash only."""
 
-    at_s: float  # time.monotonic(), the same clock in every process of a Linux machine
+    at_s: float  # time.monotonic(), which all processes of a Linux machine share
     received_at: float  # unix seconds
     ig_user_id: str
-    ig_account_id: str | None  # where the token is known to belong to an account
+    ig_account_id: str | None  # if the token belongs to a known account
     token_sha: str
     answer: str  # "profile", "throttled" or an answer's name
     host: str  # "facebook" or "instagram"
-    version: str  # as asked, "" where the path names none
+    version: str  # as requested, "" if the path has none
     fields: str
-    proof: str  # "missing", "invalid", "right", or "unchecked" where no app secret is configured
+    proof: str  # "missing", "invalid", "right", or "unchecked" without an app secret
     token_in_url: bool
     user_agent: str
 
 
 def token_sha(token: str) -> str:
-    """Hash a token to the 16 hex digits that calls show instead of it."""
+    """Hash a token to the 16 hex digits that calls show."""
     return hashlib.sha256(token.encode()).hexdigest()[:16]
 
 
@@ -50,7 +50,7 @@ def most_over_budget(times_s: Iterable[float], rate_per_s: float) -> float:
 
 
 class CallLog:
-    """The profile calls in order of arrival, the newest 200,000 of them."""
+    """The latest 200,000 profile calls in order of arrival."""
 
     def __init__(self, max_calls: int = _MAX_CALLS) -> None:
         self._calls: deque[Call] = deque(maxlen=max_calls)
@@ -59,16 +59,16 @@ class CallLog:
 
     @property
     def calls(self) -> list[Call]:
-        """Copy the calls that are still remembered, oldest first."""
+        """Return the remembered calls, oldest first."""
         return list(self._calls)
 
     @property
     def forgotten(self) -> int:
-        """Count the calls that the bound pushed out since the last `clear`."""
+        """Return how many calls were dropped since the last `clear`."""
         return self.total - len(self._calls)
 
     def calls_for(self, ig_user_id: str) -> list[Call]:
-        """Copy the calls about one user, oldest first."""
+        """Return the calls about one user, oldest first."""
         return [call for call in self._calls if call.ig_user_id == ig_user_id]
 
     def most_over_budget(self, rate_per_s: float) -> float:
@@ -76,7 +76,7 @@ class CallLog:
         return most_over_budget((call.at_s for call in self._calls), rate_per_s)
 
     def append(self, call: Call) -> None:
-        """Remember a call and wake the waiting tests."""
+        """Add a call, and wake the waiting tests."""
         self._calls.append(call)
         self.total += 1
         for waiter in self._waiters:

@@ -1,4 +1,4 @@
-"""The simulator's switches over HTTP, under /_simulator; bodies are JSON, answers too.
+"""The simulator's switches over HTTP, under /_simulator; bodies and answers are JSON.
 
     PUT    /_simulator/answer                {"answer", "times"}: every call
     PUT    /_simulator/users/{igUserId}      {"profile": {...}, "answer", "times"}
@@ -20,9 +20,9 @@
     GET    /_simulator/budget?rate=10        {"overBudget", "calls", "forgotten"}
     DELETE /_simulator/answers               every call is answered normally again
     GET    /_simulator                       the answers' names, what is answered now, counts
-    DELETE /_simulator                       everything back to the start, its people too
+    DELETE /_simulator                       resets everything, its people too
 
-An answer is a name, null (normal again), or an error of your own: {"status", "code", "message"…}.
+An answer is a name, null (normal), or an error of your own: {"status", "code", "message"…}.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ Unset = msgspec.UnsetType
 
 
 class Simulator(Protocol):
-    """What the switches need of the server."""
+    """The methods of the server that the switches use."""
 
     world: GraphWorld
     log: CallLog
@@ -56,16 +56,16 @@ class Simulator(Protocol):
         """Return the largest excess of all calls over a budget."""
 
     def hold(self) -> None:
-        """Answer nothing for now."""
+        """Hold all answers."""
 
     def release(self) -> None:
-        """Answer again."""
+        """Release the held answers."""
 
     def mend(self) -> None:
-        """Answer normally again."""
+        """Answer normally."""
 
     def reset(self) -> None:
-        """Set everything back to the start."""
+        """Reset everything."""
 
 
 class _Scripted(msgspec.Struct, rename="camel", forbid_unknown_fields=True, kw_only=True):
@@ -126,7 +126,7 @@ class _Settings(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 
 def routes(simulator: Simulator) -> list[web.RouteDef]:
-    """List the switches' routes."""
+    """List the routes of the switches."""
     switches = _Switches(simulator)
     return [
         web.put("/_simulator/answer", _put(_Scripted, switches.answer)),
@@ -152,7 +152,7 @@ def routes(simulator: Simulator) -> list[web.RouteDef]:
 def _put(
     shape: type[T], switch: Callable[[T, str], None]
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Make a handler of a switch: its body as `shape`, 400 with the reason where it is not."""
+    """Return a handler that decodes its body as `shape`, or answers 400 with the reason."""
 
     async def handler(request: web.Request) -> web.Response:
         try:

@@ -17,7 +17,7 @@ _CONVERSATION_FIELDS = ("id", "link", "participants", "updated_time", "message_c
 
 
 async def edge(world: GraphWorld, ask: Ask) -> web.StreamResponse:
-    """Answer a call about something that belongs to a node."""
+    """Answer a call to an edge of a node."""
     if ask.edge == "subscribed_apps":
         return await reply_json(world, ask, {"data": _subscribed_apps(_account(world, ask))})
     if ask.edge == "conversations":
@@ -26,7 +26,7 @@ async def edge(world: GraphWorld, ask: Ask) -> web.StreamResponse:
 
 
 def _account(world: GraphWorld, ask: Ask) -> Account:
-    """Find the account of a page or account id; one id alone may ask for it as "me"."""
+    """Find the account of a page or account id, or of "me"."""
     return world.accounts.get(ask.node) or world.accounts.get(ask.ig_account_id or "") or Account()
 
 
@@ -58,7 +58,7 @@ async def _conversations(world: GraphWorld, ask: Ask) -> web.StreamResponse:
 def _listed(
     world: GraphWorld, account: Account, ig_user_id: str | None
 ) -> list[tuple[str, datetime]]:
-    """The conversations that Graph lists: with one user where it is named, else with everybody."""
+    """Return the conversations that Graph lists: with one user if it is given, else with all."""
     return [
         (user, updated_at)
         for user, updated_at in account.conversations
@@ -92,7 +92,7 @@ def _only(row: JsonObject, fields: list[str]) -> JsonObject:
 
 
 def _paging(ask: Ask, start: int, end: int, total: int) -> JsonObject:
-    """Write the cursors; `next` repeats the token in its query, as Meta's does."""
+    """Return the cursors; `next` has the token in its query, as Meta's does."""
     paging: JsonObject = {"cursors": {"before": _cursor(start), "after": _cursor(end)}}
     if end < total:
         url = ask.request.url.update_query(after=_cursor(end), access_token=ask.token)

@@ -1,4 +1,4 @@
-"""Small made-up portraits, drawn as PNGs: the same person always gets the same face."""
+"""Generated portraits as small PNGs; the same person always has the same face."""
 
 import colorsys
 import functools
@@ -8,7 +8,7 @@ import zlib
 
 SIDE = 64
 _BACKGROUND, _SKIN, _HAIR, _CLOTHES = range(4)
-# Ellipses, what covers comes last: the colour, the middle across and down, half width and height.
+# Ellipses in drawing order: colour, centre x and y, half width, half height.
 _SHAPES = (
     (_CLOTHES, 32, 66, 26, 19),
     (_SKIN, 32, 46, 6, 6),
@@ -19,7 +19,7 @@ _SHAPES = (
 
 @functools.lru_cache(maxsize=4096)
 def face(person: str) -> bytes:
-    """Draw a person: head, hair and shoulders, in colours of its own."""
+    """Draw head, hair and shoulders in colours that depend on the person."""
     seed = hashlib.blake2b(person.encode(), digest_size=8).digest()
     fringe = (_HAIR, 32 + seed[4] % 13 - 6, 15, 15, 4 + seed[5] % 5)
     canvas = [bytearray(SIDE) for _ in range(SIDE)]

@@ -1,4 +1,4 @@
-"""What each of the simulator's answers means: a sentence, what to expect, and for how long."""
+"""The meanings of the simulator's answers: a sentence, the effect, and its duration."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from sandbox.graph.answers import ANSWERS
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the service makes of a kind of answer.
+    """The service's reaction to a kind of answer.
 
-    `reason` is what the lookup then says, None where the person gets what Meta sent.
+    `reason` is the reason in the lookup, None if the person gets the values that Meta sent.
     """
 
     title: str
@@ -20,7 +20,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """An answer by name, what Meta says with it, and what follows."""
+    """An answer's name, its meaning and its effect."""
 
     answer: str
     says: str
@@ -216,7 +216,7 @@ MEANINGS: dict[str, Meaning] = {
     for outcome, sentences in _SENTENCES.items()
     for answer, says in sentences.items()
 }
-# For a terminal's menu: one of each kind that is worth seeing first.
+# For the terminal's menu: the most interesting one of each kind.
 USUAL = (
     "app_throttle",
     "token_expired",

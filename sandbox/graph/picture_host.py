@@ -1,7 +1,7 @@
-"""The simulated picture host: what Meta's CDN answers, and what a broken or hostile one might.
+"""The simulated picture host: answers of Meta's CDN, and of a broken or hostile one.
 
 Like `cdninstagram.com` it sends `Cross-Origin-Resource-Policy: same-origin`, so that a browser
-shows none of its pictures on another site, and 403 once an address has expired.
+shows none of its pictures on another site, and 403 after a URL has expired.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _WRONG_BODIES = {
 
 
 class PictureHost:
-    """Serves an album on a loopback port: enter it to start, leave it to stop."""
+    """Serves an album on a loopback port within an `async with` block."""
 
     def __init__(self, album: Album, host: str = "127.0.0.1", port: int = 0) -> None:
         self._album = album

@@ -1,4 +1,4 @@
-"""Made-up Instagram profiles: the same id always gets the same person."""
+"""Generated Instagram profiles; the same id always has the same person."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _LAST = ("Anchor", "Basket", "Candle", "Drum", "Easel", "Fiddle", "Garden", "Har
 
 
 def made_up_profile(ig_user_id: str) -> JsonObject:
-    """Make up the profile of an id, but for its picture."""
+    """Return the generated profile of an id, without its picture."""
     seed = hashlib.blake2b(ig_user_id.encode(), digest_size=8).digest()
     first, last = _FIRST[seed[0] % len(_FIRST)], _LAST[seed[1] % len(_LAST)]
     number = int.from_bytes(seed[2:4], "big")
@@ -36,13 +36,13 @@ def made_up_profile(ig_user_id: str) -> JsonObject:
 
 
 def unknown_field(fields: str) -> str | None:
-    """Name the first asked field that a profile does not have; Graph then refuses the whole."""
+    """Return the first unknown field of a request, which makes Graph refuse the call."""
     known = (*PROFILE_FIELDS, "id")
     return next((field for field in _split(fields) if field not in known), None)
 
 
 def pick_fields(profile: Mapping[str, object], fields: str) -> JsonObject:
-    """Keep what was asked for, in that order, and the id, which Graph always adds last."""
+    """Return the requested fields in order, and the id, which Graph always adds last."""
     asked = _split(fields) or ["name"]
     kept = {field: profile[field] for field in asked if field in profile and field != "id"}
     return kept | {"id": profile["id"]}

@@ -1,4 +1,4 @@
-"""How an answer leaves the Graph simulator: headers, bodies, and bodies that go wrong."""
+"""Sends the Graph simulator's answers: headers, bodies, and broken bodies."""
 
 import asyncio
 import itertools
@@ -31,13 +31,13 @@ _JSON = "application/json; charset=UTF-8"
 _HANG_S = 60
 DRIP_S = 0.2
 _BODY = b'{"name":"Sample Sender","id":"1"}'
-_HUGE = [b'{"name":"', *[b"x" * 65_536] * 512, b'"}']  # 32 MiB of name
+_HUGE = [b'{"name":"', *[b"x" * 65_536] * 512, b'"}']  # a name of 32 MiB
 _trace_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What one request asks of Graph; `token` is empty where it brings none."""
+    """A request to Graph; `token` is empty if it has none."""
 
     request: web.Request
     host: Host
@@ -53,7 +53,7 @@ class Ask:
 
     @classmethod
     def of(cls, request: web.Request, host: Host, world: GraphWorld) -> Self:
-        """Read a request; a token in the header goes before one in the URL."""
+        """Read a request; a token in the header takes precedence over one in the URL."""
         path, query = request.match_info, request.query
         scheme, _, header = request.headers.get("Authorization", "").partition(" ")
         token = header if scheme.lower() == "bearer" and header else query.get("access_token", "")
@@ -75,9 +75,9 @@ class Ask:
 
 
 def version_served(version: str) -> str | None:
-    """Say which version answers: an expired one is served as the oldest live one, a future none.
+    """Return the version that answers: the oldest live one if expired, none if in the future.
 
-    Meta's platform versioning page; a path without a version gets the oldest live one too.
+    See Meta's platform versioning; a path without a version gets the oldest live one too.
     """
     try:
         asked = tuple(int(part) for part in version.removeprefix("v").split("."))
@@ -89,7 +89,7 @@ def version_served(version: str) -> str | None:
 
 
 async def reply(world: GraphWorld, ask: Ask, answer: Answer) -> web.StreamResponse:
-    """Send an answer the way it behaves."""
+    """Send an answer."""
     trace_id = f"Sim{next(_trace_numbers):08d}"
     headers = _headers(world, ask, answer, trace_id)
     match answer:
@@ -196,7 +196,7 @@ async def send_pieces(
     response = web.StreamResponse(headers=headers)
     response.content_length = length
     sent = 0
-    with suppress(ConnectionError):  # a client that does not wait for the rest
+    with suppress(ConnectionError):  # the client did not wait for the rest
         await response.prepare(request)
         for piece in pieces:
             await response.write(piece)

@@ -1,4 +1,4 @@
-"""In which order Graph looks at a call: its token, its proof, its rate, then what it asks."""
+"""The order of Graph's checks of a call: token, proof, rate, then the request."""
 
 import time
 
@@ -11,7 +11,7 @@ Refusal = tuple[str, Answer]
 
 
 def refusal(world: GraphWorld, ask: Ask) -> Refusal | None:
-    """Say what stops a call before its object is looked at, by name and answer."""
+    """Return the name and answer that refuse a call, whatever it asks for; None if it passes."""
     scripted = _scripted(world, ask)
     if scripted is not None:
         return scripted
@@ -20,7 +20,7 @@ def refusal(world: GraphWorld, ask: Ask) -> Refusal | None:
 
 
 def profile_refusal(world: GraphWorld, ask: Ask) -> Refusal | None:
-    """Say what stops a profile call: what stops any, this user's script, or a wrong field."""
+    """Return what refuses a profile call: `refusal`, the user's script, or an unknown field."""
     stopped = refusal(world, ask)
     if stopped is not None:
         return stopped
@@ -40,7 +40,7 @@ def _scripted(world: GraphWorld, ask: Ask) -> Refusal | None:
         ("token", ask.token_sha),
         ("account", account),
     ]
-    if "user_id" in ask.request.query:  # uses up nothing that is meant for profile calls
+    if "user_id" in ask.request.query:  # does not use up answers for profile calls
         script = world.scripted(("conversations", account)) or world.peek(*scopes)
     else:
         script = world.scripted(*scopes)

@@ -1,6 +1,6 @@
 """A server that answers as graph.facebook.com and graph.instagram.com do.
 
-One port speaks for each host (`url`, `instagram_url`). `graph_world` holds what may be switched,
+There is one port for each host (`url`, `instagram_url`). `graph_world` is the switchable state,
 `control` the same over HTTP, `answers` the errors, `edges` the pages that are
 not profiles. On its own: `python -m sandbox.graph.simulator --port 9000`.
 """
@@ -34,7 +34,7 @@ _Page = Callable[[Ask], Awaitable[web.StreamResponse]]
 
 
 class GraphSimulator:
-    """A world of made-up people behind two loopback ports: enter it to start, leave it to stop.
+    """Serves generated people on two loopback ports within an `async with` block.
 
     `app_secret` turns the check of appsecret_proof on. Port 0 means any free one. `now` gives
     unix seconds; the budget and the throttle go by the monotonic clock. `introduce` makes people
@@ -67,7 +67,7 @@ class GraphSimulator:
         self._share_methods()
 
     def _share_methods(self) -> None:
-        """Let callers say graph.set_answer(...) without walking to the world or the log."""
+        """Forward methods of the world and the log, such as `graph.set_answer(...)`."""
         world, log = self.world, self.log
         self.set_answer, self.set_profile = world.set_answer, world.set_profile
         self.set_latency, self.set_usage = world.set_latency, world.set_usage
@@ -80,7 +80,7 @@ class GraphSimulator:
 
     @property
     def calls(self) -> list[Call]:
-        """Copy the profile calls that have arrived, oldest first."""
+        """Return the profile calls, oldest first."""
         return self.log.calls
 
     def most_over_budget(self, rate_per_s: float) -> float:
@@ -105,15 +105,15 @@ class GraphSimulator:
         await self._stack.aclose()
 
     def hold(self) -> None:
-        """Let calls arrive but answer none until `release`."""
+        """Accept calls but answer none until `release`."""
         self._released.clear()
 
     def release(self) -> None:
-        """Answer what `hold` held back, and go on as usual."""
+        """Answer the held calls, and continue normally."""
         self._released.set()
 
     def reset(self) -> None:
-        """Set everything back to the start and forget the calls; the app secret stays."""
+        """Reset everything and forget the calls; the app secret stays."""
         self.world.reset()
         self.log.clear()
         self.conversations.clear()
@@ -122,7 +122,7 @@ class GraphSimulator:
         self.release()
 
     def mend(self) -> None:
-        """Answer every call normally again; accounts, tokens, profiles and calls stay."""
+        """Answer every call normally; accounts, tokens, profiles and calls stay."""
         self.world.mend()
         self.release()
 
@@ -160,7 +160,7 @@ class GraphSimulator:
         return app
 
     def _page(self, page: _Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Make a handler of a page: read the request, and count it while it is in flight."""
+        """Return the handler of a page, which counts its requests in flight."""
 
         async def handler(request: web.Request) -> web.StreamResponse:
             self.in_flight += 1

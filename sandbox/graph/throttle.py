@@ -1,4 +1,4 @@
-"""The limit of calls that the Graph simulator enforces when it is told to."""
+"""The rate limit that the Graph simulator can enforce."""
 
 import math
 from collections import deque
@@ -7,7 +7,7 @@ from sandbox.graph.calls import BURST
 
 
 class Throttle:
-    """Let at most rate x window + 2 calls through in any window; refused calls count too."""
+    """Accepts at most rate x window + 2 calls in any window; refused calls count too."""
 
     def __init__(self, calls_per_s: float, window_s: float = 1.0) -> None:
         if calls_per_s <= 0 or window_s <= 0:
@@ -17,7 +17,7 @@ class Throttle:
         self._times_s: deque[float] = deque(maxlen=self._limit + 1)
 
     def admit(self, now_s: float) -> bool:
-        """Count a call at `now_s` (monotonic) and say whether it may pass."""
+        """Count a call at `now_s` (monotonic); returns whether it is accepted."""
         while self._times_s and self._times_s[0] <= now_s - self._window_s:
             self._times_s.popleft()
         self._times_s.append(now_s)

@@ -43,7 +43,7 @@ async def own_account(world: GraphWorld, ask: Ask) -> web.StreamResponse:
 
 
 async def refresh(world: GraphWorld, ask: Ask) -> web.StreamResponse:
-    """Renew an Instagram token that is over 24 hours old and has not ended: 60 days from now."""
+    """Renew an Instagram token for 60 days if it is over 24 hours old and has not expired."""
     sha = token_sha(ask.request.query.get("access_token", ""))
     known, now_s = world.token(sha), world.now().timestamp()
     if ask.request.query.get("grant_type") != "ig_refresh_token" or ask.host != "instagram":
@@ -69,7 +69,7 @@ async def refresh(world: GraphWorld, ask: Ask) -> web.StreamResponse:
 
 
 async def debug_token(world: GraphWorld, ask: Ask) -> web.StreamResponse:
-    """Answer debug_token, whose times are unix seconds; any token may ask about any other."""
+    """Answer debug_token, whose times are Unix seconds; any token can inspect any other."""
     asked_about = ask.request.query.get("input_token")
     if not asked_about:
         return await reply(

@@ -1,4 +1,4 @@
-"""What the Graph simulator believes: tokens, accounts, profiles, and what goes wrong. No I/O."""
+"""The Graph simulator's state: tokens, accounts, profiles and scripted errors. No I/O."""
 
 import hashlib
 import hmac
@@ -17,21 +17,21 @@ from sandbox.graph.profiles import JsonObject, made_up_profile
 from sandbox.graph.throttle import Throttle
 
 Scope = Literal["all", "token", "account", "user", "conversations"]
-Usage = int | JsonObject | None  # percent, or the header's JSON as it shall stand
+Usage = int | JsonObject | None  # percent, or the header's JSON
 
 _DAY_S = 86_400
 
 
 @dataclass(slots=True)
 class Script:
-    """An answer for the next `remaining` calls, or until changed where that is None."""
+    """An answer for the next `remaining` calls; None: until it is changed."""
 
     answer: Answer
     name: str
     remaining: int | None
 
     def take(self) -> bool:
-        """Use the script up by one call; False when nothing was left."""
+        """Count one call; returns False if no calls remained."""
         if self.remaining == 0:
             return False
         if self.remaining is not None:
@@ -41,7 +41,7 @@ class Script:
 
 @dataclass(slots=True)
 class Account:
-    """An Instagram account: whether the app is subscribed, and its conversations, newest first."""
+    """An Instagram account: whether the app is subscribed, and its conversations."""
 
     subscribed: bool = True
     conversations: list[tuple[str, datetime]] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Account:
 class Thread:
     """How a conversation with a user is listed.
 
-    Meta leaves out idle threads of the Requests folder, and now and then a username;
+    Meta leaves out idle threads of the Requests folder, and sometimes a username;
     `participants` replaces all of them.
     """
 
@@ -64,7 +64,7 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Whose token it is, at which host it is good, and what debug_token adds or overrides."""
+    """A token's account, its host, and fields that debug_token adds or overrides."""
 
     ig_account_id: str | None
     login: Host
@@ -77,9 +77,9 @@ _LISTED = Thread()
 
 
 class GraphWorld:
-    """Every switch of the simulator; all of them may be changed while it runs.
+    """The switchable state of the simulator.
 
-    `introduce` makes people and accounts known at the start and after each reset.
+    `introduce` adds people and accounts at the start and after each reset.
     """
 
     def __init__(
@@ -96,12 +96,12 @@ class GraphWorld:
         self.reset()
 
     def reset(self) -> None:
-        """Set everything back to the start; the app secret stays."""
+        """Reset everything; the app secret stays."""
         self.restrict_tokens = False
         self.album.reset()
         self.accounts: dict[str, Account] = {}
         self.redirects_followed = 0
-        self._random = random.Random(0)  # noqa: S311 - spreads waits, guards nothing
+        self._random = random.Random(0)  # noqa: S311 - not a secret
         self._tokens: dict[str, Token] = {}
         self.renewals: list[str] = []
         self.renewal_ends_old_token = False
@@ -110,7 +110,7 @@ class GraphWorld:
         self.mend()
 
     def mend(self) -> None:
-        """Answer every call normally, as at the start; accounts, tokens and profiles stay."""
+        """Answer every call normally; accounts, tokens and profiles stay."""
         self.usage: Usage = None
         self.business_usage: Usage = None
         self.throttle: Throttle | None = None
@@ -120,7 +120,7 @@ class GraphWorld:
             self._introduce(self)
 
     def scripts(self) -> list[JsonObject]:
-        """List what is answered instead of the normal: the scope, its key, the answer's name."""
+        """List the scripted answers: scope, key and answer name."""
         return [
             {"scope": scope, "key": key, "answer": script.name, "remaining": script.remaining}
             for (scope, key), script in self._scripts.items()
@@ -128,7 +128,7 @@ class GraphWorld:
         ]
 
     def add_account(self, ig_account_id: str, *tokens: str, login: Host = "facebook") -> Account:
-        """Make an account and its tokens known, which also restricts tokens to known ones."""
+        """Add an account and its tokens; from now on only known tokens are accepted."""
         for token in tokens:
             self.add_token(token, ig_account_id=ig_account_id, login=login)
         return self.accounts.setdefault(ig_account_id, Account())
@@ -142,13 +142,13 @@ class GraphWorld:
         debug: JsonObject | None = None,
         ends_at_s: float = math.inf,
     ) -> None:
-        """Make a token good at the host of its login; from now on unknown tokens answer 190."""
+        """Add a token for the host of its login; from now on unknown tokens answer 190."""
         known = Token(ig_account_id, login, debug or {}, self._now(), ends_at_s)
         self._tokens[token_sha(token)] = known
         self.restrict_tokens = True
 
     def has_ended(self, sha: str) -> bool:
-        """Return whether a token was good once and is not any more."""
+        """Return whether a token has expired."""
         known = self.token(sha)
         return known is not None and known.ends_at_s <= self._now()
 
@@ -157,17 +157,17 @@ class GraphWorld:
         self._tokens[sha] = replace(self._tokens[sha], ends_at_s=self._now())
 
     def token(self, sha: str) -> Token | None:
-        """Look a token up by its hash."""
+        """Return a token by its hash."""
         return self._tokens.get(sha)
 
     def set_profile(self, ig_user_id: str, **fields: object) -> None:
-        """Override fields of a user's made-up profile; none at all brings the made-up one back."""
+        """Override fields of a user's generated profile; without fields, restore it."""
         self._profiles[ig_user_id] = fields
 
     def profile(self, ig_user_id: str) -> JsonObject:
-        """Return a user's whole profile, made up where nothing overrides it.
+        """Return a user's whole profile: generated, with the overrides.
 
-        The picture's address is another one at each call; its expiry moves a day at a time.
+        The picture's URL differs at each call; its expiry moves a day at a time.
         """
         now_s = self._now()
         picture = self.album.url(ig_user_id, now_s - now_s % _DAY_S + 4 * _DAY_S)
@@ -184,11 +184,11 @@ class GraphWorld:
         conversations: str | None = None,
         times: int | None = None,
     ) -> None:
-        """Answer so for the next `times` calls (None: from now on) of a user, account or token.
+        """Script the next `times` calls (None: all) of a user, account or token.
 
-        `conversations` names an account whose conversation calls alone are meant. With none of the
-        four named it is for every call; `answer` None makes the scope normal again. Raises
-        ValueError for a name that `ANSWERS` does not have.
+        `conversations` is an account whose conversation calls are meant. With none of the four,
+        every call is meant; `answer` None restores normal answers. Raises ValueError for a name
+        that is not in `ANSWERS`.
         """
         scope = _scope(user=user, account=account, token=token, conversations=conversations)
         if answer is None:
@@ -198,26 +198,26 @@ class GraphWorld:
         self._scripts[scope] = Script(_known(answer), name, times)
 
     def scripted(self, *scopes: tuple[Scope, str]) -> Script | None:
-        """Take the first scripted answer of these scopes, using it up by one call."""
+        """Return the first scripted answer of these scopes, and count one call of it."""
         if not self._scripts:
             return None
         found = (self._scripts.get(scope) for scope in scopes)
         return next((script for script in found if script and script.take()), None)
 
     def peek(self, *scopes: tuple[Scope, str]) -> Script | None:
-        """Look at the first scripted answer of these scopes without using it up."""
+        """Return the first scripted answer of these scopes without counting a call."""
         found = (self._scripts.get(scope) for scope in scopes)
         return next((script for script in found if script and script.remaining != 0), None)
 
     def set_latency(self, ms: float | tuple[float, float]) -> None:
-        """Delay every answer by `ms` milliseconds, or by something between the two."""
+        """Delay every answer by `ms` milliseconds, or by a random time between two values."""
         low, high = ms if isinstance(ms, tuple) else (ms, ms)
         if not 0 <= low <= high:
             raise ValueError("latency must be 0 or more, and a range must rise")
         self._latency_ms = (float(low), float(high))
 
     def latency_s(self) -> float:
-        """Draw the next answer's delay in seconds."""
+        """Return the next answer's delay in seconds."""
         low, high = self._latency_ms
         return (low if low == high else self._random.uniform(low, high)) / 1000
 
@@ -226,33 +226,33 @@ class GraphWorld:
         self.usage, self.business_usage = app, business
 
     def set_throttle(self, calls_per_s: float | None, window_s: float = 1.0) -> None:
-        """Answer code 4 beyond rate x window + 2 calls in a window; None throttles nobody."""
+        """Answer code 4 above rate x window + 2 calls in a window; None ends throttling."""
         self.throttle = None if calls_per_s is None else Throttle(calls_per_s, window_s)
 
     def set_subscribed(self, ig_account_id: str, *, subscribed: bool) -> None:
-        """Say whether the app is subscribed to the account's webhooks."""
+        """Set whether the app is subscribed to the account's webhooks."""
         self.accounts.setdefault(ig_account_id, Account()).subscribed = subscribed
 
     def set_conversations(
         self, ig_account_id: str, conversations: list[tuple[str, datetime]]
     ) -> None:
-        """List an account's conversations as (user id, time of the last message)."""
+        """Set an account's conversations as (user id, time of the last message)."""
         newest_first = sorted(conversations, key=lambda item: item[1], reverse=True)
         self.accounts.setdefault(ig_account_id, Account()).conversations = newest_first
 
     def set_thread(self, ig_user_id: str, ig_account_id: str, thread: Thread | None = None) -> None:
-        """Have a user and an account talk, from now on as `thread` says."""
+        """Set how the conversation of a user and an account is listed."""
         account = self.accounts.setdefault(ig_account_id, Account())
         if all(user != ig_user_id for user, _ in account.conversations):
             account.conversations.insert(0, (ig_user_id, self.now()))
         self._threads[ig_user_id] = thread or Thread()
 
     def thread(self, ig_user_id: str) -> Thread:
-        """Say how the conversations with a user are listed."""
+        """Return how the conversations with a user are listed."""
         return self._threads.get(ig_user_id, _LISTED)
 
     def proof_problem(self, token: str, proof: str | None) -> str | None:
-        """Name the answer to a call's appsecret_proof, None where it is right or not asked for."""
+        """Return the answer to a wrong appsecret_proof; None if it is right or not checked."""
         if self.app_secret is None:
             return None
         if proof is None:

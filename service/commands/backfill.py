@@ -42,7 +42,7 @@ _EXIT_CODES: dict[Ending, int] = {
 
 
 class Rounds(Protocol):
-    """Something that makes backfill rounds, such as the service's client."""
+    """Requests backfill rounds."""
 
     async def backfill(
         self,
@@ -179,7 +179,7 @@ class Backfilling:
             raise
 
     def describe(self) -> str:
-        """Put the state into one line: done, failed, rate, time left."""
+        """Return the state in one line: done, failed, rate, time left."""
         tally, took_s = self.tally, max(time.monotonic() - self._started_at, 0.001)
         rate = tally.done / took_s
         at_least_so_many = at_least(tally.remaining or 0)
@@ -235,7 +235,7 @@ async def backfill(
 
 
 async def _run(run: Backfilling) -> Report:
-    """Run to the end; always gives a report, also after an error or Ctrl-C."""
+    """Run to the end; returns a report even after an error or Ctrl-C."""
     with Meter("backfill", sys.stderr) as meter, cancelled_by_signals() as received:
         try:
             return run.report(await run.run(meter))

@@ -70,7 +70,7 @@ def _left(report: Report) -> str:
 
 
 def at_least(remaining: int) -> str:
-    """Return the words `at least` if there can be more users than the service counts."""
+    """Return "at least " if there can be more users than the service counts."""
     return "at least " if remaining >= MOST_COUNTED - ROUND_SIZE else ""
 
 

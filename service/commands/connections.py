@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 LONGEST_TOKEN = 4096
 INVALID = "invalid"
-TABLE_COLUMNS = 100  # below, a table folds into words that nobody can read
+TABLE_COLUMNS = 100  # in a narrower terminal the table's cells would be unreadable
 
 
 class NewConnection(msgspec.Struct, frozen=True):
-    """What `connections add` stores; None keeps the stored value."""
+    """The input of `connections add`; None keeps the stored value."""
 
     ig_account_id: str
     location_id: str
@@ -63,7 +63,7 @@ async def add(settings: ClientSettings, url: str | None, wanted: NewConnection, 
 
 
 def remove(settings: ClientSettings, url: str | None, account: str, *, is_sure: bool) -> None:
-    """Remove a connection after a question. No event loop runs meanwhile: Ctrl-C means no."""
+    """Remove a connection after a prompt, during which no event loop runs, so that Ctrl-C works."""
     found = asyncio.run(_find(settings, url, account))
     if not is_sure:
         _confirm(found)

@@ -24,7 +24,7 @@ _SEPARATORS = re.compile(r"[\s,;\"']+")
 
 
 async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: BinaryIO) -> int:
-    """Run the command; returns the exit code: 1 if something was no id, 130 after Ctrl-C.
+    """Run the command; returns the exit code: 1 if something was not an id, 130 after Ctrl-C.
 
     The ids are separated by line ends, blanks, commas or semicolons. All replicas forget the users.
     """
@@ -46,7 +46,7 @@ async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: Bi
 
 
 def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
-    """Read 1,000 ids at a time, and the lines of anything else; never its content."""
+    """Yield 1,000 ids at a time, and the line numbers of anything else."""
     ids: list[str] = []
     strange: list[str] = []
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
@@ -62,6 +62,6 @@ def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def prompt(stream: BinaryIO) -> None:
-    """Say on a terminal what is read from it."""
+    """Print on a terminal what is read from it."""
     if stream.isatty():
         sys.stderr.write("Reading ids of users to erase from this terminal; Ctrl-D ends them.\n")

@@ -43,7 +43,7 @@ async def _outbox(settings: ForwardSettings) -> AsyncIterator[Outbox]:
 
 
 async def list_forwards(settings: ForwardSettings, *, as_json: bool) -> int:
-    """Show what each address has not taken; exits with 1 if something is set aside."""
+    """Show the backlog of each address; returns 1 if something is set aside."""
     configured = [address_name(url) for url in secret_values(settings.forward_urls)]
     async with _outbox(settings) as outbox:
         backlogs = {address: Backlog(address) for address in configured}
@@ -96,7 +96,7 @@ def _show(listed: list[_Listed]) -> None:
 
 
 async def retry(settings: ForwardSettings, address: str | None) -> int:
-    """Make deliveries due now, those set aside too, and try them for another 36 hours."""
+    """Make deliveries due now, including those set aside, for another 36 hours."""
     async with _outbox(settings) as outbox:
         retried = await outbox.retry(address)
     say(f"{count(retried, 'delivery', 'deliveries')} will be posted again now.")

@@ -29,7 +29,7 @@ class Participant(msgspec.Struct, frozen=True):
 
 
 class BadLine(msgspec.Struct, frozen=True):
-    """A line that is skipped, and why; never its content, which can be personal."""
+    """A skipped line and the reason, without its content, which can be personal."""
 
     number: int
     reason: str
@@ -42,15 +42,15 @@ class _JsonLine(msgspec.Struct):
 
 
 class _BadValueError(Exception):
-    """What is wrong with a line."""
+    """A line is invalid; the message says why."""
 
 
 def read_participants(stream: BinaryIO, now: datetime) -> Iterator[Participant | BadLine]:
     """Read to the end, with one line in memory at a time; raises CommandError for a wrong header.
 
-    The format is told by the first line that is not blank: JSON lines begin with a brace. In CSV
-    the header is optional, its columns can be in any order, other columns are skipped. A time
-    is RFC 3339 or Unix seconds or milliseconds; missing or in the future, it is `now`.
+    The first line that is not blank decides the format: JSON lines begin with a brace. In CSV the
+    header is optional, its columns can be in any order, and other columns are ignored. A time is
+    RFC 3339, Unix seconds or milliseconds; `now` replaces a missing or future time.
     """
     parser: _JsonLines | _CsvLines | None = None
     for number, line in _numbered(stream):
@@ -79,7 +79,7 @@ class _JsonLines:
     def read(self, text: str) -> tuple[object, object, object]:
         try:
             line = self._decoder.decode(text)
-        except msgspec.ValidationError as error:  # names the place and the type, never the value
+        except msgspec.ValidationError as error:  # contains the place and the type, not the value
             raise _BadValueError(f"does not fit: {error}") from None
         except (ValueError, RecursionError):
             raise _BadValueError("is not a JSON object") from None

@@ -1,4 +1,4 @@
-"""Reads pages of the Graph API other than profiles, with our own reasons for faults."""
+"""Reads Graph API pages other than profiles."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from service.settings import GraphSettings
 
 MOST_BODY_BYTES = 4 << 20
-LIST_TIMEOUT_S = 10.0  # lists take Meta longer than a profile
+LIST_TIMEOUT_S = 10.0  # Meta is slower for lists than for profiles
 
 
 class Page(msgspec.Struct, frozen=True):
     """An answer: its JSON object, or the fault.
 
-    `version` is the one that answered, empty if Meta did not say.
+    `version` is the API version that answered, empty if Meta did not send it.
     """
 
     body: dict[str, Any]
@@ -36,7 +36,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class MetaReader:
-    """Gets pages; any failure is in the page's `fault`, and nothing is logged."""
+    """Reads pages; a failure is the page's `fault`, and nothing is logged."""
 
     def __init__(self, caller: GraphCaller) -> None:
         self.caller = caller
@@ -46,12 +46,12 @@ class MetaReader:
     async def open(
         cls, settings: GraphSettings, timeout_s: float = LIST_TIMEOUT_S
     ) -> AsyncIterator[MetaReader]:
-        """Make a reader with a client of its own."""
+        """Open a reader with its own HTTP client."""
         async with graph_session(4) as session:
             yield cls(graph_caller(settings, session, timeout_s, MOST_BODY_BYTES))
 
     async def get(self, login: str, path: str, token: str, **query: str) -> Page:
-        """Get one page within the timeout."""
+        """Read one page within the timeout."""
         try:
             answer = await self.caller.get(login, path, token, query)
         except GraphError as fault:

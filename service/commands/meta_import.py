@@ -100,7 +100,7 @@ class Gate:
     async def _wait_for_slot(self) -> None:
         """Wait for one of the account's 2 calls a second, which the service's own calls share.
 
-        If those are paused, an operator's import calls nevertheless.
+        If those are paused, the import calls nevertheless.
         """
         while (slot := await self._limits.take_slot(self._ig_account_id)) == BUSY:  # noqa: ASYNC110
             await asyncio.sleep(CALL_EVERY_S)
@@ -252,7 +252,7 @@ async def import_from_meta(settings: GraphSettings, location_id: str, days: int)
 
 
 def explain(fault: GraphError, connection: CheckedConnection) -> str:
-    """Say what Meta's refusal means and what to do."""
+    """Explain what Meta's refusal means and what to do."""
     problem, reason = fault.problem, reason_of(fault.problem.reason)
     advice = reason.advise(connection.ig_account_id, connection.location_id)
     if problem.reason == "token_invalid":

@@ -26,13 +26,13 @@ LINE_EVERY_S = 5.0
 
 
 class CommandError(ServiceError):
-    """A command that cannot do what was asked; the message says what to do."""
+    """A command cannot do what was requested; the message says what to do."""
 
     exit_code = REFUSED
 
 
 def console(stream: TextIO) -> Console:
-    """Make a console that changes no text, and wraps only for a terminal."""
+    """Return a console that does not change text, and wraps only for a terminal."""
     width = None if stream.isatty() else WIDE
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
@@ -43,7 +43,7 @@ def say(text: str = "", style: str = "") -> None:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """Make text from outside safe for a terminal by removing control characters."""
+    """Remove control characters from text, which a terminal would interpret."""
     return Text(printable_lines(text), style)
 
 
@@ -68,7 +68,7 @@ def _json_character(ch: str) -> str:
 
 
 class _Bar(Progress):
-    """A bar with the state in words on the line below it."""
+    """A bar with the state as text below it."""
 
     def __init__(self, stream: TextIO) -> None:
         self.words = ""
@@ -76,7 +76,7 @@ class _Bar(Progress):
         super().__init__(*columns, console=console(stream), transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Draw the bar, then the words."""
+        """Draw the bar, then the text."""
         yield self.make_tasks_table(self.tasks)
         yield cell(self.words)
 
@@ -110,7 +110,7 @@ class Meter:
             self._bar.stop()
 
     def show(self, now: str, done: int = 0, total: int | None = None) -> None:
-        """Show the state in words, and as a share if the total is known."""
+        """Show the state as text, and as a share if the total is known."""
         if self._bar is not None:
             self._bar.words = now
             self._bar.update(self._task, completed=done, total=total)
@@ -119,7 +119,7 @@ class Meter:
             self.note(now)
 
     def note(self, line: str) -> None:
-        """Write a line that stays."""
+        """Print a permanent line."""
         if self._bar is not None:
             self._bar.console.print(cell(line), soft_wrap=True)
         else:

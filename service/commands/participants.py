@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 BATCH = 1000
 WRITE_AGAIN_AFTER_S = (0.5, 2.0, 5.0)
 MOST_NAMED = 10
-MOST_STRANGERS = 10_000  # accounts without a connection that are told apart
+MOST_STRANGERS = 10_000  # unconnected accounts that are counted separately
 
 
 class Recorder:
@@ -120,8 +120,8 @@ class Import:
 def _run(runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Result:
     """Run `work`; Ctrl-C cancels it and raises KeyboardInterrupt, even if `work` has ended by then.
 
-    asyncio's own handler forgets a Ctrl-C that comes as the work ends, or whose cancellation is
-    swallowed, and the import would wait for input again.
+    asyncio's handler loses a Ctrl-C that comes when the work ends, or whose cancellation is
+    suppressed; the import would then wait for more input.
     """
     loop, interrupts = runner.get_loop(), []
     task = loop.create_task(work)
@@ -146,7 +146,7 @@ def _run(runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Res
 
 
 async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recorder:
-    """Connect to the database and read which ids are our own."""
+    """Connect to the database and read the ids of connected accounts."""
     database = await stack.enter_async_context(Database.connect(settings.dsn, pool_size=2))
     account_of = await Checkup(database, settings.rules).read_directory()
     return Recorder(Journal(database, settings.rules), account_of)

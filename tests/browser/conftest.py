@@ -1,4 +1,4 @@
-"""A Chromium that watches its pages, and a world for the console to show."""
+"""A Chromium that watches its pages, and a service with data for the console."""
 
 import os
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @dataclass
 class World:
-    """The sandbox's service with a Graph simulator and one connected account, in this process."""
+    """The sandbox's service with a Graph simulator and one connected account."""
 
     graph: GraphSimulator
     db: asyncpg.Connection
@@ -41,7 +41,7 @@ class World:
         return f"http://127.0.0.1:{self.settings.port}"
 
     async def start(self, *, in_sandbox: bool = True, signs_in: bool = False) -> None:
-        """Start it in production's way, or in the sandbox's with or without what takes no key."""
+        """Start it as in production, or with the sandbox's routes with or without a key."""
         sandbox = SandboxRoutes(self.settings, self.url)
         routes = (sandbox.routes if signs_in else sandbox.console_routes) if in_sandbox else None
         await self.stack.enter_async_context(service(self.settings, routes))
@@ -50,7 +50,7 @@ class World:
         await self.stack.aclose()
 
     async def add_strangers(self, count: int, *, first: int = 1) -> list[str]:
-        """Let people have written whose names nobody has asked for."""
+        """Add people who wrote and were not fetched."""
         ids = [str(6_600_000_000_000_000 + first + n) for n in range(count)]
         await self.db.execute(
             "INSERT INTO instagram_participants (ig_account_id, ig_user_id, first_message_at,"
@@ -61,7 +61,7 @@ class World:
         return ids
 
     async def add_named(self, count: int, account: str = SAMPLE_ACCOUNT, *, first: int = 1) -> None:
-        """Let people have written, a second apart, who have a name: jane.1, john.2, jane.3 …"""
+        """Add people with names who wrote a second apart: jane.1, john.2, jane.3 …"""
         await self.db.execute(
             "INSERT INTO instagram_user_cache (ig_user_id, username, name, last_fetched_at)"
             " SELECT 7700000000000000 + n, (ARRAY['john.', 'jane.'])[1 + n % 2] || n,"
@@ -80,7 +80,7 @@ class World:
         )
 
     async def add_account(self, ig_account_id: str, location: str, username: str) -> None:
-        """Connect an account that nobody calls."""
+        """Connect an account that is not called."""
         await self.db.execute(
             "INSERT INTO instagram_connections (ig_account_id, location_id, access_token, username)"
             " VALUES ($1, $2, 'plain', $3)",
@@ -90,7 +90,7 @@ class World:
         )
 
     async def add_failed(self, ig_user_id: str, fail_count: int, failed_at: datetime) -> None:
-        """Let a person have failed for want of consent."""
+        """Add a person whose fetch failed without consent."""
         await self.db.execute(
             "INSERT INTO instagram_participants (ig_account_id, ig_user_id, first_message_at,"
             " last_message_at, due_at) VALUES ($1, $2, now(), now(),"
@@ -111,7 +111,7 @@ class World:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Build a world whose service is started."""
+    """Yield a world with a running service."""
     async with AsyncExitStack() as stack:
         graph = await stack.enter_async_context(GraphSimulator(app_secret=APP_SECRET))
         graph.add_account(SAMPLE_ACCOUNT, SAMPLE_TOKEN)
@@ -147,7 +147,7 @@ def _settings(database_url: str, graph: GraphSimulator) -> Settings:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
-    """Start Debian's Chromium; as root it has to do without its own sandbox."""
+    """Start Debian's Chromium; as root without its sandbox."""
     async with async_playwright() as playwright:
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = await playwright.chromium.launch(
@@ -158,7 +158,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Watched:
-    """A page, and what went wrong in it: faults, breaches of the policy, requests to others."""
+    """A page and its errors: exceptions, violations of the policy, requests to other hosts."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -179,7 +179,7 @@ class Watched:
 
 
 class Console:
-    """The console in a browser, as an operator uses it."""
+    """The console in a browser."""
 
     def __init__(self, page: Page, world: World) -> None:
         self.page = page
@@ -228,5 +228,5 @@ async def console(chromium: Browser, world: World) -> AsyncIterator[Console]:
 
 
 def minutes_ago(minutes: float) -> datetime:
-    """Tell a moment before now."""
+    """Return a time before now."""
     return datetime.now(UTC) - timedelta(minutes=minutes)

@@ -1,7 +1,7 @@
-"""Runs the tests again and again beside busy processes: `make test-busy`.
+"""Runs the tests repeatedly beside busy processes: `make test-busy`.
 
-A test that depends on how fast the machine is fails here sooner or later. Stops at the first run
-that fails; each busy process ends with this one.
+A test that depends on the speed of the machine will fail here. Stops at the first failed run; the
+busy processes end with this one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import click
 
-# Ends when its standard input does, which is when its parent ends, however that happens.
+# Ends when its standard input is closed, so it does not outlive its parent.
 _BUSY = """
 import sys, threading
 threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
@@ -28,7 +28,7 @@ while True:
 @click.option("--workers", default="3", show_default=True)
 @click.argument("arguments", nargs=-1)
 def main(runs: int, busy: int, workers: str, arguments: tuple[str, ...]) -> None:
-    """Run the tests so many times, as `make test` does; ARGUMENTS go to pytest."""
+    """Run the tests several times, as `make test` does; ARGUMENTS are passed to pytest."""
     command = (sys.executable, "-m", "pytest", "-n", workers, "--dist", "worksteal", *arguments)
     with ExitStack() as stack:
         for _ in range(busy):

@@ -1,8 +1,8 @@
-"""`python -m tests.system.forwarding`: break everything around forwarding, count what was lost.
+"""`python -m tests.system.forwarding`: breaks everything around forwarding, and counts losses.
 
 Two service processes acknowledge a stream of deliveries and forward them to a receiver. One fault
 after another hits the services, PostgreSQL and the receiver. At the end every acknowledged delivery
-must have reached the receiver, byte for byte and with a good signature.
+must have reached the receiver, byte for byte and with a valid signature.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ DELIVERED_WITHIN_S = 120.0
 
 @dataclass
 class Stream:
-    """Deliveries that are sent one after another, and what was acknowledged."""
+    """Sends deliveries one after another, and records those acknowledged."""
 
     rig: Rig
     fault: str = "none"
@@ -49,7 +49,7 @@ class Stream:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     async def run(self, rate: float, over: asyncio.Event) -> None:
-        """Send at a rate, to each service in turn, until it is over."""
+        """Send at a rate, to each service in turn, until the stream is stopped."""
         async with asyncio.TaskGroup() as tasks:
             for number in itertools.count():
                 if over.is_set():
@@ -103,7 +103,7 @@ async def _failing(receiver: Receiver) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _down_for_an_hour(receiver: Receiver, rig: Rig) -> AsyncIterator[None]:
-    """Take the receiver away; every stored time then becomes an hour older."""
+    """Stop the receiver, and make every stored time an hour older."""
     async with _down(receiver):
         yield
         await rig.fetch(
@@ -146,7 +146,7 @@ async def _break(stream: Stream, receiver: Receiver, seconds: float, random: Ran
 
 
 async def _until_forwarded(rig: Rig) -> bool:
-    """Wait until nothing is stored any more; waits between tries are cut short."""
+    """Wait until the outbox is empty; waits between attempts are shortened."""
     ends_at = time.monotonic() + DELIVERED_WITHIN_S
     while time.monotonic() < ends_at:
         await rig.fetch("UPDATE instagram_forwards SET due_at = now() WHERE lease IS NULL")
@@ -212,8 +212,8 @@ async def _run(seconds: float, rate: float, random: Random) -> int:
 @click.option("--rate", default=30.0, show_default=True, help="Deliveries a second.")
 @click.option("--seed", default=1, show_default=True, help="Draw the same waits again.")
 def main(seconds: float, rate: float, seed: int) -> None:
-    """Break what forwarding depends on; fail if an acknowledged delivery is lost."""
-    sys.exit(asyncio.run(_run(seconds, rate, Random(seed))))  # noqa: S311 - guards nothing
+    """Break the dependencies of forwarding; fail if an acknowledged delivery is lost."""
+    sys.exit(asyncio.run(_run(seconds, rate, Random(seed))))  # noqa: S311 - not a secret
 
 
 if __name__ == "__main__":

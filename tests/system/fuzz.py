@@ -50,7 +50,7 @@ _SETTINGS = settings(
 
 @dataclass
 class Tried:
-    """What was tried and what came of it."""
+    """The number of examples and their results."""
 
     answers: Counter[str] = field(default_factory=Counter)
     graph: Counter[str] = field(default_factory=Counter)
@@ -62,7 +62,7 @@ class Tried:
 @click.command()
 @click.option("--seconds", default=120, show_default=True, help="How long, all kinds together.")
 def main(seconds: int) -> None:
-    """Try mutated webhooks and Graph answers, then every route; fail if one is taken badly."""
+    """Try mutated webhooks and Graph answers, then every route; fail after a wrong reaction."""
     began_at = time.monotonic()
     tried = asyncio.run(_fuzz(seconds / 2))
     print(f"webhooks tried: {tried.answers.total()} {dict(tried.answers)}")
@@ -123,7 +123,7 @@ def _post(client: HTTPConnection, body: bytes, app_secret: str) -> int | str:
 
 
 async def _fuzz_answers(made: Rig, tried: Tried, seconds: float) -> None:
-    """Read mutated Graph answers; what comes out as a profile has to be storable."""
+    """Read mutated Graph answers; each resulting profile must be storable."""
     profiles: list[Profile] = []
     await asyncio.to_thread(fuzz_answers, tried, seconds, profiles)
     connection = await asyncpg.connect(made.owner_dsn)
@@ -170,19 +170,19 @@ async def _store(connection: asyncpg.Connection, profile: Profile, tried: Tried)
 
 
 def _repeat(test: Callable[[], None], tried: Tried, seconds: float) -> None:
-    """Run a property again and again until the time is up, or it fails."""
+    """Run a property repeatedly until the time is up or it fails."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
             test()
-        except Exception as error:  # noqa: BLE001 - whatever a property raises is a finding
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             notes = "; ".join(getattr(error, "__notes__", ()))
             tried.faults.append(f"{type(error).__name__}: {error} {notes}"[:4000])
             return
 
 
 async def _judge(made: Rig, tried: Tried) -> None:
-    """Look for rows that should not be, and for what the service says of itself."""
+    """Look for invalid rows, and for faults in the service's log."""
     rows = await made.fetch("SELECT ig_account_id, ig_user_id FROM instagram_participants")
     known = tried.ids | {*mutated.USERS, *ACCOUNTS}
     strange = [row["ig_user_id"] for row in rows if row["ig_user_id"] not in known]
@@ -204,7 +204,7 @@ async def _judge(made: Rig, tried: Tried) -> None:
 
 
 def _schemathesis(seconds: float) -> bool:
-    """Run the tests of every route in the OpenAPI document, if they are there."""
+    """Run the tests of every route in the OpenAPI document."""
     if not SCHEMATHESIS.exists():
         print("schemathesis: no tests here")
         return True

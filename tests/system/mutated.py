@@ -1,4 +1,4 @@
-"""Real bodies, mutated: trees cut, doubled and bent, then bytes flipped and torn off."""
+"""Mutates real bodies, as JSON trees and as bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _items() -> list[samples.JsonObject]:
 
 
 def deliveries() -> list[bytes]:
-    """Write one delivery of each kind that Meta sends, and one of all of them."""
+    """Return a delivery of each kind that Meta sends, and one with all of them."""
     items = _items()
     entries = [
         samples.entry(ACCOUNT, *items),
@@ -66,7 +66,7 @@ def deliveries() -> list[bytes]:
 
 
 def graph_answers() -> list[bytes]:
-    """Write the bodies that the simulator knows, good and bad."""
+    """Return the simulator's bodies, valid and wrong ones."""
     picture = picture_url(USERS[0], samples.now_ms() / 1000)
     profile = made_up_profile(USERS[0]) | {"profile_pic": picture}
     bodies = [json.dumps(profile).encode()]
@@ -82,7 +82,7 @@ def graph_answers() -> list[bytes]:
 
 @st.composite
 def mutated(draw: st.DrawFn, bodies: Sequence[bytes]) -> bytes:
-    """Take one of the bodies and mutate it, as a tree, as bytes, or both."""
+    """Mutate one of the bodies, as a tree, as bytes, or both."""
     body = bodies[draw(st.integers(0, len(bodies) - 1))]
     try:
         tree = json.loads(body)
@@ -108,7 +108,7 @@ def ids_in(body: bytes) -> set[str]:
 
 
 def _bend(draw: st.DrawFn, tree: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Change one slot of a tree: replace, remove, double, wrap, rename or add."""
+    """Change one slot of a tree: replace, remove, duplicate, wrap, rename or add."""
     slots = list(_slots(tree))
     if not slots:
         return draw(_NASTY_VALUES)
@@ -167,7 +167,7 @@ def _leaves(tree: object) -> Iterator[object]:
         yield tree
 
 
-# by number and copied: an example that bends what it was given must not bend the next one's
+# copied, so that a changed value does not affect the next example
 _NASTY_VALUES = st.integers(0, len(_NASTY) - 1).map(lambda at: copy.deepcopy(_NASTY[at]))
 _SCALARS = (
     st.integers(-(10**40), 10**40)

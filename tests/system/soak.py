@@ -1,4 +1,4 @@
-"""`make soak`: half of what this machine can acknowledge, for minutes, and what memory does."""
+"""`make soak`: sends half of the machine's limit for minutes, and watches memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Sample:
 
 
 class Traffic:
-    """Deliveries of a population of known senders, a share of them new."""
+    """Deliveries of known senders, and a share of new ones."""
 
     def __init__(self, made: Rig, random: Random) -> None:
         self._made = made
@@ -61,11 +61,11 @@ class Traffic:
 
     @property
     def under_way(self) -> int:
-        """How many deliveries wait for their answer."""
+        """Return how many deliveries are unanswered."""
         return len(self._tasks)
 
     async def flat_out(self, seconds: float) -> float:
-        """Acknowledge as much as goes, and say how much that is a second."""
+        """Send at full speed; returns the acknowledgements per second."""
         until, before = time.monotonic() + seconds, self.answers["200"]
 
         async def client() -> None:
@@ -76,7 +76,7 @@ class Traffic:
         return (self.answers["200"] - before) / seconds
 
     async def at_rate(self, rate: float, seconds: float) -> None:
-        """Send so many a second, whatever becomes of them."""
+        """Send at a fixed rate, whatever the answers."""
         began_at = at = time.monotonic()
         while at < began_at + seconds:
             at += 1 / rate
@@ -116,7 +116,7 @@ class Traffic:
 @click.option("--seconds", default=FULL_RUN_S, show_default=True, help="How long.")
 @click.option("--rate", type=float, help="Deliveries a second [default: half of what goes].")
 def main(seconds: int, rate: float | None) -> None:
-    """Hold half of the machine's ack rate, and fail if memory keeps growing."""
+    """Send at half of the machine's rate, and fail if memory keeps growing."""
     sys.exit(asyncio.run(_soak(seconds, rate)))
 
 
@@ -128,7 +128,7 @@ async def _soak(seconds: int, rate: float | None) -> int:
             rig(folder, postgres, graph, keys, GRAPH_CALLS_PER_SECOND="100") as made,
         ):
             await made.start_services()
-            traffic = Traffic(made, Random(1))  # noqa: S311 - makes up traffic
+            traffic = Traffic(made, Random(1))  # noqa: S311 - not a secret
             most = await traffic.flat_out(MEASURE_S)
             samples = await _hold(made, traffic, rate or most / 2, seconds)
             faults = [*_faults(traffic, samples), *complaints(made)]

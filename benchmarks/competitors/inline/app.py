@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Make the tables, and keep one client for Graph."""
+    """Create the tables, and open a client for Graph."""
     await store.create_tables()
     async with store.graph_client() as app.state.graph:
         yield

@@ -1,1 +1,1 @@
-"""Handing the work to a queue on Postgres."""
+"""Handing the work to a queue in PostgreSQL."""

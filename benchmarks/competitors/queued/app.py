@@ -1,4 +1,4 @@
-"""FastAPI, uvicorn and SQLAlchemy: the work is handed to procrastinate, a queue on Postgres."""
+"""FastAPI, uvicorn and SQLAlchemy: the work is handed to procrastinate, a queue in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Open the queue; `prepare` has made the tables."""
+    """Open the queue; `prepare` has created the tables."""
     async with queue.open_async():
         yield
     await store.engine.dispose()

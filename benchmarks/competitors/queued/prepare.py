@@ -1,4 +1,4 @@
-"""Makes the tables, the queue's too."""
+"""Creates the tables, including the queue's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.competitors.queued.tasks import queue
 
 
 async def main() -> None:
-    """Make the tables."""
+    """Create the tables."""
     await store.create_tables()
     await store.engine.dispose()
     async with queue.open_async():

@@ -1,4 +1,4 @@
-"""Doctor's steps 3 and 4: what the cache holds, and what a backfill would do."""
+"""Doctor's steps 3 and 4: the users by state, and the effect of a backfill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_COUNTED = 10_000
 def check_cache(
     groups: Sequence[UserGroup], location_id: str | None, *, is_app_paused: bool
 ) -> list[Finding]:
-    """Say how many users have a name, how many don't, and for which reasons."""
+    """Report how many users have a name, and why the others have none."""
     users = sum(group.users for group in groups)
     if not users:
         advice = (
@@ -43,7 +43,7 @@ def check_cache(
 def check_backfill(
     location_id: str, candidates: int, with_failed: int, calls_per_second: float, *, is_paused: bool
 ) -> list[Finding]:
-    """Count the users that a backfill of the last 7 days would fetch, and say how long it takes.
+    """Report how many users a backfill of 7 days would fetch, and how long it would take.
 
     `is_paused`: calls for every account of the location are paused.
     """

@@ -1,4 +1,4 @@
-"""`doctor`: checks one location or all, in the four steps of the handbook.
+"""`doctor`: checks one location or all, in the four steps of docs/operations.md.
 
 Every read is bounded in rows and in time. A failed read is a finding; the other checks still run.
 """

@@ -80,7 +80,7 @@ class MetaCheck:
         return findings
 
     def _plain(self, connections: Sequence[CheckedConnection]) -> list[Finding]:
-        """Name the accounts whose token is stored as Meta gave it, by another application."""
+        """Report the accounts whose token another application stores unencrypted."""
         plain = [
             connection.ig_account_id
             for connection in connections
@@ -167,7 +167,7 @@ class MetaCheck:
 
 
 def judge_subscription(connection: CheckedConnection, page: Page, app_id: str) -> Finding:
-    """Say whether Meta sends the account's webhooks to this app."""
+    """Report whether Meta sends the account's webhooks to this app."""
     account = connection.ig_account_id
     if page.fault is not None:
         return _subscription_fault(connection, page.fault)

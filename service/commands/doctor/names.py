@@ -1,4 +1,4 @@
-"""Doctor's first check: do users who write get a name? The verdict of `/status`, as findings."""
+"""Doctor's first check: the verdict of `/status` as findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEVERITIES: dict[Level, Severity] = {"ok": "note", "attention": "warning", "bro
 
 
 def check_names(figures: Figures) -> list[Finding]:
-    """Say how many users of the last hour have a name, and why the others have none."""
+    """Report how many users of the last hour have a name, and why the others have none."""
     verdict = judge(figures)
     everybody = figures.everybody
     facts: dict[str, object] = {

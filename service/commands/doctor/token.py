@@ -25,7 +25,7 @@ _ENDED_ON = {"v18.0": "26 January 2026"}
 def judge_token(
     connection: CheckedConnection, debug: dict[str, Any], now: datetime
 ) -> list[Finding]:
-    """Say whether a token works and how long it will, from debug_token's `data`."""
+    """Report whether a token works and until when, from debug_token's `data`."""
     account = connection.ig_account_id
     if debug.get("is_valid") is not True:
         error = debug.get("error")
@@ -72,7 +72,7 @@ def judge_token_fault(connection: CheckedConnection, fault: GraphError, *, as_ap
 
 
 def judge_permissions(connection: CheckedConnection, debug: dict[str, Any]) -> list[Finding]:
-    """Say which permissions a token lacks, and for which account it was given."""
+    """Report which permissions a token lacks, and whether it is for another account."""
     if debug.get("is_valid") is not True:
         return []
     account = connection.ig_account_id
@@ -95,7 +95,7 @@ def judge_permissions(connection: CheckedConnection, debug: dict[str, Any]) -> l
 
 
 def judge_version(configured: str, served: str) -> Finding:
-    """Compare the version that answered with the one that was asked for."""
+    """Compare the version that answered with the configured one."""
     if _version(served) <= _version(configured):
         text = f"Meta answers as {printable(served)}, as GRAPH_API_VERSION asks."
         return Finding(2, "ok", text)
@@ -127,7 +127,7 @@ def _why_not_inspected(*, as_app: bool) -> str:
 
 
 def _for_other_account(connection: CheckedConnection, debug: dict[str, Any]) -> list[Finding]:
-    """Warn where the messages permission was given for other accounts only."""
+    """Warn if the messages permission was granted for other accounts only."""
     account, granular = connection.ig_account_id, debug.get("granular_scopes")
     rows = [r for r in granular if isinstance(r, dict)] if isinstance(granular, list) else []
     targets = {

@@ -1,10 +1,9 @@
--- What a backfill leaves.
+-- Users that a backfill does not fetch.
 
 -- name: left_out
--- Users of a location without a fresh identity, each under what holds it back most: retries have
--- stopped, its accounts are paused, or it waits after a failure. Each account is counted so far.
--- $1 the location, $2 how far back, $3 ttl, $4 max failures, $5 waits, $6 whether those who have
--- failed are taken, $7 at most so many of each account
+-- $1 the location, $2 how far back, $3 the TTL, $4 the failures that end retries, $5 the waits
+-- between failures, $6 include failed users, $7 at most so many per account. Counts users without a
+-- fresh identity under the first that applies: stopped, paused accounts, waiting after a failure.
 WITH app AS (
     SELECT reason FROM instagram_active_pauses WHERE scope = 'app'
 ), found AS (

@@ -1,5 +1,5 @@
--- Participants in the order of last message, user and account, all descending. $1, $2, $3 are a
--- place in that order: rows below it are read. $4 is the earliest time of the last message.
+-- Participants by last message, user and account, all descending. $1, $2, $3 are a place in that
+-- order: rows after it are read. $4 is the earliest time of the last message.
 -- Infinite times are limited to Python's range.
 
 -- name: below
@@ -75,7 +75,7 @@ ORDER BY p.last_message_at DESC, p.ig_user_id DESC, p.ig_account_id DESC;
 );
 
 -- name: written_to
--- $1 users, $2 at most so many accounts each, $3 what stands for never
+-- $1 users, $2 at most so many accounts each, $3 a time that means never
 SELECT u.ig_user_id, p.ig_account_id, k.location_id,
     LEAST(p.last_message_at, timestamptz '9989-01-01 00:00+00') AS last_message_at,
     CASE WHEN k.token_status = 'active' AND p.due_at > '-infinity'
@@ -96,6 +96,6 @@ ORDER BY p.last_message_at DESC;
 SELECT ig_account_id FROM instagram_connections WHERE location_id = $1::text;
 
 -- name: last_errors
--- $1 users: what Meta said last of each
+-- $1 users. Returns the last error of each.
 SELECT c.ig_user_id, c.last_error::text AS last_error
 FROM instagram_user_cache c WHERE c.ig_user_id = ANY ($1::text[]) AND c.last_error IS NOT NULL;

@@ -1,5 +1,5 @@
 -- Copies of profile pictures (table instagram_pictures). A copy is stored only if the identity
--- still has its address, so an erasure during the copy takes precedence.
+-- still has its URL, so an erasure during the copy takes precedence.
 
 -- name: touch
 -- $1 the user, $2 the picture's address, $3 the SHA-256 of its bytes, which are already stored

@@ -1,4 +1,4 @@
--- The figures of the verdict.
+-- The figures that the verdict is based on.
 
 -- name: writers
 -- $1 the location, null for all; $2 at most so many
@@ -25,9 +25,9 @@ LEFT JOIN instagram_active_pauses x ON x.scope = 'account:' || w.ig_account_id
 ORDER BY w.last_message_at DESC;
 
 -- name: pauses
--- Each pause with the number of users who wait for it: $1 the location or null, $2 at most so many
--- pauses, $3 the highest count of users. An account without a connection has no pause: of 2,000
--- accounts with due users, one index step each, the unconnected ones are listed.
+-- $1 the location or null, $2 at most so many pauses, $3 the highest count of users. Returns pauses
+-- with the number of waiting users. Unconnected accounts have no row in instagram_pauses: they are
+-- found among 2,000 accounts with due users, one index step each.
 WITH RECURSIVE due_accounts AS (
     (SELECT ig_account_id, 1 AS nth FROM instagram_participants
         WHERE due_at IS NOT NULL AND $1::text IS NULL ORDER BY ig_account_id LIMIT 1)

@@ -2,7 +2,7 @@
 -- simulated.
 
 -- name: notice_new
--- $1 now, $2 how soon a new token is checked: tokens that are not the ones checked before
+-- $1 now, $2 how soon a new token is checked. Schedules tokens that were not checked before.
 INSERT INTO instagram_token_checks AS c (ig_account_id, due_at, token_sha256)
 SELECT ig_account_id, $1::timestamptz + $2::interval,
     encode(sha256(convert_to(access_token, 'UTF8')), 'hex')
@@ -12,8 +12,8 @@ ON CONFLICT (ig_account_id) DO UPDATE SET
 WHERE c.token_sha256 <> EXCLUDED.token_sha256;
 
 -- name: claim
--- $1 now, $2 how long the check can take: the one that is due first. A token is due when it is new,
--- has never been checked, or was checked a day ago (up to a tenth earlier, so that checks spread).
+-- $1 now, $2 how long the check can take. Claims the check that is due first: a token is due if it
+-- is new, was never checked, or was checked a day ago (up to a tenth earlier, to spread checks).
 WITH due AS (
     SELECT c.ig_account_id FROM instagram_token_checks c
     JOIN instagram_connections k USING (ig_account_id)
@@ -39,7 +39,7 @@ UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = $3::text
 WHERE ig_account_id = $1::text;
 
 -- name: finish
--- $1 the account, $2 now: its token is checked
+-- $1 the account, whose token was checked, $2 now
 UPDATE instagram_token_checks SET due_at = $2::timestamptz, error = NULL, is_new = false
 WHERE ig_account_id = $1::text;
 
@@ -71,13 +71,13 @@ WHERE ig_account_id = $1::text AND access_token = $2::text
 RETURNING true;
 
 -- name: note_renewed
--- $1 the account, $2 the renewed token, encrypted: it is the one that was checked
+-- $1 the account, $2 the renewed token, encrypted, which counts as checked
 UPDATE instagram_token_checks SET
     pending_token = NULL, token_sha256 = encode(sha256(convert_to($2::text, 'UTF8')), 'hex')
 WHERE ig_account_id = $1::text;
 
 -- name: list_states
--- $1 at most so many, $2 the location or null for all: every token, the earliest end first
+-- $1 at most so many, $2 the location or null for all. The earliest end comes first.
 SELECT k.ig_account_id, COALESCE(k.location_id, '') AS location_id,
     instagram_login(k.login) AS login, instagram_is_plain(COALESCE(k.access_token, '')) AS is_plain,
     k.token_status = 'invalid' IS TRUE AS is_dead, k.username,

@@ -1,1 +1,1 @@
-"""The real processes, broken on purpose, under a stream of signed webhooks: `make chaos`."""
+"""Breaks the real processes under a stream of signed webhooks: `make chaos`."""

@@ -1,4 +1,4 @@
-"""`make chaos`: breaks everything at random for some minutes and counts what was lost."""
+"""`make chaos`: breaks everything at random for some minutes, and counts losses."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 FULL_RUN_S, KILLS, POSTGRES_FAULTS = 600, 50, 20
 BUDGET = 20
-WITHHOLDING = 0.1  # of the new senders: their names come from conversations
-JITTER_S = 0.05  # between a call that is made and its arrival, on a machine that is being broken
+WITHHOLDING = 0.1  # of the new senders, whose names come from conversations
+JITTER_S = 0.05  # between a call and its arrival, on a machine under faults
 RECOVERED_WITHIN_S = 60.0
 SETTLED_WITHIN_S = 420.0  # the longest outage pause is 5 minutes
 _OVERLAP = 0.2
@@ -52,7 +52,7 @@ def main(
     """Break the real processes at random under a stream of webhooks; fail if anything is lost."""
     seed = secrets.randbelow(10**6) if seed is None else seed
     print(f"seed {seed}", flush=True)
-    random = Random(seed)  # noqa: S311 - draws faults, guards nothing
+    random = Random(seed)  # noqa: S311 - not a secret
     services = services or (3 if nats else 2)
     has_disks = nats and _can_mount()
     sys.exit(
@@ -61,7 +61,7 @@ def main(
 
 
 def _can_mount() -> bool:
-    """Make room for disks that can be filled, or say why there are none."""
+    """Enable disks that can be filled, or print why there are none."""
     try:
         leave_shared_mounts()
     except OSError as error:
@@ -143,7 +143,7 @@ async def _break(
 
 
 def _deck(random: Random, tallies: Iterable[Tally]) -> Iterator[Tally]:
-    """Draw faults for ever, each as often as it has cards."""
+    """Yield faults endlessly, each as often as it has cards."""
     cards = [tally for tally in tallies for _ in range(tally.fault.cards)]
     while True:
         random.shuffle(cards)
@@ -151,9 +151,9 @@ def _deck(random: Random, tallies: Iterable[Tally]) -> Iterator[Tally]:
 
 
 def _is_enough(tallies: Mapping[str, Tally], seconds: int) -> bool:
-    """Return whether a run of this length has had its share of kills and of Postgres faults.
+    """Return whether a run of this length had enough kills and PostgreSQL faults.
 
-    A run with other faults is enough when each of them has been.
+    A run with other faults is enough when each of them has occurred.
     """
     if not tallies.keys() >= {fault.name for fault in FAULTS}:
         return all(tally.times for tally in tallies.values())
@@ -164,9 +164,9 @@ def _is_enough(tallies: Mapping[str, Tally], seconds: int) -> bool:
 
 
 async def _inject(made: Rig, stream: Stream, random: Random, tally: Tally) -> None:
-    """Break one thing for a while, sometimes with a kill on top, and time the recovery.
+    """Break one thing for a while, sometimes with a kill meanwhile, and measure the recovery.
 
-    That is the time from when mending begins until all is ready and a new sender is acknowledged.
+    That is the time from the begin of the repair until a new sender is acknowledged.
     """
     acked, began_at = len(stream.ledger.acked), time.monotonic()
     fault = tally.fault

@@ -1,4 +1,4 @@
-"""The faults of replicas behind three NATS nodes: nodes, disks, links, PostgreSQL, replicas."""
+"""The faults of replicas with three NATS nodes: nodes, disks, links, PostgreSQL, replicas."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ A_MINUTE_S = (60.0, 60.0)
 class Brokers:
     """A cluster, a link from every replica to every node, and a disk under every node.
 
-    `disks` is empty where the nodes' stores lie on the machine's own disk.
+    `disks` is empty if the nodes' stores are on the machine's own disk.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Brokers:
         self._disks = disks
 
     def faults(self) -> tuple[Fault, ...]:
-        """Return every fault that can be had here."""
+        """Return every fault that is possible here."""
         full = (
             Fault("a node's disk full", "broker", self.disk_full, (3.0, 6.0), 2),
             Fault("all disks full", "broker", self.all_disks_full, (3.0, 6.0), 1),
@@ -75,13 +75,13 @@ class Brokers:
 
     @asynccontextmanager
     async def node_killed(self, _: Rig, random: Random) -> AsyncIterator[None]:
-        """Kill a node that does not lead the stream."""
+        """Kill a node that is not the stream's leader."""
         async with _down(await self._follower(random)):
             yield
 
     @asynccontextmanager
     async def leader_killed(self, *_: object) -> AsyncIterator[None]:
-        """Kill the node that leads the stream."""
+        """Kill the stream's leader."""
         async with _down(await self._cluster.leader()):
             yield
 
@@ -93,19 +93,19 @@ class Brokers:
 
     @asynccontextmanager
     async def node_frozen(self, _: Rig, random: Random) -> AsyncIterator[None]:
-        """Freeze a node that does not lead the stream."""
+        """Freeze a node that is not the stream's leader."""
         async with _frozen(await self._follower(random)):
             yield
 
     @asynccontextmanager
     async def leader_frozen(self, *_: object) -> AsyncIterator[None]:
-        """Freeze the node that leads the stream."""
+        """Freeze the stream's leader."""
         async with _frozen(await self._cluster.leader()):
             yield
 
     @asynccontextmanager
     async def disk_full(self, _: Rig, random: Random) -> AsyncIterator[None]:
-        """Fill a node's disk; empty it and restart the node, as its operator has to."""
+        """Fill a node's disk; then empty it and restart the node, as an operator must."""
         number = random.randrange(len(self._cluster.nodes))
         async with self._full(number):
             yield
@@ -118,7 +118,7 @@ class Brokers:
 
     @asynccontextmanager
     async def links_cut(self, _: Rig, random: Random) -> AsyncIterator[None]:
-        """Cut a replica off from every node: its connections are reset."""
+        """Reset a replica's connections to every node."""
         links = random.choice(self._cables)
         for link in links:
             link.cut()
@@ -130,7 +130,7 @@ class Brokers:
 
     @asynccontextmanager
     async def links_silent(self, _: Rig, random: Random) -> AsyncIterator[None]:
-        """Cut a replica off from every node so that nobody is told."""
+        """Drop a replica's traffic to every node without resetting connections."""
         links = random.choice(self._cables)
         for link in links:
             link.hush()
@@ -158,7 +158,7 @@ class Brokers:
 async def brokers(
     folder: Path, services: Sequence[Service], *, has_disks: bool
 ) -> AsyncIterator[Brokers]:
-    """Run three nodes and point every replica at them, through links of its own."""
+    """Run three nodes; each replica connects to them through separate links."""
     cluster = Cluster(folder)
     async with AsyncExitStack() as stack:
         where = [node.store for node in cluster.nodes] if has_disks else []

@@ -1,7 +1,7 @@
-"""Small disks that can be filled; they are this process's alone and end with it.
+"""Small disks that can be filled, visible to this process only.
 
-They need a mount namespace: root has one for the asking, others where Linux lets them have a user
-namespace.
+They need a mount namespace, which root can create, and other users if Linux allows user
+namespaces.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ class Disk:
         _check(_libc.umount2(os.fsencode(self._at), _DETACH), f"umount {self._at}")
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Fill the disk."""
         with self._ballast.open("wb", buffering=0) as ballast:
             for size in (65536, 1):
-                with suppress(OSError):  # that it is full is what is wanted
+                with suppress(OSError):  # the disk is full, as intended
                     while True:
                         ballast.write(bytes(size))
 
     def empty(self) -> None:
-        """Return the space back."""
+        """Free the space."""
         self._ballast.unlink(missing_ok=True)
 
 
 def leave_shared_mounts() -> None:
-    """Let what this process and its children mount be seen by nobody else; raises OSError.
+    """Make the mounts of this process and its children private; raises OSError.
 
-    Call it before there is a second thread.
+    Call it before a second thread starts.
     """
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(_NEW_MOUNTS | (_NEW_USERS if user else 0)), "unshare")

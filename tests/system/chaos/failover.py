@@ -1,4 +1,4 @@
-"""PostgreSQL with a synchronous standby, behind a name that follows the primary; its failovers."""
+"""PostgreSQL with a synchronous standby, behind an address that follows the primary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PostgresPair(PostgresProcess):
-    """A primary and its synchronous standby; `dsn` leads to a link, which stands for a name."""
+    """A primary and its synchronous standby; `dsn` is a proxy, which represents a DNS name."""
 
     keeper = "tests.system.chaos.pair"
 
@@ -45,7 +45,7 @@ class PostgresPair(PostgresProcess):
             await self._stack.aclose()
 
     def told(self, answer: dict[str, Any]) -> None:
-        """Take the ports of both; what leads to the primary is another name for it."""
+        """Set the ports of both servers from the answer."""
         parts = urlsplit(answer["dsn"])
         self._primary_port = parts.port or 0
         self._ports = (self._primary_port, int(answer["standby"]))
@@ -53,16 +53,16 @@ class PostgresPair(PostgresProcess):
         self.dsn = parts._replace(netloc=f"{login}@{HOST}:{self._link.port}").geturl()
 
     async def do(self, what: str) -> None:
-        """Do what a keeper of one server does, or what only a pair can do."""
+        """Run a command of a single server or of the pair."""
         await self._renewed()
         await super().do(what)
 
     def follow(self) -> None:
-        """Let the name lead to the primary; sessions that are open stay where they are."""
+        """Point the name at the primary; open sessions stay on the old server."""
         self._link.lead_to(self._primary_port)
 
     def renew(self) -> None:
-        """Begin to make a new standby in the place of the old server; `do` waits for its end."""
+        """Start to build a new standby in place of the old server; `do` waits for the end."""
         self._renewal = asyncio.create_task(super().do("renew"), name="new standby")
 
     async def _renewed(self) -> None:
@@ -71,7 +71,7 @@ class PostgresPair(PostgresProcess):
             await renewal
 
     def name_both(self, service: Service) -> None:
-        """Return a service both hosts, in place of the name that follows the primary."""
+        """Configure a service with both hosts instead of the name that follows the primary."""
         parts = urlsplit(service.environment["DATABASE_URL"])
         login, _, _ = parts.netloc.rpartition("@")
         hosts = ",".join(f"{HOST}:{port}" for port in self._ports)
@@ -80,24 +80,24 @@ class PostgresPair(PostgresProcess):
 
 
 def failovers(pair: PostgresPair) -> tuple[Fault, ...]:
-    """Return every way in which the primary can change."""
+    """Return all kinds of failover."""
 
     @asynccontextmanager
     async def killed(*_: object) -> AsyncIterator[None]:
-        """Kill the primary and promote the standby; for a while the name leads to nothing."""
+        """Kill the primary and promote the standby; meanwhile the name leads to no server."""
         async with _failover(pair, "kill", "promote"):
             yield
         pair.renew()
 
     @asynccontextmanager
     async def switched(*_: object) -> AsyncIterator[None]:
-        """Let the servers change places; for a while the name leads to the new standby."""
+        """Swap primary and standby; meanwhile the name leads to the new standby."""
         async with _failover(pair, "switch"):
             yield
 
     @asynccontextmanager
     async def demoted(*_: object) -> AsyncIterator[None]:
-        """Make the primary read-only and promote the standby; the name and sessions lag behind."""
+        """Make the primary read-only and promote the standby; name and sessions follow later."""
         async with _failover(pair, "demote"):
             yield
         pair.renew()
@@ -111,7 +111,7 @@ def failovers(pair: PostgresPair) -> tuple[Fault, ...]:
 
 @asynccontextmanager
 async def _failover(pair: PostgresPair, *words: str) -> AsyncIterator[None]:
-    """Let the standby have every commit, and change the primary; the name follows at the end."""
+    """Wait for the standby to have every commit, and change the primary; the name follows last."""
     for word in ("catch_up", *words):
         await pair.do(word)
     try:

@@ -1,4 +1,4 @@
-"""The faults: each breaks something when entered and mends it when left."""
+"""The faults: context managers that break something and repair it at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FULL = Path("/dev/full")
 JUMP_S = 3600.0
 _SHIFTED = ("-m", "tests.system.chaos.shifted")
-# What the database's own clock would have done to them: every stored time an hour older.
+# Makes every stored time an hour older, as a jump of the database's clock does.
 _OLDER = """
 DO $older$
 DECLARE
@@ -49,7 +49,7 @@ Kind = Literal["service", "postgres", "graph", "broker", "other"]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break things, how long it stays broken, and how often it is drawn in a deck."""
+    """A fault, its duration, and how often it occurs in a deck."""
 
     name: str
     kind: Kind
@@ -60,7 +60,7 @@ class Fault:
 
 @asynccontextmanager
 async def killed(rig: Rig, random: Random) -> AsyncIterator[None]:
-    """Kill a service as a dying machine does, and start it again."""
+    """Kill a service, as if its machine died, and restart it."""
     service = random.choice(rig.services)
     await service.kill()
     try:
@@ -82,7 +82,7 @@ async def all_killed(rig: Rig, _: Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def stopped(rig: Rig, random: Random) -> AsyncIterator[None]:
-    """Ask a service to stop, as a deployment does, and start it again."""
+    """Stop a service, as a deployment does, and restart it."""
     service = random.choice(rig.services)
     code = await service.stop()
     if code:
@@ -96,7 +96,7 @@ async def stopped(rig: Rig, random: Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def log_full(rig: Rig, random: Random) -> AsyncIterator[None]:
-    """Run a service whose log is on a disk that is full."""
+    """Run a service whose log is on a full disk."""
     service = random.choice(rig.services)
     await service.stop()
     await service.start(stdout=FULL)
@@ -118,7 +118,7 @@ async def clock_of_service(rig: Rig, random: Random) -> AsyncIterator[None]:
     await service.stop()
     await service.start(launcher=(*_SHIFTED, str(clock)))
     await service.wait_until_ready(rig.session)
-    with clock.open("r+b") as opened:  # in place: the service has it mapped
+    with clock.open("r+b") as opened:  # in place, since the service has mapped it
         opened.write(struct.pack("d", JUMP_S))
     try:
         yield
@@ -137,7 +137,7 @@ async def clock_of_postgres(rig: Rig, _: Random) -> AsyncIterator[None]:
 
 
 def _postgres(begin: str, end: str) -> Callable[[Rig, Random], AbstractAsyncContextManager[None]]:
-    """Make a fault of two commands to the server."""
+    """Return a fault that consists of two commands to the server."""
 
     @asynccontextmanager
     async def failing(rig: Rig, _: Random) -> AsyncIterator[None]:
@@ -157,7 +157,7 @@ postgres_frozen = _postgres("freeze", "thaw")  # its sessions stay open, and not
 
 @asynccontextmanager
 async def connections_exhausted(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """Take every connection that PostgreSQL gives, and keep the services from getting one back."""
+    """Take all connections of PostgreSQL, and terminate those of the services."""
     async with AsyncExitStack() as hogged:
         hog = asyncio.create_task(_hog(rig, hogged))
         try:
@@ -184,7 +184,7 @@ async def graph_down(rig: Rig, _: Random) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def graph_frozen(rig: Rig, _: Random) -> AsyncIterator[None]:
-    """Freeze the Graph simulator: it can be connected to, and nothing answers."""
+    """Freeze the Graph simulator: it accepts connections but does not answer."""
     rig.graph.signal(signal.SIGSTOP)
     try:
         yield
@@ -204,7 +204,7 @@ async def graph_slow(rig: Rig, _: Random) -> AsyncIterator[None]:
 
 
 def graph_answers(answer: str) -> Callable[[Rig, Random], AbstractAsyncContextManager[None]]:
-    """Make a fault of one of the simulator's answers."""
+    """Return a fault that consists of one of the simulator's answers."""
 
     @asynccontextmanager
     async def answering(rig: Rig, _: Random) -> AsyncIterator[None]:
@@ -246,7 +246,7 @@ FAULTS = (
 
 
 async def _hog(rig: Rig, hogged: AsyncExitStack) -> None:
-    """Take connections for ever; those of the services are ended whenever there are none left."""
+    """Take connections endlessly; if none is left, terminate those of the services."""
     while True:
         try:
             connection = await asyncpg.connect(rig.role_dsn, timeout=5)

@@ -1,4 +1,4 @@
-"""How late the machine runs what is due, so that a call may be seen later than it was made."""
+"""Measures how late processes are scheduled, which delays the observation of calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NS = 1e-9
 
 
 class Waits:
-    """How long some processes waited for a processor: each wait, and when it ended."""
+    """The waits of some processes for a processor, with their end times."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
@@ -27,7 +27,7 @@ class Waits:
         self._lasted_s: list[float] = []
 
     def look(self) -> None:
-        """Note the longest wait since the last look."""
+        """Record the longest wait since the last call."""
         waited_s = {pid: found for pid in self._pids() if (found := _waited_s(pid)) is not None}
         news = [after - self._waited_s.get(pid, after) for pid, after in waited_s.items()]
         self._waited_s = waited_s
@@ -36,7 +36,7 @@ class Waits:
             self._ended_at.append(time.monotonic())
 
     def longest_before(self, at_s: float) -> float:
-        """Return the longest wait in the three seconds before a moment of the monotonic clock."""
+        """Return the longest wait in the three seconds before a monotonic time."""
         moments = (at_s - _REMEMBERED_S, at_s + _EVERY_S)
         first, end = (bisect_right(self._ended_at, moment) for moment in moments)
         return max(self._lasted_s[first:end], default=0.0)
@@ -48,7 +48,7 @@ class Waits:
 
 
 class Lateness:
-    """Measures how long those who make calls, and the one who sees them, wait for a processor."""
+    """Measures how long the callers and the observer of calls wait for a processor."""
 
     def __init__(
         self, callers: Callable[[], Iterable[int]], seers: Callable[[], Iterable[int]]
@@ -68,7 +68,7 @@ class Lateness:
             thread.join()
 
     def worst_before(self, at_s: float) -> float:
-        """Return how late a call may have been seen at this moment, or shortly before."""
+        """Return by how much the observation of a call can be late at this time."""
         return sum(waits.longest_before(at_s) for waits in self._waits)
 
     @property
@@ -83,7 +83,7 @@ class Lateness:
 
 
 def _waited_s(pid: int) -> float | None:
-    """Read how long a process's main thread has been ready to run and has not run."""
+    """Return how long a process's main thread was ready to run without running."""
     try:
         _, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
     except (OSError, ValueError):  # it has ended

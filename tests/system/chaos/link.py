@@ -1,4 +1,4 @@
-"""A loopback proxy in front of a port: the cable that is pulled."""
+"""A loopback proxy in front of a port, which can be cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Link:
-    """Passes bytes to a port and back, until it is cut or falls silent."""
+    """Forwards bytes to a port and back, until it is cut or silenced."""
 
     def __init__(self, to_port: int) -> None:
         self.port = 0
@@ -26,7 +26,7 @@ class Link:
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[Link]:
-        """Listen on a port of its own until the block ends."""
+        """Listen on a new port until the block ends."""
         server = await asyncio.start_server(self._join, HOST, 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -37,22 +37,22 @@ class Link:
             await asyncio.gather(*self._pipes, return_exceptions=True)
 
     def cut(self) -> None:
-        """Reset the TCP connections that are open, and every new one."""
+        """Reset all open and new TCP connections."""
         self._is_cut = True
         self._flows.set()
         for writer in self._writers:
             writer.transport.abort()
 
     def lead_to(self, port: int) -> None:
-        """Take who connects from now on to another port; what is connected stays where it is."""
+        """Forward new connections to another port; open ones stay."""
         self._to_port = port
 
     def hush(self) -> None:
-        """Let nothing through any more, and tell nobody."""
+        """Hold all bytes without closing connections."""
         self._flows.clear()
 
     def heal(self) -> None:
-        """Pass bytes again, those that were held back too."""
+        """Forward bytes again, including the held ones."""
         self._is_cut = False
         self._flows.set()
 
@@ -62,7 +62,7 @@ class Link:
         except OSError:
             writer.transport.abort()
             return
-        if self._is_cut:  # asked last: it may have been cut meanwhile
+        if self._is_cut:  # checked last, since it can have been cut meanwhile
             writer.transport.abort()
             back_writer.transport.abort()
             return
@@ -74,7 +74,7 @@ class Link:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         self._writers.add(sink)
         try:
-            with suppress(OSError):  # an end that is gone is what the other end is told
+            with suppress(OSError):  # the other end is closed too
                 while received := await source.read(65536):
                     await self._flows.wait()
                     sink.write(received)

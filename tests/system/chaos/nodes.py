@@ -1,4 +1,4 @@
-"""NATS servers that are stopped, killed, frozen and started again, on the same ports each time."""
+"""NATS servers that can be stopped, killed, frozen and restarted on the same ports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _AWAY = (nats.errors.Error, APIError, OSError)
 
 
 class Node:
-    """A server with JetStream; its store and its log are in its folder."""
+    """A server with JetStream, whose store and log are in its folder."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.name = folder.name
@@ -56,7 +56,7 @@ class Node:
                 await asyncio.sleep(_POLL_S)
 
     async def answers(self) -> bool:
-        """Return whether it can be connected to."""
+        """Return whether it accepts connections."""
         if self._process is None or self._process.returncode is not None:
             raise BrokenError(f"{self.name} ended: {self._log.read_text()[-2000:]}")
         try:
@@ -68,7 +68,7 @@ class Node:
         return True
 
     async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it with a signal, killed if none is named, frozen or not."""
+        """End it with a signal, by default SIGKILL, even if it is frozen."""
         self._send(signal.SIGCONT)
         self._send(number)
         if self._process is not None:
@@ -76,7 +76,7 @@ class Node:
                 await self._process.wait()
 
     async def freeze(self) -> None:
-        """Stop every thread of it, and return once they stand."""
+        """Stop all of its threads, and return when they have stopped."""
         if self._process is None:
             raise BrokenError(f"{self.name} does not run")
         self._send(signal.SIGSTOP)
@@ -85,12 +85,12 @@ class Node:
                 await asyncio.sleep(_POLL_S)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         self._send(signal.SIGCONT)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Look into the broker as an operator does."""
+        """Open a client, as an operator does."""
         client = await nats.connect(self.url, allow_reconnect=False)
         try:
             yield client
@@ -103,7 +103,7 @@ class Node:
 
 
 class Cluster:
-    """Nodes that replicate to each other."""
+    """Nodes of one cluster."""
 
     def __init__(self, folder: Path) -> None:
         routes = [f"nats://{HOST}:{free_port()}" for _ in range(NODES)]
@@ -120,7 +120,7 @@ class Cluster:
         return ",".join(node.url for node in self.nodes)
 
     async def start(self) -> None:
-        """Start every node; who leads is settled later."""
+        """Start every node; a leader is elected later."""
         await asyncio.gather(*(node.start() for node in self.nodes))
 
     async def stop(self) -> None:
@@ -128,14 +128,14 @@ class Cluster:
         await asyncio.gather(*(node.stop() for node in self.nodes))
 
     async def leader(self) -> Node:
-        """Find the node that leads the stream."""
+        """Return the stream's leader."""
         async with asyncio.timeout(_WITHIN_S):
             while not (name := await self._leader()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL_S)
         return next(node for node in self.nodes if node.name == name)
 
     async def _leader(self) -> str:
-        """Ask each node in turn; it may be down, or have no leader yet."""
+        """Ask each node, which can be down or know no leader yet."""
         for node in self.nodes:
             try:
                 async with node.client() as client:

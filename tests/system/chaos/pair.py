@@ -1,7 +1,7 @@
-"""Keeps a primary and its synchronous standby, and obeys a word a line on standard input.
+"""Runs a primary and its synchronous standby, controlled by commands on standard input, one a line.
 
-A commit is acknowledged once the standby has it on disk. While a standby is being made the primary
-commits alone, as under any manager of failovers that prefers to go on.
+A commit is acknowledged once the standby has it on disk. While a standby is built, the primary
+commits alone, as failover managers that prefer availability do.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SELECT EXISTS (SELECT FROM pg_stat_replication
 
 
 class Pair:
-    """Two servers, one of them the primary, each with a port of its own that it keeps."""
+    """Two servers with fixed ports, one of which is the primary."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o711, exist_ok=True)
@@ -47,13 +47,13 @@ class Pair:
         return json.dumps({"dsn": self._primary.dsn(), "standby": self._standby.port})
 
     def start(self) -> None:
-        """Start the primary; the first time a standby is made too."""
+        """Start the primary; the first time, also build a standby."""
         self._primary.start()
         if not self._has_standby:
             self.renew()
 
     def stop(self) -> None:
-        """Stop the primary alone."""
+        """Stop the primary only."""
         self._primary.stop()
 
     def kill(self) -> None:
@@ -61,15 +61,15 @@ class Pair:
         self._primary.kill()
 
     def freeze(self) -> None:
-        """Let the primary answer nothing."""
+        """Freeze the primary."""
         self._primary.freeze()
 
     def thaw(self) -> None:
-        """Let it answer again."""
+        """Continue the primary."""
         self._primary.thaw()
 
     def catch_up(self) -> None:
-        """Return when the standby has all that the primary has committed."""
+        """Return when the standby has all commits of the primary."""
         position = _ask(self._primary, "SELECT pg_current_wal_lsn()::text")
         deadline = time.monotonic() + CAUGHT_UP_WITHIN_S
         while not _ask(self._primary, _CAUGHT_UP, position):
@@ -78,7 +78,7 @@ class Pair:
             time.sleep(0.02)
 
     def promote(self) -> None:
-        """Make the standby the primary; the other one is the standby's place from now on."""
+        """Promote the standby; the other server becomes the next standby."""
         _ask(self._standby, "SELECT pg_promote()")
         self._primary, self._standby = self._standby, self._primary
 
@@ -91,13 +91,13 @@ class Pair:
         _commit_on_both(self._primary)
 
     def demote(self) -> None:
-        """Let the primary take no writes any more, in sessions that are open too; promote."""
+        """Make the primary read-only, in open sessions too, and promote the standby."""
         _ask(self._primary, "ALTER SYSTEM SET default_transaction_read_only = on")
         _ask(self._primary, "SELECT pg_reload_conf()")
         self.promote()
 
     def renew(self) -> None:
-        """Make a standby from a copy of the primary, in the place of what was there."""
+        """Build a standby from a copy of the primary."""
         self._standby.kill()
         self._standby.erase()
         _copy(self._primary, self._standby)
@@ -132,7 +132,7 @@ def _places(server: EmbeddedPostgres) -> Places:
 
 
 def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
-    """Copy a running primary into the folder of a standby that was never started."""
+    """Copy a running primary into the folder of a new standby."""
     account, folder = Account.unprivileged(), PostgresFolder(standby.data_dir)
     folder.take()
     places = folder.places_for(account)
@@ -144,7 +144,7 @@ def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
         "--checkpoint=fast",
         "--no-sync",
     )
-    subprocess.run(  # noqa: S603 - our own binary and options, no shell
+    subprocess.run(  # noqa: S603 - a constant binary, no shell
         [*account.prefix, str(program), *options], check=True, cwd="/", env=BARE_ENVIRONMENT
     )
     shutil.copy(primary.data_dir / "password", standby.data_dir / "password")
@@ -153,7 +153,7 @@ def _copy(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
 
 
 def _follow(places: Places, primary: EmbeddedPostgres) -> None:
-    """Have a server that does not run start as a standby; what ALTER SYSTEM has set is dropped."""
+    """Configure a stopped server as a standby, without settings of ALTER SYSTEM."""
     account = Account.unprivileged()
     address = f"{primary.dsn()}?application_name=standby"
     settings = f"primary_conninfo = '{address}'\nwal_retrieve_retry_interval = '100ms'\n"
@@ -164,7 +164,7 @@ def _follow(places: Places, primary: EmbeddedPostgres) -> None:
 
 
 def main(folder: Path) -> None:
-    """Obey until standard input ends; each word is answered with the addresses."""
+    """Run commands until standard input ends; each is answered with the addresses."""
     pair = Pair(folder)
     try:
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Whether each picture is its owner's own, and is shown to who asks."""
+"""Checks that each stored picture is its owner's and is served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MOST_ASKED = 200
 _STORED = "SELECT ig_user_id, sha256 FROM instagram_pictures"
-# What a dead process had queued is copied when somebody asks.
+# Copies that a dead process had queued are made at the next request.
 _NOT_COPIED = """
 SELECT c.ig_user_id FROM instagram_user_cache c
 WHERE c.profile_pic_url IS NOT NULL AND NOT EXISTS (
@@ -22,7 +22,7 @@ LIMIT $1
 
 
 async def judge_pictures(rig: Rig) -> tuple[int, list[str]]:
-    """Count the stored pictures, and say what is wrong; asks for those that are not copied yet."""
+    """Count the stored pictures and list faults; requests those that are not copied yet."""
     missing = [row["ig_user_id"] for row in await rig.fetch(_NOT_COPIED, MOST_ASKED)]
     faults = [user for user in missing if not await _is_shown(rig, user)]
     stored = await rig.fetch(_STORED)

@@ -1,4 +1,4 @@
-"""Keeps one embedded PostgreSQL and breaks it when told to, a word a line on standard input."""
+"""Runs an embedded PostgreSQL, controlled by commands on standard input, one a line."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from sandbox.postgres.server import EmbeddedPostgres
 
 
 def main(folder: Path) -> None:
-    """Obey until standard input ends; each word is answered with the server's address."""
+    """Run commands until standard input ends; each is answered with the server's address."""
     server = EmbeddedPostgres(folder)
     words = {
         "start": server.start,

@@ -1,4 +1,4 @@
-"""Processes that are started, broken and started again; none outlives the one that started it."""
+"""Child processes that can be broken and restarted; none outlives its parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POLL_S = 0.02
 
 
 class BrokenError(Exception):
-    """A process did what it must not: it ended by itself, or did not become ready."""
+    """A process ended by itself, or did not become ready."""
 
 
 async def spawn(
@@ -40,9 +40,9 @@ async def spawn(
     stderr: int | IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a program, Python if none is named; it dies with us, and finds the project's modules.
+    """Start a program, by default Python, which dies with this process and can import the project.
 
-    Its folder holds no `.env`: what is measured does not depend on a developer's settings.
+    Its folder has no `.env`, so the results do not depend on a developer's settings.
     """
     given = os.environ if environment is None else environment
     return await asyncio.create_subprocess_exec(
@@ -52,12 +52,12 @@ async def spawn(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        start_new_session=True,  # Ctrl-C is for us: we stop it
+        start_new_session=True,  # Ctrl-C must not reach it
     )
 
 
 class Process(Protocol):
-    """A process: asyncio's own, or what stands for one."""
+    """A process of asyncio, or a replacement."""
 
     pid: int
 
@@ -78,14 +78,14 @@ class StartService(Protocol):
 async def start_python(
     environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Process:
-    """Start it in a new interpreter."""
+    """Start the service in a new interpreter."""
     return await spawn(
         *("-m", "service", "serve"), environment=environment, stdout=stdout, stderr=stderr
     )
 
 
 class Service:
-    """`python -m service serve` on one port, whose every line of log is kept."""
+    """`python -m service serve` on one port, with its whole log."""
 
     def __init__(self, environment: Mapping[str, str], port: int, folder: Path) -> None:
         self.port = port
@@ -99,28 +99,28 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The process id; BrokenError if it has ended without being asked."""
+        """The process id; raises BrokenError if it has ended by itself."""
         if self._process is None or self._process.returncode is not None:
             raise BrokenError(f"the service at {self.port} does not run")
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Return whether it has been started and has not ended."""
+        """Return whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
     @property
     def has_fallen(self) -> bool:
-        """Return whether it ended although nobody asked it to."""
+        """Return whether it ended by itself."""
         process = self._process
         return self.is_wanted and process is not None and process.returncode is not None
 
     async def start(
         self, stdout: Path | None = None, launcher: Sequence[str] | None = None
     ) -> None:
-        """Start it; its standard output goes to `stdout`, else to its own log.
+        """Start it; its standard output goes to `stdout`, by default to its log.
 
-        A `launcher` holds the arguments of a new interpreter that runs the service its own way.
+        `launcher` has the arguments of an interpreter that runs the service differently.
         """
         with (stdout or self.log).open("ab") as log, self.errors.open("ab") as errors:
             if launcher is None:
@@ -132,7 +132,7 @@ class Service:
         self.is_wanted = True
 
     async def wait_until_ready(self, session: ClientSession) -> None:
-        """Return when /readyz says that it is and that its intake does; raises BrokenError."""
+        """Return when /readyz reports ready and the intake ok; raises BrokenError."""
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 while not await self._is_ready(session):  # noqa: ASYNC110 - another process's event
@@ -141,11 +141,11 @@ class Service:
             raise BrokenError(f"the service at {self.port} did not become ready") from None
 
     async def kill(self) -> None:
-        """End it at once, as when the machine dies."""
+        """Kill it, as if its machine died."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> int:
-        """Ask it to stop, wait until it has, and give its exit code."""
+        """Stop it and wait; returns its exit code."""
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> int:
@@ -169,7 +169,7 @@ class Service:
 
 
 class GraphProcess:
-    """The Graph simulator as a process of its own, on the same ports each time."""
+    """The Graph simulator as a child process, on the same ports each time."""
 
     def __init__(self, app_secret: str) -> None:
         self._ports = (free_port(), free_port(), free_port())
@@ -210,9 +210,9 @@ class GraphProcess:
 
 
 class PostgresProcess:
-    """An embedded PostgreSQL behind a process that starts and breaks it when told to.
+    """An embedded PostgreSQL, controlled through a child process.
 
-    The server has to be started from a main thread, and starting blocks: not ours.
+    The server must be started from a main thread, which blocks meanwhile.
     """
 
     keeper = "tests.system.chaos.postgres"
@@ -238,7 +238,7 @@ class PostgresProcess:
             await self._process.wait()
 
     async def do(self, what: str) -> None:
-        """Do one of start, stop, kill, freeze and thaw; returns when it is done."""
+        """Run one of start, stop, kill, freeze and thaw; returns when it is done."""
         if self._process is None or self._process.stdin is None or self._process.stdout is None:
             raise BrokenError("the keeper of PostgreSQL does not run")
         async with self._one_at_a_time:
@@ -249,5 +249,5 @@ class PostgresProcess:
         self.told(json.loads(answer))
 
     def told(self, answer: dict[str, Any]) -> None:
-        """Take the keeper's answer to a word."""
+        """Handle the answer to a command."""
         self.dsn = answer["dsn"]

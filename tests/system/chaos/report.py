@@ -23,29 +23,29 @@ _TO_SETTLE_S = 0.3  # from an answer to its commit, at most
 
 
 class Diary:
-    """Which fault was the last to be injected, at any moment."""
+    """Records which faults were injected last at any time."""
 
     def __init__(self) -> None:
         self._moments: list[float] = []
         self._names: list[str] = []
 
     def note(self, name: str) -> None:
-        """Write down that a fault is injected now."""
+        """Record that a fault is injected now."""
         self._moments.append(time.monotonic())
         self._names.append(name)
 
     def last(self, at: float, count: int = 1) -> list[str]:
-        """Return the names of the last faults before a moment."""
+        """Return the names of the last faults before a time."""
         return self._names[: bisect_right(self._moments, at)][-count:]
 
 
 @dataclass
 class Tally:
-    """What one fault has done so far: how often, under how many acks, how soon it was over.
+    """The results of one fault: how often, acknowledgements meanwhile, and recovery times.
 
-    Acks are of new senders: all until the recovery, and those given while it was broken. A loss is
-    charged to the last fault before its ack, a repeated call to the last before the answer that
-    came to nothing could have been settled.
+    Acknowledgements are of new senders: all until the recovery, and those during the fault. A loss
+    is charged to the last fault before its acknowledgement, a repeated call to the last fault
+    before the lost answer could have been settled.
     """
 
     fault: Fault
@@ -64,7 +64,7 @@ class Tally:
 
 
 def charge(tallies: Mapping[str, Tally], diary: Diary, ledger: Ledger, verdict: Verdict) -> None:
-    """Put down what was lost or repeated to the faults that it came after."""
+    """Charge losses and repeated calls to the faults before them."""
     for participant in verdict.lost:
         for name in diary.last(ledger.acked[participant]):
             tallies[name].lost += 1
@@ -74,7 +74,7 @@ def charge(tallies: Mapping[str, Tally], diary: Diary, ledger: Ledger, verdict: 
 
 
 def show(tallies: Sequence[Tally], ledger: Ledger, verdict: Verdict, lasted_s: float) -> None:
-    """Print what was broken, what came of it, and the verdict."""
+    """Print the faults, their results and the verdict."""
     console = Console(width=130)
     console.print(_faults(tallies, len(verdict.lost), len(verdict.repeated_after_s)))
     console.print(

@@ -1,4 +1,4 @@
-"""What is broken: PostgreSQL, a Graph simulator and the service, each a process of its own."""
+"""The system under test: PostgreSQL, a Graph simulator and the service as child processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COVERAGE = "COVERAGE"
 
 @dataclass(frozen=True)
 class Keys:
-    """Made-up secrets of one rig."""
+    """Generated secrets of one rig."""
 
     app_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     verify: str = field(default_factory=lambda: secrets.token_urlsafe(16))
@@ -55,7 +55,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a request: its status, headers and body."""
+    """An answer: its status, headers and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,7 +63,7 @@ class Answer:
 
 
 class Rig:
-    """Everything that runs, how to break it, and how to speak to it as Meta and the inbox do."""
+    """All processes, and clients that act as Meta and the inbox do."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class Rig:
 
     @property
     def owner_dsn(self) -> str:
-        """The address of the database as its owner."""
+        """The database's URL for its owner."""
         return urlsplit(self.postgres.dsn)._replace(path=f"/{self._database}").geturl()
 
     @property
     def role_dsn(self) -> str:
-        """The address of the database as the role that may only change rows."""
+        """The database's URL for the least-privilege role."""
         return role_dsn(self.owner_dsn, self.keys)
 
     def service_pids(self) -> list[int]:
@@ -117,17 +117,17 @@ class Rig:
         return await self.deliver(message_from(*users), service)
 
     async def look_up(self, ig_user_id: str, service: Service | None = None) -> Answer:
-        """Ask for an identity as the inbox does."""
+        """Look up an identity, as the inbox does."""
         headers = {"Authorization": f"Bearer {self.keys.inbox}"}
         return await self.ask("GET", f"/users/{ig_user_id}", service=service, headers=headers)
 
     async def probe(self, path: str) -> Answer:
-        """Ask a path that has no prefix."""
+        """Request a path without the API's prefix."""
         async with self.session.get(self.services[0].url + path) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def metric(self, name: str) -> float:
-        """Read one of the first service's metrics, one without labels."""
+        """Return a metric without labels of the first service."""
         lines = (await self.probe("/metrics")).body.decode().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
@@ -139,30 +139,30 @@ class Rig:
         service: Service | None = None,
         **options: Any,  # noqa: ANN401 - aiohttp's own
     ) -> Answer:
-        """Send any request to a service, the first one if none is named."""
+        """Send a request to a service, by default the first one."""
         url = (service or self.services[0]).url + PREFIX + path
         async with self.session.request(method, url, **options) as response:
             return Answer(response.status, response.headers, await response.read())
 
     async def control_graph(self, path: str, **body: object) -> None:
-        """Turn a switch of the simulator."""
+        """Change a setting of the simulator."""
         async with self.session.put(f"{self.graph.url}/_simulator/{path}", json=body) as answer:
             answer.raise_for_status()
 
     async def connect_accounts(self) -> None:
-        """Introduce the accounts to the simulator."""
+        """Add the accounts to the simulator."""
         for number, account in enumerate(ACCOUNTS):
             await self.control_graph(f"accounts/{account}", tokens=[f"{self.keys.token}{number}"])
 
     async def withhold_profile(self, ig_user_id: str, ig_account_id: str) -> None:
-        """Let a conversation alone name a user, who has not consented to more."""
+        """Make the simulator refuse a user's profile and list a conversation with the username."""
         await self.control_graph(f"threads/{ig_user_id}", igAccountId=ig_account_id)
         await self.control_graph(f"users/{ig_user_id}", answer="consent_required")
 
     async def graph_calls(
         self, ig_user_id: str | None = None, kind: str = "profiles"
     ) -> list[dict[str, Any]]:
-        """Read what the simulator was asked, of profiles or of conversations."""
+        """Return the simulator's profile or conversation calls."""
         query = {"limit": "200000", "kind": kind} | ({"user": ig_user_id} if ig_user_id else {})
         url = f"{self.graph.url}/_simulator/calls"
         async with self.session.get(url, params=query) as answer:
@@ -170,7 +170,7 @@ class Rig:
         return calls
 
     async def all_graph_calls(self) -> list[dict[str, Any]]:
-        """Read every call that the budget is for, also of simulators that have ended, by time."""
+        """Return all calls within the budget, including those of earlier simulators, by time."""
         living = (await self.graph_calls(), await self.graph_calls(kind="conversations"))
         calls = (*self.calls_of_the_dead, *itertools.chain(*living))
         return sorted(calls, key=lambda call: float(call["atS"]))
@@ -184,7 +184,7 @@ class Rig:
             await connection.close()
 
     async def start_services(self) -> None:
-        """Start every service that does not run, and return when all are ready."""
+        """Start the services that do not run, and return when all are ready."""
         for service in self.services:
             if not service.is_wanted:
                 await service.start()
@@ -200,7 +200,7 @@ class Rig:
 async def machinery(
     folder: Path, server: PostgresProcess | None = None
 ) -> AsyncIterator[tuple[PostgresProcess, GraphProcess, Keys]]:
-    """Start PostgreSQL (of its own kind if one is given) and a Graph simulator, for many rigs."""
+    """Start PostgreSQL (or the given one) and a Graph simulator for several rigs."""
     keys = Keys()
     graph = GraphProcess(keys.app_secret)
     async with server or PostgresProcess(folder / "postgres") as postgres:
@@ -221,9 +221,9 @@ async def rig(
     services: int = 1,
     **settings: str,
 ) -> AsyncIterator[Rig]:
-    """Make a database, the least-privilege role and services that run as it; not yet started.
+    """Create a database, the least-privilege role, and services for it, which are not started yet.
 
-    When the block ends the services are killed; the database is left where it is.
+    When the block ends, the services are killed; the database stays.
     """
     database = f"rig_{secrets.token_hex(6)}"
     await _execute(postgres.dsn, f"CREATE DATABASE {database}")
@@ -248,26 +248,26 @@ async def rig(
 
 
 async def grant(owner_dsn: str, keys: Keys) -> None:
-    """Apply the project's least-privilege file, and let its role in."""
+    """Apply the project's least-privilege file, and let its role log in."""
     await _execute(owner_dsn, LEAST_PRIVILEGE.read_text())
     await _execute(owner_dsn, f"ALTER ROLE {ROLE} PASSWORD '{keys.verify}'")
 
 
 def role_dsn(owner_dsn: str, keys: Keys) -> str:
-    """Return an address of the same database for the least-privilege role."""
+    """Return the URL of the same database for the least-privilege role."""
     parts = urlsplit(owner_dsn)
     return parts._replace(netloc=f"{ROLE}:{keys.verify}@{parts.hostname}:{parts.port}").geturl()
 
 
 def message_from(*users: str, account: str = ACCOUNTS[0]) -> bytes:
-    """Write a delivery with one message of each user."""
+    """Return a delivery with one message of each user."""
     return samples.delivery(
         samples.entry(account, *(samples.message(user, account) for user in users))
     )
 
 
 def new_user() -> str:
-    """Make up a new user."""
+    """Return a new user."""
     return str(7 * 10**15 + secrets.randbelow(10**15))
 
 
@@ -318,7 +318,7 @@ async def _execute(dsn: str, statement: str) -> None:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder that the account of an embedded server can pass; removed with the object."""
+    """Create a temporary folder that the account of an embedded server can traverse."""
     folder = tempfile.TemporaryDirectory(prefix="chaos-")
     Path(folder.name).chmod(0o711)
     return folder

@@ -1,7 +1,7 @@
-"""Runs the service with a wall clock that a file puts forward: eight bytes, a double in seconds.
+"""Runs the service with a wall clock that a file moves forward: a double, in seconds.
 
-`python -m tests.system.chaos.shifted FILE serve`. Only Python's own clocks are moved, which are all
-that the service reads; a real step of the machine's clock would move everybody else's too.
+`python -m tests.system.chaos.shifted FILE serve`. Only Python's clocks are moved, which are all
+that the service reads; setting the machine's clock would affect other processes too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(file: Path, *arguments: str) -> None:
     def offset_s() -> float:
         return float(struct.unpack("d", offset[:8])[0])
 
-    for library in ("asyncpg", "msgspec"):  # which are to know the real datetime alone
+    for library in ("asyncpg", "msgspec"):  # which must import the real datetime
         importlib.import_module(library)
     _shift_time(offset_s)
     _shift_datetime(offset_s)
@@ -49,9 +49,9 @@ def _shift_datetime(offset_s: Callable[[], float]) -> None:
             return isinstance(instance, _REAL)
 
     class Shifted(_REAL, metaclass=_AnyDatetime):
-        """A datetime whose `now` is put forward; what it gives are ordinary datetimes."""
+        """A datetime whose `now` is in the future; it returns ordinary datetimes."""
 
-        __slots__ = ()  # as large as the real one: libraries in C check that
+        __slots__ = ()  # the size of the real one, which C libraries check
 
         @classmethod
         def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""A bounded open-loop stream of signed webhooks, retried as Meta does, and what became of it."""
+"""A bounded open-loop stream of signed webhooks, retried like Meta's, and its results."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Participant = tuple[str, str]
 
 @dataclass
 class Ledger:
-    """What was sent and what came back; times are monotonic seconds.
+    """The sent deliveries and their answers; times are monotonic seconds.
 
-    `new_acks` are of deliveries whose senders nobody knew, `latest_new` of one at its first try.
+    `new_acks` are for deliveries with new senders only, `latest_new` for one at its first try.
     """
 
     acked: dict[Participant, float] = field(default_factory=dict)
@@ -50,13 +50,13 @@ class Ledger:
     waiting: int = 0
 
     def longest_gap_s(self, began_at: float, ended_at: float) -> float:
-        """Return how long, between two moments, no new sender was acknowledged."""
+        """Return the longest time between two times without a new sender acknowledged."""
         acks = [at for at in self.new_acks if began_at < at < ended_at]
         moments = [began_at, *acks, ended_at]
         return max(later - at for at, later in pairwise(moments))
 
     def wrong_answers(self) -> dict[str, int]:
-        """Count what should never be answered, deliveries and lookups together."""
+        """Count the answers that must not occur, of deliveries and lookups."""
         allowed = {str(OK), str(UNAVAILABLE), NOT_ANSWERED}
         both = self.answers + self.lookups
         return {answer: count for answer, count in both.items() if answer not in allowed}
@@ -65,9 +65,9 @@ class Ledger:
 class Stream:
     """Sends webhooks of new and known senders, and lookups, at a given rate each second.
 
-    Open loop: the next delivery leaves at its time, whatever became of the last one. A delivery
-    that is not acknowledged is sent again, the same bytes, until it is. Of the new senders
-    `withholding` withhold their profile: Graph names them in a conversation alone.
+    Open loop: each delivery is sent at its time, whatever happened to earlier ones. A delivery is
+    repeated unchanged until it is acknowledged. A share `withholding` of the new senders withhold
+    their profiles: Graph shows their usernames in conversations only.
     """
 
     def __init__(self, rig: Rig, random: Random, rate: float, withholding: float = 0.0) -> None:
@@ -95,14 +95,14 @@ class Stream:
             await asyncio.wait(tasks)
 
     async def settle(self, within_s: float) -> None:
-        """Wait until everything sent was acknowledged; what takes too long is given up."""
+        """Wait until all deliveries are acknowledged, or have taken too long."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=within_s)
             for task in late:
                 task.cancel()
 
     async def first_new_ack_after(self, moment: float, within_s: float) -> float | None:
-        """Wait until a sender nobody knew is acknowledged at the first try, and say when."""
+        """Wait until a new sender is acknowledged at the first try; returns the time."""
         deadline = time.monotonic() + within_s
         while self.ledger.latest_new <= moment:
             if time.monotonic() > deadline:
@@ -141,7 +141,7 @@ class Stream:
         task.add_done_callback(self._tasks.discard)
 
     def _new_delivery(self) -> tuple[bytes, list[Participant], bool]:
-        """Write a delivery of one to five senders, new or known, some of them written to."""
+        """Return a delivery of one to five senders, new or known, some of them in echoes."""
         account = self._random.choice(ACCOUNTS)
         is_new = self._random.random() < 0.25 or not self.ledger.acked
         if is_new:
@@ -182,7 +182,7 @@ class Stream:
             self.ledger.latest_new = now
 
     async def _withhold(self, participants: list[Participant]) -> None:
-        """Have Graph refuse the profiles; while it is broken they stay as they are."""
+        """Make Graph refuse the profiles; has no effect while Graph is broken."""
         for account, user in participants:
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with asyncio.timeout(_GRAPH_TOLD_WITHIN_S):
@@ -211,6 +211,6 @@ class Stream:
         return str(answer.status)
 
     def _some_service(self) -> Service:
-        """Choose as a load balancer does: one that has not been seen to be gone."""
+        """Choose a service that is not known to be down, as a load balancer does."""
         there = [service for service in self._rig.services if service.is_wanted]
         return self._random.choice(there or self._rig.services)

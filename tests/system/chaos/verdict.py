@@ -1,4 +1,4 @@
-"""What is left when everything is healed: who was lost, what was repeated, what was wrong."""
+"""The verdict after a run: lost participants, repeated calls, and other faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.system.chaos.rig import Rig
     from tests.system.chaos.stream import Ledger, Participant
 
-# What became of each acknowledged participant: its name, why it has none, or why it waits.
+# The state of each acknowledged participant: its name, why it has none, or why it waits.
 _STANDING = """
 SELECT a.ig_account_id, a.ig_user_id, CASE
     WHEN p.ig_user_id IS NULL THEN 'missing'
@@ -45,15 +45,15 @@ LEFT JOIN instagram_user_cache c ON c.ig_user_id = a.ig_user_id
 NAMED = ("named", "named by conversation")
 GOOD = (*NAMED, "reason recorded")
 _CATCHING_UP_S = 2.0
-# asyncpg leaves a future behind when a connection attempt is given up
+# asyncpg leaves a future behind after a cancelled connection attempt
 _NOT_OURS = ("ConnectionError('unexpected connection_lost() call')",)
 
 
 @dataclass
 class Verdict:
-    """The end of a run; `faults` are reasons to fail it.
+    """The result of a run; `faults` are reasons to fail it.
 
-    `repeated_after_s` has, for each call too many, when the answer was given that came to nothing.
+    `repeated_after_s` has, for each repeated call, the time of the answer that was lost.
     """
 
     standings: Counter[str] = field(default_factory=Counter)
@@ -75,10 +75,10 @@ async def judge(
     jitter_s: float = 0.0,
     lateness: Lateness | None = None,
 ) -> Verdict:
-    """Wait until everybody acknowledged has a name or a reason, then judge the run.
+    """Wait until all acknowledged users have a name or a reason, then judge the run.
 
-    `jitter_s` is how much later than it was made a machine may see a call; to it comes how long
-    those who make calls and the one who sees them had to wait for a processor.
+    `jitter_s` is the allowed delay between a call and its observation; the measured waits of the
+    callers and the observer for a processor are added.
     """
     verdict = Verdict()
     rows = await _settled(rig, ledger, settle_s)
@@ -117,16 +117,16 @@ async def _settled(rig: Rig, ledger: Ledger, settle_s: float) -> list[Any]:
 
 
 def _is_misnamed(row: asyncpg.Record) -> bool:
-    """Return whether a user has a name that Graph gave to somebody else."""
+    """Return whether a user has another user's name."""
     own = made_up_profile(row["ig_user_id"])["username"]
     return row["standing"] in NAMED and row["username"] != own
 
 
 def _judgeable(rig: Rig, calls: Iterable[dict[str, Any]]) -> list[list[float]]:
-    """Return the times of calls in stretches whose windows can be judged.
+    """Return the times of calls in periods whose windows can be judged.
 
-    A call that waited for a frozen simulator was made before it says. A step of the database's
-    clock lets the places of a second be given out twice: no window may reach across it.
+    A call that waited for a frozen simulator was made earlier than its recorded time. After a step
+    of the database's clock, the slots of a second can be taken twice, so no window spans it.
     """
     stretches: list[list[float]] = [[]]
     jumps = sorted(rig.clock_jumped_at)
@@ -145,7 +145,7 @@ def _is_just_after(at_s: float, moments: Iterable[float]) -> bool:
 
 
 def _excesses(times_s: Iterable[float], budget: float) -> Iterator[tuple[float, float]]:
-    """Return for each call its time, and by how many the worst window that it ends is over."""
+    """Return each call's time, and the excess of the worst window that it ends."""
     most, start_s = -math.inf, None
     for index, at_s in enumerate(times_s):
         start_s = at_s if start_s is None else start_s
@@ -155,9 +155,9 @@ def _excesses(times_s: Iterable[float], budget: float) -> Iterator[tuple[float, 
 
 
 def _repeated(calls: Iterable[dict[str, Any]]) -> list[float]:
-    """For each call about a user who had been given a name already, say when that was.
+    """Return, for each call about a user whose name was already sent, when that was.
 
-    A call to a conversation is of those who withhold their profile, after one that was refused.
+    Conversation calls are for users who withhold their profiles, after a refused profile call.
     """
     named: dict[str, float] = {}
     repeated = []
@@ -186,7 +186,7 @@ def _fallen(rig: Rig) -> list[str]:
 
 
 def complaints(rig: Rig) -> list[str]:
-    """What a service said of its own mistakes: standard error, failed handlers and dead tasks."""
+    """Return a service's own faults: standard error, failed handlers and dead tasks."""
     said = []
     for service in rig.services:
         if text := service.errors.read_text():
@@ -196,7 +196,7 @@ def complaints(rig: Rig) -> list[str]:
 
 
 def _own_mistakes(log: Path) -> list[str]:
-    """Count errors with a traceback, and tasks that died unheard."""
+    """Return the log events with a traceback, with their numbers."""
     mistakes: Counter[str] = Counter()
     with log.open() as lines:
         for line in lines:
@@ -214,4 +214,4 @@ def _event(line: str) -> str:
     try:
         return str(json.loads(line)["event"])[:200]
     except (ValueError, KeyError):
-        return line[:200]  # the line of a process that was killed as it wrote
+        return line[:200]  # the last line of a killed process

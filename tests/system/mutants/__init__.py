@@ -1,1 +1,1 @@
-"""Takes defences away to see that tests notice."""
+"""Removes defences to check that tests fail."""

@@ -1,7 +1,6 @@
-"""Takes each defence away, one at a time, and shows that a test notices: `make mutants`.
+"""Removes each defence, one at a time, and checks that its test fails: `make mutants`.
 
-Works on a copy of the project; each mutation runs the one test that is to fail. ARGS chooses by a
-part of a name.
+Works on a copy of the project. ARGS selects mutations by a part of their names.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ FAILED = 1  # pytest's exit code for "tests were run, and some failed"
 
 
 def main(only: str = "") -> int:
-    """Run every mutation, print the table, and give 1 if a defence has no test that fails."""
+    """Run every mutation and print a table; exits with 1 if a test does not fail."""
     chosen = [mutation for mutation in MUTATIONS if only in mutation.defence + mutation.test]
     table = Table("defence", "file", "test", "without it", title="Mutations")
     unnoticed = 0

@@ -1,11 +1,11 @@
-"""The defences of docs/security.md: where each stands, and the test that notices its loss."""
+"""The defences of docs/security.md: the code of each, and the test that fails without it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A defence, the text that is the defence, what an intruder would rather read, and its test."""
+    """A defence, its code, the code without it, and the test that then fails."""
 
     defence: str
     file: str
