@@ -10,7 +10,8 @@ import pytest
 
 from tests.clients.guide import commands, write_files
 from tests.programs import NPM_FOLDER, find_program
-from tests.service.conftest import Client, _quiet_logs, environment, graph, settings, start
+from tests.service.conftest import Client, _quiet_logs, environment, settings, start
+from tests.service.conftest import own_graph as graph
 
 __all__ = ["_quiet_logs", "environment", "graph", "settings", "start"]
 

@@ -13,11 +13,11 @@ from tests.service.conftest import (
     Start,
     _quiet_logs,
     environment,
-    graph,
     new_user,
     settings,
     start,
 )
+from tests.service.conftest import own_graph as graph
 from tests.system.chaos.nodes import Node
 from tests.until import until
 

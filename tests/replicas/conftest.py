@@ -10,11 +10,11 @@ from tests.service.conftest import (
     ServiceProcess,
     Spawn,
     _quiet_logs,
-    db,
     environment,
-    graph,
     spawn,
 )
+from tests.service.conftest import own_db as db
+from tests.service.conftest import own_graph as graph
 
 __all__ = ["_quiet_logs", "db", "environment", "graph", "spawn"]  # fixtures of the whole service
 

@@ -1,4 +1,9 @@
-"""The whole service behind real HTTP: real PostgreSQL, the Graph simulator, signed deliveries."""
+"""The whole service behind real HTTP: real PostgreSQL, the Graph simulator, signed deliveries.
+
+The tests of a module that take the service as it is share one, in the module's event loop; each
+finds an empty database and the Graph of the start. A test that starts a service itself, needs
+another setting or changes what lasts has its own, as has one that asks for `own_service`.
+"""
 
 import asyncio
 import base64
@@ -10,21 +15,26 @@ import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiohttp
 import asyncpg
 import pytest
+import pytest_asyncio
 import structlog
 
 from sandbox import samples
 from sandbox.graph.simulator import GraphSimulator
+from service.accounts import token_checks
 from service.app import Running, service
+from service.http import guesses
+from service.resolving import profile_calls, sweeper, workers
 from service.settings import Settings
 from tests.answers import Answer
+from tests.conftest import Databases
 from tests.processes.forks import Fork, fork
 from tests.until import until
 
@@ -40,6 +50,20 @@ SECRETS = (TOKEN, OTHER_TOKEN, APP_SECRET, VERIFY_TOKEN, INBOX_KEY, OPERATOR_KEY
 
 Database = asyncpg.Connection
 Json = Any
+
+FOLDER = Path(__file__).parent
+EMPTY_TABLES = """
+DELETE FROM instagram_participants;
+DELETE FROM instagram_user_cache;
+DELETE FROM instagram_pictures;
+DELETE FROM instagram_connections;
+DELETE FROM instagram_token_checks;
+DELETE FROM instagram_leavings;
+DELETE FROM instagram_pauses;
+DELETE FROM instagram_streaks;
+DELETE FROM instagram_conversation_limits;
+DELETE FROM instagram_forwards;
+"""
 
 _user_numbers = itertools.count(1)
 
@@ -181,18 +205,28 @@ def _quiet_logs() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test wait for a sweep, a second try or the end of a pause no longer than it must."""
+    monkeypatch.setattr(sweeper, "INTERVAL_S", 0.1)
+    monkeypatch.setattr(profile_calls, "SECOND_TRY_S", (0.05, 0.1))
+    monkeypatch.setattr(workers, "PAUSE_CHECK_S", 0.05)
+
+
 @pytest.fixture
-async def graph() -> AsyncIterator[GraphSimulator]:
+async def own_graph() -> AsyncIterator[GraphSimulator]:
     """Give a Graph API that knows the two accounts and their tokens."""
-    async with GraphSimulator(app_secret=APP_SECRET) as graph:
-        graph.add_account(ACCOUNT, TOKEN)
-        graph.add_account(OTHER_ACCOUNT, OTHER_TOKEN)
+    async with _graph() as graph:
         yield graph
 
 
 @pytest.fixture
 def environment(database_url: str, graph: GraphSimulator) -> dict[str, str]:
     """Give the environment of a service that uses this test's database and Graph."""
+    return make_environment(database_url, graph)
+
+
+def make_environment(database_url: str, graph: GraphSimulator) -> dict[str, str]:
     return {
         "DATABASE_URL": database_url,
         "META_APP_SECRETS": APP_SECRET,
@@ -217,10 +251,14 @@ def settings(environment: dict[str, str]) -> MakeSettings:
     """Make settings for this test's database and Graph; arguments replace what they name."""
 
     def make(**changed: object) -> Settings:
-        named: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-        return Settings.model_validate(named | changed)
+        return read_settings(environment, **changed)
 
     return make
+
+
+def read_settings(environment: Mapping[str, str], **changed: object) -> Settings:
+    named: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    return Settings.model_validate(named | changed)
 
 
 @pytest.fixture
@@ -237,7 +275,7 @@ async def start(settings: MakeSettings) -> AsyncIterator[Start]:
 
 
 @pytest.fixture
-async def client(start: Start) -> Client:
+async def own_client(start: Start) -> Client:
     """Start a service that has one connection."""
     client = await start()
     await client.connect()
@@ -245,8 +283,122 @@ async def client(start: Start) -> Client:
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
+async def own_db(database_url: str) -> AsyncIterator[Database]:
     """Look at the tables, as an operator with psql does."""
+    async with _look_at(database_url) as db:
+        yield db
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A service, its database and its Graph, which the tests of a module use one after another."""
+
+    client: Client
+    db: Database
+    graph: GraphSimulator
+
+    async def begin(self) -> None:
+        """Forget the test before: its users, connections and pauses, and what it told Graph."""
+        self.graph.reset()
+        await self.db.execute("DELETE FROM instagram_participants")
+        await until(self._is_idle)
+        await self.db.execute(EMPTY_TABLES)
+        self.graph.reset()
+        _introduce_accounts(self.graph)
+        await self.client.connect()
+        self.graph.token_calls.clear()
+
+    async def _is_idle(self) -> bool:
+        assert self.client.running is not None
+        queue = self.client.running.queue
+        return queue.depth == queue.in_flight == 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database_of_the_module(
+    databases: Databases, template_database: str
+) -> AsyncIterator[str]:
+    async with databases.new(template_database) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service_of_the_module(database_of_the_module: str) -> AsyncIterator[Shared]:
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(_session())
+        graph = await stack.enter_async_context(_graph())
+        db = await stack.enter_async_context(_look_at(database_of_the_module))
+        settings = read_settings(make_environment(database_of_the_module, graph))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(token_checks, "SOON_S", 3600.0)  # no check takes what a test has scripted
+            running = await stack.enter_async_context(service(settings))
+        client = Client(f"http://127.0.0.1:{running.port}", session, running)
+        yield Shared(client, db, graph)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shared(service_of_the_module: Shared, monkeypatch: pytest.MonkeyPatch) -> Shared:
+    """Give the module's service, with one connection."""
+    monkeypatch.setattr(guesses, "_WINDOW_S", 0.0)  # no test pays for the guesses of another
+    await service_of_the_module.begin()
+    return service_of_the_module
+
+
+@pytest.fixture
+def own_service() -> None:
+    """Give the test a service that no other test uses."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that share a service in its event loop."""
+    for item in items:
+        if item.path.parent == FOLDER and _is_sharing(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+def _is_sharing(item: pytest.Item) -> bool:
+    named = set(getattr(item, "fixturenames", ()))
+    return "client" in named and named.isdisjoint({"own_service", "environment", "database_url"})
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest) -> Client:
+    """Give a service that has one connection."""
+    if _is_sharing(request.node):
+        return cast("Shared", request.getfixturevalue("shared")).client
+    return cast("Client", request.getfixturevalue("own_client"))
+
+
+@pytest.fixture
+def graph(request: pytest.FixtureRequest) -> GraphSimulator:
+    """Give the Graph API that the test's service calls."""
+    if _is_sharing(request.node):
+        return cast("Shared", request.getfixturevalue("shared")).graph
+    return cast("GraphSimulator", request.getfixturevalue("own_graph"))
+
+
+@pytest.fixture
+def db(request: pytest.FixtureRequest) -> Database:
+    """Look at the tables of the test's service, as an operator with psql does."""
+    if _is_sharing(request.node):
+        return cast("Shared", request.getfixturevalue("shared")).db
+    return cast("Database", request.getfixturevalue("own_db"))
+
+
+@asynccontextmanager
+async def _graph() -> AsyncIterator[GraphSimulator]:
+    async with GraphSimulator(app_secret=APP_SECRET) as graph:
+        _introduce_accounts(graph)
+        yield graph
+
+
+def _introduce_accounts(graph: GraphSimulator) -> None:
+    graph.add_account(ACCOUNT, TOKEN)
+    graph.add_account(OTHER_ACCOUNT, OTHER_TOKEN)
+
+
+@asynccontextmanager
+async def _look_at(database_url: str) -> AsyncIterator[Database]:
     connection = await asyncpg.connect(database_url)
     await connection.set_type_codec(
         "jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"

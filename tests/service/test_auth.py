@@ -83,6 +83,7 @@ async def test_each_key_of_a_list_opens(start: Start) -> None:
     (await client.call("GET", f"{API}/users/1", key=OPERATOR_KEY)).assert_problem(401)
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_after_twenty_wrong_keys_only_right_ones_pass(client: Client) -> None:
     for _ in range(20):
         (await client.call("GET", f"{API}/users/1", key="wrong")).assert_problem(401)

@@ -66,6 +66,7 @@ async def test_the_handshake_refuses_another_token(client: Client, token: str) -
     (await client.call("GET", f"{API}/webhook", params=query)).assert_problem(403)
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_guesses_of_the_verify_token_are_limited_and_the_right_one_never_is(
     client: Client,
 ) -> None:

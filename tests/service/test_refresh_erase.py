@@ -4,6 +4,7 @@ import pytest
 
 import service.resolving.on_request
 from sandbox.graph.simulator import GraphSimulator
+from service.resolving import profile_calls
 from tests.answers import Answer
 from tests.service.conftest import (
     ACCOUNT,
@@ -151,8 +152,9 @@ async def test_what_is_in_flight_when_a_user_is_erased_leaves_nothing(
 
 
 async def test_an_upstream_failure_that_waits_for_its_second_try_is_erased_too(
-    client: Client, graph: GraphSimulator, db: Database
+    client: Client, graph: GraphSimulator, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(profile_calls, "SECOND_TRY_S", (0.5, 0.5))
     user = new_user()
     graph.set_answer("http_503", user=user)
     await client.write(user)
@@ -184,7 +186,12 @@ async def test_an_erased_user_who_writes_again_begins_anew_on_every_replica(
         await replica.write(user)
         await replica.until_state(user, "resolved")
     await erase(client, user)
-    await other.write(user)
+
+    async def is_taken_anew() -> bool:
+        await other.write(user)  # nothing is written while it has not heard of the erasure
+        return bool((await client.identity(user))["state"] != "unknown")
+
+    await until(is_taken_anew)
     await client.until_state(user, "resolved")
     assert len(graph.calls_for(user)) == 2
 

@@ -359,6 +359,7 @@ async def test_usage_headers_slow_the_calls_before_meta_does(
     assert await most_calls_allowed(db, 100) >= 2 * 20, "at most half of the budget is used"
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_usage_at_the_full_stops_the_calls(client: Client, graph: GraphSimulator) -> None:
     graph.set_usage(app=100)
     await client.write(new_user())
@@ -369,6 +370,7 @@ async def test_usage_at_the_full_stops_the_calls(client: Client, graph: GraphSim
     assert graph.calls_for(user) == []
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_usage_of_an_account_at_the_full_stops_that_account_alone(
     client: Client, graph: GraphSimulator
 ) -> None:

@@ -56,6 +56,7 @@ def delivery(user: str) -> bytes:
     )
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_the_same_bytes_reach_both_and_the_signature_holds(
     client: Client, receiver: Receiver, tmp_path: Path
 ) -> None:

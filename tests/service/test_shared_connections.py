@@ -134,6 +134,7 @@ async def test_a_trigger_that_refuses_a_put_is_a_409_too(start: Start, db: Datab
     assert "v1." not in f"{answer.json} {lines}"
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_a_constraint_that_refuses_our_mark_of_a_dead_token_stops_nobody(
     client: Client, db: Database, graph: GraphSimulator
 ) -> None:

@@ -158,6 +158,7 @@ async def test_people_of_a_paused_account_count_as_waiting_for_its_end(
     assert "4 people wait" in verdict["sentences"][0]
 
 
+@pytest.mark.usefixtures("own_service")
 async def test_metrics_parse_and_count(client: Client, graph: GraphSimulator) -> None:
     user, failing = new_user(), new_user()
     graph.set_answer("not_found", user=failing)

@@ -26,6 +26,8 @@ from .conftest import (
     new_user,
 )
 
+pytestmark = pytest.mark.usefixtures("own_service")
+
 
 @pytest.fixture
 def odd_users(monkeypatch: pytest.MonkeyPatch) -> set[str]:

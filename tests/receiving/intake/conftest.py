@@ -20,14 +20,14 @@ from service.store.journal import Journal
 from tests.service.conftest import (
     ACCOUNT,
     _quiet_logs,
-    db,
     environment,
-    graph,
     new_user,
     settings,
     spawn,
     start,
 )
+from tests.service.conftest import own_db as db
+from tests.service.conftest import own_graph as graph
 from tests.system.chaos.nodes import Cluster, Node
 from tests.until import until
 
