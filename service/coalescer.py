@@ -128,7 +128,8 @@ class Coalescer(Generic[Item, Result]):
         return left_s + max(own_s, ran_s if items else 0.0)
 
     def _enqueue(self, items: Sequence[Item]) -> asyncio.Future[list[Result]]:
-        loop = asyncio.get_running_loop()  # asked once: before Python 3.12 it costs a system call
+        # before Python 3.12, asking for the running loop costs a system call
+        loop = self._runner.get_loop() if self._runner else asyncio.get_running_loop()
         now_s = loop.time()
         self._check_room(len(items), now_s)
         call: _Call[Item, Result] = _Call(items, loop.create_future(), now_s + self._patience_s)
