@@ -86,6 +86,12 @@ def _chain(head: _Entry | None) -> Iterator[_Entry]:
         head = head.next
 
 
+def _of_account(head: _Entry | None, ig_account_id: str) -> _Entry | None:
+    while head is not None and head.ig_account_id != ig_account_id:
+        head = head.next
+    return head
+
+
 class Known:
     """Recent participants that are known to be committed.
 
@@ -127,10 +133,10 @@ class Known:
         """
         if self._revisions.may_have_changed(written.ig_user_id, mark):
             return
-        entry = self._stored(written.ig_user_id, written.ig_account_id)
+        head = self._by_user.get(written.ig_user_id)
+        entry = _of_account(head, written.ig_account_id)
         if entry is None:
-            others = self._by_user.get(written.ig_user_id)
-            entry = _Entry(written.ig_account_id, 0.0, _NOT_FRESH, others)
+            entry = _Entry(written.ig_account_id, 0.0, _NOT_FRESH, head)
             self._by_user.put(written.ig_user_id, entry)
         entry.last_message_s = written.last_message_at.timestamp()
         entry.fresh_until_s = _SCHEDULED if written.is_scheduled else _unix(written.fresh_until)
@@ -158,17 +164,11 @@ class Known:
             entry.fresh_until_s = _NOT_FRESH
 
     def _find(self, contact: Contact) -> _Entry | None:
-        entry = self._stored(contact.ig_user_id, contact.ig_account_id)
+        entry = _of_account(self._by_user.get(contact.ig_user_id), contact.ig_account_id)
         if entry is None or contact.last_at.timestamp() - entry.last_message_s > _STORED_WITHIN_S:
             return None
         is_near = entry.last_message_s - contact.first_at.timestamp() <= _STORED_WITHIN_S
         return entry if is_near else None
-
-    def _stored(self, ig_user_id: str, ig_account_id: str) -> _Entry | None:
-        entry = self._by_user.get(ig_user_id)
-        while entry is not None and entry.ig_account_id != ig_account_id:
-            entry = entry.next
-        return entry
 
 
 def _unix(fresh_until: datetime | None) -> float:
