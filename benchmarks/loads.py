@@ -86,6 +86,13 @@ async def closed_loop(
     )
 
 
+def check_each_once(sample: Sample) -> Sample:
+    """Return the sample; raises BenchmarkError if a sender was sent twice, and was not new then."""
+    if sample.rounds:
+        raise BenchmarkError(f"the service took more than all the new senders: {sample}")
+    return sample
+
+
 async def open_loop(
     target: Target, requests: Sequence[bytes], per_s: float, *, connections: int = 64
 ) -> Latency:
