@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
 
 TAG = "[Instagram Messaging Profile]"
-_TELL_EVERY_S = 10.0
+_SUMMARY_AFTER_S = 10.0
 _MOST_WAITING_CHARACTERS = 4 * 1024 * 1024
 _FLUSH_WITHIN_S = 2.0
 
@@ -126,7 +126,7 @@ class SparingLog:
             return
         _log.warning(event, **fields, count=1)
         self._repeated[event] = (0, fields)
-        asyncio.get_running_loop().call_later(_TELL_EVERY_S, self._log_repetitions, event)
+        asyncio.get_running_loop().call_later(_SUMMARY_AFTER_S, self._log_repetitions, event)
 
     def _log_repetitions(self, event: str) -> None:
         count, fields = self._repeated.pop(event)

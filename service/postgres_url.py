@@ -212,9 +212,9 @@ def _left_out(given: Mapping[str, str]) -> tuple[str, ...]:
     target = given.get("target_session_attrs", "any")
     if target not in _WRITABLE:
         raise ValueError(f"target_session_attrs is one of {', '.join(_WRITABLE)}: it is written to")
-    strange = given.keys() - _FOR_ASYNCPG - _OURS
-    named = sorted(strange & _KNOWN_ELSEWHERE)
+    unknown = given.keys() - _FOR_ASYNCPG - _OURS
+    named = sorted(unknown & _KNOWN_ELSEWHERE)
     if target == "prefer-standby":
         named.append("target_session_attrs")
-    nameless = len(strange - _KNOWN_ELSEWHERE)
-    return (*named, f"{nameless} that no driver knows") if nameless else tuple(named)
+    unlisted = len(unknown - _KNOWN_ELSEWHERE)
+    return (*named, f"{unlisted} that no driver knows") if unlisted else tuple(named)

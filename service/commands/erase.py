@@ -28,37 +28,37 @@ async def erase_from_stdin(settings: ClientSettings, url: str | None, stream: Bi
 
     The ids are separated by line ends, blanks, commas or semicolons. All replicas forget the users.
     """
-    erased, strange = 0, 0
+    erased, invalid = 0, 0
     with cancelled_by_signals() as signals:
         async with OperatorApi.open(settings, url) as api:
             try:
                 for batch, others in _batches(stream):
-                    for where in others[: max(0, MOST_NAMED - strange)]:
+                    for where in others[: max(0, MOST_NAMED - invalid)]:
                         complain(f"{where} has something that is not an id: skipped")
-                    strange += len(others)
+                    invalid += len(others)
                     erased += await api.erase(batch) if batch else 0
             finally:
                 say(f"{count(erased, 'user')} erased.")
     if signals:
         say("Interrupted. Run it again with the same list: erased users stay erased.")
         return INTERRUPTED
-    return INCOMPLETE if strange else DONE
+    return INCOMPLETE if invalid else DONE
 
 
 def _batches(stream: BinaryIO) -> Iterator[tuple[list[str], list[str]]]:
     """Yield 1,000 ids at a time, and the line numbers of anything else."""
     ids: list[str] = []
-    strange: list[str] = []
+    invalid: list[str] = []
     for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), b""), start=1):
         for word in _SEPARATORS.split(line.decode("ascii", "replace")):
             if found := ig_id(word):
                 ids.append(found)
             elif word:
-                strange.append(f"line {number}")
+                invalid.append(f"line {number}")
             if len(ids) == BATCH:
-                yield ids, strange
-                ids, strange = [], []
-    yield ids, strange
+                yield ids, invalid
+                ids, invalid = [], []
+    yield ids, invalid
 
 
 def prompt(stream: BinaryIO) -> None:

@@ -205,7 +205,7 @@ class MetaImport:
                 self._named += await self._names.add(found.usernames)
             self._show(account, found)
         if conversations.other_own_ids:
-            self._meter.note(_strange(connection, conversations.other_own_ids))
+            self._meter.note(_other_ids(connection, conversations.other_own_ids))
 
     def _show(self, account: Account, found: Found) -> None:
         self._conversations += len(found.participants) + found.unclear
@@ -280,7 +280,7 @@ def _paused(pause: Pause, connection: CheckedConnection) -> str:
     return f"calls are paused{until}: {reason.words}. {advice}"
 
 
-def _strange(connection: CheckedConnection, ids: set[str]) -> str:
+def _other_ids(connection: CheckedConnection, ids: set[str]) -> str:
     return (
         f"Meta calls the account {connection.ig_account_id} {', '.join(sorted(ids))} in its "
         "conversations. Store that as its alias, or the account can appear as a user: "

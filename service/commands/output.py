@@ -89,7 +89,7 @@ class Meter:
     ) -> None:
         self._stream = stream
         self._clock = clock
-        self._told_at: float | None = None
+        self._shown_at: float | None = None
         self._bar: _Bar | None = None
         if stream.isatty():
             self._bar = _Bar(stream)
@@ -114,8 +114,8 @@ class Meter:
         if self._bar is not None:
             self._bar.words = now
             self._bar.update(self._task, completed=done, total=total)
-        elif self._told_at is None or self._clock() - self._told_at >= LINE_EVERY_S:
-            self._told_at = self._clock()
+        elif self._shown_at is None or self._clock() - self._shown_at >= LINE_EVERY_S:
+            self._shown_at = self._clock()
             self.note(now)
 
     def note(self, line: str) -> None:

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 BATCH = 1000
 WRITE_AGAIN_AFTER_S = (0.5, 2.0, 5.0)
 MOST_NAMED = 10
-MOST_STRANGERS = 10_000  # unconnected accounts that are counted separately
+MOST_UNCONNECTED = 10_000  # unconnected accounts that are counted separately
 
 
 class Recorder:
@@ -60,7 +60,7 @@ class Recorder:
         account = self._account_of.get(participant.ig_account_id)
         if account is None:
             account = participant.ig_account_id
-            if account in self.unconnected or len(self.unconnected) < MOST_STRANGERS:
+            if account in self.unconnected or len(self.unconnected) < MOST_UNCONNECTED:
                 self.unconnected[account] += 1
         at = participant.last_at
         return Contact(account, participant.ig_user_id, at, at, wrote=False)

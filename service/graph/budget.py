@@ -29,7 +29,7 @@ FULL_PERCENT = 100.0
 _SMALLEST_SHARE = 0.02
 _BURST_S = 0.02
 _LEAST_BURST = 1.25  # at 1, one late timer would delay all later slots
-_RETELL_PACE_S = 20.0
+_RENEW_PACE_S = 20.0
 _GOOD_FOR_S = 0.0025  # a slot is valid for half an interval, and at least for a busy loop's delay
 _MOST_FORFEITS = 5  # after these a late slot is used, or a slow machine would make no calls
 _LEAST_WAIT_S = 0.005
@@ -56,8 +56,8 @@ class PauseBoard:
     @property
     def unconnected(self) -> list[Pause]:
         """Return the first unconnected accounts that users wrote to, as pauses."""
-        strangers = itertools.islice(self._unconnected, MOST_UNCONNECTED_LISTED)
-        return [Pause(account_scope(a), FOREVER, "no_connection", math.inf) for a in strangers]
+        accounts = itertools.islice(self._unconnected, MOST_UNCONNECTED_LISTED)
+        return [Pause(account_scope(a), FOREVER, "no_connection", math.inf) for a in accounts]
 
     def replace(self, pauses: Sequence[Pause]) -> None:
         """Replace all pauses."""
@@ -148,8 +148,8 @@ class Budget:
         self._good_for_s = max(self._interval_s / 2, _GOOD_FOR_S)
         self._limiter = AsyncLimiter(burst, burst * self._interval_s)
         self._usage: dict[str, Usage] = {}
-        self._told_share = 1.0
-        self._told_at = 0.0
+        self._shared_pace = 1.0
+        self._shared_at = 0.0
 
     @property
     def patience_s(self) -> float:
@@ -215,9 +215,9 @@ class Budget:
     async def _set_pace(self, share: float) -> None:
         """Share the pace with all replicas if it has changed or is about to lapse."""
         now = asyncio.get_running_loop().time()
-        is_news = abs(share - self._told_share) > 0.01  # noqa: PLR2004 - one per cent
-        if is_news or (share < 1 and now - self._told_at > _RETELL_PACE_S):
-            self._told_share, self._told_at = share, now
+        is_news = abs(share - self._shared_pace) > 0.01  # noqa: PLR2004 - one per cent
+        if is_news or (share < 1 and now - self._shared_at > _RENEW_PACE_S):
+            self._shared_pace, self._shared_at = share, now
             await self._pauses.set_pace(share)
 
 

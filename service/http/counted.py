@@ -45,11 +45,11 @@ class CountedUsers:
     def hear(self, payload: str) -> None:
         """Use the figures of another replica."""
         try:
-            told = msgspec.json.decode(payload, type=dict[str, int])
+            found = msgspec.json.decode(payload, type=dict[str, int])
         except msgspec.MsgspecError:
             return  # anybody may send a notice
-        if told.keys() == self.by_state.keys():
-            self._show(told)
+        if found.keys() == self.by_state.keys():
+            self._show(found)
             self._heard.set()
 
     async def run(self) -> None:
@@ -64,12 +64,12 @@ class CountedUsers:
     async def _count(self) -> float:
         """Count and notify the other replicas; returns the seconds until the next count."""
         started_at = time.monotonic()
-        await attempt(self._count_and_tell(), "identities not counted")
+        await attempt(self._count_and_announce(), "identities not counted")
         took_s = time.monotonic() - started_at
         least_s, most_s = COUNT_EVERY_S
         return min(most_s, max(least_s, _SHARE_OF_TIME * took_s))
 
-    async def _count_and_tell(self) -> None:
+    async def _count_and_announce(self) -> None:
         by_state = await self._counts.read()
         self._show(by_state)
         await self._announce(COUNTS_CHANNEL, msgspec.json.encode(by_state).decode())

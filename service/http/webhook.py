@@ -99,7 +99,7 @@ class WebhookRoutes:
         except PayloadError as error:
             raise bad_request(f"{error}.") from None
         if delivery.skipped:
-            self._tell_skipped(delivery, request[REQUEST_ID])
+            self._log_skipped(delivery, request[REQUEST_ID])
         if delivery.contacts:
             self._contacts.inc(len(delivery.contacts))
         if delivery.contacts or self._forwarding is not None:
@@ -126,11 +126,11 @@ class WebhookRoutes:
                 {"Retry-After": "2"},
             ) from None
 
-    def _tell_skipped(self, delivery: Delivery, request_id: str) -> None:
+    def _log_skipped(self, delivery: Delivery, request_id: str) -> None:
         self._skipped.inc(delivery.skipped.total())
         is_malformed = any(reason.startswith("malformed") for reason in delivery.skipped)
-        tell = log.warning if is_malformed else log.info
-        tell("items without a participant", skipped=_most(delivery.skipped), request_id=request_id)
+        write = log.warning if is_malformed else log.info
+        write("items without a participant", skipped=_most(delivery.skipped), request_id=request_id)
 
 
 def _most(skipped: Counter[str]) -> dict[str, int]:

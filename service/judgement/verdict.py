@@ -210,9 +210,9 @@ def _own_pause(account: AccountWriters, pauses: Sequence[PauseFigure]) -> set[st
     return {pause.reason for pause in pauses if pause.scope == scope}
 
 
-def _blamed(account: AccountWriters, told: set[str]) -> Writers | None:
+def _blamed(account: AccountWriters, reported: set[str]) -> Writers | None:
     """Leave out the reasons already reported by a pause; None if nothing is left."""
-    left = {reason: n for reason, n in account.nameless.items() if reason not in told}
+    left = {reason: n for reason, n in account.nameless.items() if reason not in reported}
     return msgspec.structs.replace(account, nameless=left) if left else None
 
 

@@ -43,6 +43,12 @@ class GraphProblem(msgspec.Struct, frozen=True, omit_defaults=False):
         """Encode it for the column."""
         return msgspec.json.encode(self).decode()
 
+    def log_fields(self) -> dict[str, object]:
+        """Return the fields of a log line, without Meta's message."""
+        fields = msgspec.structs.asdict(self)
+        del fields["message"]
+        return fields
+
 
 class TokenFacts(msgspec.Struct, frozen=True):
     """What Meta reports about a valid token; null if unknown. Times are UTC."""

@@ -137,10 +137,7 @@ class SecondSource:
             f"{TAG} conversation refused",
             ig_user_id=claim.ig_user_id,
             ig_account_id=claim.ig_account_id,
-            reason=problem.reason,
-            code=problem.code,
-            subcode=problem.subcode,
-            fbtrace_id=problem.fbtrace_id,
+            **problem.log_fields(),
         )
         if isinstance(error, AccountFault | UnclearFault):
             hold_s = error.hold_s if isinstance(error, AccountFault) else None

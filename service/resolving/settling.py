@@ -134,11 +134,7 @@ def report(
     if source is not None:
         fields["source"] = source
     if problem is not None:
-        fields |= {
-            "reason": problem.reason,
-            "code": problem.code,
-            "subcode": problem.subcode,
-            "fbtrace_id": problem.fbtrace_id,
+        fields |= problem.log_fields() | {
             "fail_count": settled.fail_count,
             "next_attempt_at": settled.next_attempt_at,
         }

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -46,6 +46,14 @@ class CallPostponedError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class _Work(NamedTuple):
+    """A claimed user, the hint, and when the work started, in monotonic seconds."""
+
+    claim: Claim
+    hint: Hint
+    started_at: float
 
 
 def lease_for(patience_s: float, timeout_s: float) -> timedelta:
@@ -197,7 +205,7 @@ class Resolver:
 
     async def _resolve(self, claim: Claim, slot: Reservation, hint: Hint) -> None:
         """Fetch a claimed user's profile and settle the outcome."""
-        started_at = time.monotonic()
+        work = _Work(claim, hint, time.monotonic())
         problem: GraphProblem | None = None
         try:
             again = partial(self._wait_for_slot, claim, is_probe=slot.is_probe)
@@ -207,7 +215,7 @@ class Resolver:
             settled = await self._settling.release(claim)
         except GraphError as error:
             if self._second is not None and self._second.may_know(claim, error):
-                self._second.start(claim, self._name(self._second, claim, error, hint, started_at))
+                self._second.start(claim, self._name(self._second, work, error))
                 return
             problem = error.problem
             settled = await self._settling.blame(claim, error)
@@ -215,36 +223,23 @@ class Resolver:
             settled = await self._settling.resolve(claim, profile)
             if profile.profile_pic_url and settled.outcome == "resolved":
                 self._on_picture(claim.ig_user_id, profile.profile_pic_url)
-        self._note(claim, settled, problem, hint, started_at)
+        self._note(work, settled, problem)
 
-    async def _name(
-        self,
-        second: SecondSource,
-        claim: Claim,
-        refusal: GraphError,
-        hint: Hint,
-        started_at: float,
-    ) -> None:
+    async def _name(self, second: SecondSource, work: _Work, refusal: GraphError) -> None:
         """Ask the second source for a user whose profile Meta refuses."""
-        asked = self._ask(second, claim, refusal, hint, started_at)
         try:
-            await self._unexpected.run(hint, claim, asked)
+            asked = self._ask(second, work, refusal)
+            await self._unexpected.run(work.hint, work.claim, asked)
         except UnavailableError as error:
             log.warning("second source not asked: the user is retried later", error=str(error))
         finally:
-            self._queue.done(hint.ig_user_id)
+            self._queue.done(work.hint.ig_user_id)
 
-    async def _ask(
-        self,
-        second: SecondSource,
-        claim: Claim,
-        refusal: GraphError,
-        hint: Hint,
-        started_at: float,
-    ) -> None:
+    async def _ask(self, second: SecondSource, work: _Work, refusal: GraphError) -> None:
         """Settle with the conversation's username; without one the profile's failure counts."""
+        claim = work.claim
         if not await self._claims.renew(claim, SECOND_LEASE):
-            return self._note(claim, LOST, refusal.problem, hint, started_at)
+            return self._note(work, LOST, refusal.problem)
         username: str | None = None
         is_named = claim.fresh_source == "conversation"
         if not is_named:
@@ -254,23 +249,17 @@ class Resolver:
                 username = await second.find_username(claim, token, slot)
         if username is None and not is_named:
             settled = await self._settling.blame(claim, refusal)
-            return self._note(claim, settled, refusal.problem, hint, started_at)
+            return self._note(work, settled, refusal.problem)
         settled = await self._settling.name(claim, username, refusal.problem)
-        return self._note(claim, settled, None, hint, started_at, "conversation")
+        return self._note(work, settled, None, "conversation")
 
     def _note(
-        self,
-        claim: Claim,
-        settled: Settled,
-        problem: GraphProblem | None,
-        hint: Hint,
-        started_at: float,
-        source: str | None = None,
+        self, work: _Work, settled: Settled, problem: GraphProblem | None, source: str | None = None
     ) -> None:
         """Count and log the outcome of a user."""
         if settled.outcome == "resolved":
             self._unexpected.note_success()
-        waited_s = asyncio.get_running_loop().time() - hint.queued_at
+        waited_s = asyncio.get_running_loop().time() - work.hint.queued_at
         self._metrics.name_seconds.observe(waited_s)
         self._metrics.settled.labels(settled.outcome).inc()
-        report(claim, settled, problem, started_at, source)
+        report(work.claim, settled, problem, work.started_at, source)

@@ -55,9 +55,9 @@ class ServerClock:
     def __init__(self) -> None:
         self._ahead_s: float | None = None
 
-    def read(self, server_s: float, asked_at_s: float, told_at_s: float) -> bool:
+    def read(self, server_s: float, asked_at_s: float, answered_at_s: float) -> bool:
         """Use a reading made between two loop times; returns whether the server's clock was set."""
-        least, most = server_s - told_at_s, server_s - asked_at_s
+        least, most = server_s - answered_at_s, server_s - asked_at_s
         guess = (least + most) / 2 if self._ahead_s is None else self._ahead_s
         self._ahead_s = min(max(guess, least), most)
         return abs(self._ahead_s - guess) > _A_STEP_S

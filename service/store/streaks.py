@@ -133,10 +133,7 @@ async def charge_suspect(database: Database, row: asyncpg.Record, rules: Rules) 
         ig_user_id=row["ig_user_id"],
         ig_account_id=row["ig_account_id"],
         outcome="failed",
-        reason=problem.reason,
-        code=problem.code,
-        subcode=problem.subcode,
-        fbtrace_id=problem.fbtrace_id,
+        **problem.log_fields(),
         fail_count=charged[0]["fail_count"] if charged else None,
         next_attempt_at=charged[0]["next_attempt_at"] if charged else None,
     )

@@ -68,8 +68,8 @@ class MetaCheck:
         """Check the first 20 accounts, those with problems first."""
         findings: list[Finding] = []
         for connection in connections[:MOST_ASKED]:
-            told = await self._account(connection, app_pause)
-            findings += [*_stored(connection, told), *told]
+            found = await self._account(connection, app_pause)
+            findings += [*_stored(connection, found), *found]
         if self._version:
             findings.append(judge_version(self._meta.caller.version, self._version))
         findings += self._plain(connections)
@@ -206,12 +206,12 @@ def _subscription_fault(connection: CheckedConnection, fault: GraphError) -> Fin
     return Finding(2, "warning", text, advice, account)
 
 
-def _stored(connection: CheckedConnection, told: Sequence[Finding]) -> list[Finding]:
+def _stored(connection: CheckedConnection, found: Sequence[Finding]) -> list[Finding]:
     """Report the stored problems of an account that Meta's answers did not show."""
     account, location_id = connection.ig_account_id, connection.location_id
     name = "token_invalid" if connection.token_status == INVALID else connection.pause_reason
-    is_told = name == "token_invalid" and any(finding.severity == "broken" for finding in told)
-    if name is None or is_told:
+    is_dead = name == "token_invalid"
+    if name is None or (is_dead and any(each.severity == "broken" for each in found)):
         return []
     reason = reason_of(name)
     text = f"Account {account} of location {printable(location_id)} is not called"
@@ -219,7 +219,7 @@ def _stored(connection: CheckedConnection, told: Sequence[Finding]) -> list[Find
         text += f" until {connection.paused_until:%d %B %H:%M} UTC"
     text += f" ({name}): {reason.words}."
     advice = reason.advise(account, location_id)
-    if name == "token_invalid" and any(f.severity == "ok" and "expiresAt" in f.facts for f in told):
+    if is_dead and any(f.severity == "ok" and "expiresAt" in f.facts for f in found):
         text += " Meta accepts the stored token again, though."
         advice = f"Store the same token once more: connections add {account} --location "
         advice += printable(location_id)
@@ -229,10 +229,10 @@ def _stored(connection: CheckedConnection, told: Sequence[Finding]) -> list[Find
 def _age(connection: CheckedConnection, debug: dict[str, Any], now: datetime) -> list[Finding]:
     """Warn of an Instagram token's end if Meta does not give it: they are valid for 60 days."""
     age = now - connection.updated_at
-    is_told = bool(debug.get("expires_at"))
+    is_reported = bool(debug.get("expires_at"))
     if (
         connection.login != "instagram"
-        or is_told
+        or is_reported
         or age < timedelta(days=INSTAGRAM_TOKEN_DAYS - 10)
     ):
         return []

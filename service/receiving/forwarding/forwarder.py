@@ -187,8 +187,8 @@ class Forwarder:
         postponed = await self._outbox.postpone(forward, error)
         if postponed is None:
             return
-        tell = log.error if postponed.is_set_aside else log.warning
-        tell(
+        write = log.error if postponed.is_set_aside else log.warning
+        write(
             "forward set aside after 36 hours" if postponed.is_set_aside else "forward failed",
             address=address,
             delivery_id=forward.delivery_id,

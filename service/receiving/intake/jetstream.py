@@ -171,9 +171,9 @@ class JetStreamIntake:
             try:
                 refused = await self._arrivals.journal(contacts)
             except UnavailableError as error:
-                self._tell(str(error))
+                self._log_state(str(error))
             else:
-                self._tell(None)
+                self._log_state(None)
                 return {contact.key for contact in refused}
             await self._touch(held)
             await asyncio.sleep(_BACK_OFF_S)
@@ -185,7 +185,7 @@ class JetStreamIntake:
         for one in held:
             await one.message.in_progress()
 
-    def _tell(self, error: str | None) -> None:
+    def _log_state(self, error: str | None) -> None:
         """Log when messages start to wait for PostgreSQL, and when they stop."""
         if error is not None and self._is_journalling:
             log.warning("participants wait in the broker: PostgreSQL is unavailable", error=error)
