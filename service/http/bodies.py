@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from aiohttp import web
 
-from service.http.problems import ProblemError, bad_request
+from service.http.problems import ProblemError, bad_request, unavailable
 from service.wording import printable
 
 if TYPE_CHECKING:
@@ -41,11 +41,7 @@ class HeldBytes:
         def add(size: int) -> None:
             nonlocal own
             if self.held + size > self._most:
-                raise ProblemError(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    "Too many bodies are arriving at once; try again.",
-                    {"Retry-After": "2"},
-                )
+                raise unavailable("Too many bodies are arriving at once; try again.")
             own += size
             self.held += size
 

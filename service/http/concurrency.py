@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from service.http.problems import ProblemError
+from service.http.problems import unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +24,8 @@ class ConcurrencyLimit:
     def one(self) -> Iterator[None]:
         """Count one request until the block ends; raises 503 if too many run already."""
         if self._running >= self._most:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                f"Too many {self._what} are running; try again.",
-                {"Retry-After": str(self._retry_after_s)},
-            )
+            detail = f"Too many {self._what} are running; try again."
+            raise unavailable(detail, self._retry_after_s)
         self._running += 1
         try:
             yield

@@ -19,7 +19,7 @@ from aiohttp import web
 from service.http.addresses import counted_as, is_near
 from service.http.connection import Connection
 from service.http.heads import GRANTED, REQUEST_ID
-from service.http.problems import ProblemError
+from service.http.problems import ProblemError, unavailable
 from service.http.users import user_ids
 from service.identities import events
 from service.identities.events import RELOAD, SubscriptionLimitError
@@ -57,11 +57,7 @@ class EventRoutes:
         try:
             subscription = self._changes.subscribe(ids, partial(_abandon_backlog, request))
         except SubscriptionLimitError:
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Too many event streams are open; try again.",
-                {"Retry-After": "5"},
-            ) from None
+            raise unavailable("Too many event streams are open; try again.", 5) from None
         try:
             with self._counted(request):
                 return await _stream(request, subscription)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_RETRY_AFTER_S = "2"
+_NO_DATABASE = "The database does not answer right now; try again."
 _NOT_A_FAULT_BELOW = 400
 
 log = structlog.get_logger()
@@ -44,6 +44,12 @@ def bad_request(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.BAD_REQUEST, detail)
 
 
+def unavailable(detail: str, retry_after_s: int = 2) -> ProblemError:
+    """Return a 503 with a Retry-After header."""
+    headers = {"Retry-After": str(retry_after_s)}
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
+
+
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, and answer any exception with a problem."""
@@ -54,7 +60,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
         response = _problem(error, request_id)
     except UnavailableError as error:
         log.warning("answered 503", path=request.path, error=str(error), request_id=request_id)
-        response = _problem(_unavailable(), request_id)
+        response = _problem(unavailable(_NO_DATABASE), request_id)
     except web.HTTPException as error:
         if error.status < _NOT_A_FAULT_BELOW:
             error.headers["X-Request-ID"] = request_id
@@ -138,14 +144,6 @@ def _problem(error: ProblemError, request_id: str) -> web.Response:
     if error.status == HTTPStatus.REQUEST_TIMEOUT:
         response.force_close()  # the rest of that body must not be parsed as a request
     return response
-
-
-def _unavailable() -> ProblemError:
-    return ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "The database does not answer right now; try again.",
-        {"Retry-After": _RETRY_AFTER_S},
-    )
 
 
 def _from_router(error: web.HTTPException) -> ProblemError:

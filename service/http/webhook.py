@@ -16,7 +16,7 @@ from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
 from service.http.heads import REQUEST_ID
-from service.http.problems import ProblemError, bad_request
+from service.http.problems import ProblemError, bad_request, unavailable
 from service.logs import SparingLog
 from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
 
@@ -120,11 +120,8 @@ class WebhookRoutes:
             self._refusals.warning(
                 "not acknowledged", users=len(delivery.contacts), error=str(error)
             )
-            raise ProblemError(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "The delivery could not be made durable in time; send it again.",
-                {"Retry-After": "2"},
-            ) from None
+            detail = "The delivery could not be made durable in time; send it again."
+            raise unavailable(detail) from None
 
     def _log_skipped(self, delivery: Delivery, request_id: str) -> None:
         self._skipped.inc(delivery.skipped.total())

@@ -263,7 +263,7 @@ MUTATIONS = (
     Mutation(
         "a problem tells nothing of the database",
         "service/http/problems.py",
-        "        response = _problem(_unavailable(), request_id)\n",
+        "        response = _problem(unavailable(_NO_DATABASE), request_id)\n",
         "        response = _problem("
         "ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)), request_id)\n",
         "tests/security/test_problems.py",
