@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from tests.system.chaos.processes import Service
     from tests.system.chaos.rig import Rig
 
 FULL = Path("/dev/full")
@@ -59,15 +60,23 @@ class Fault:
 
 
 @asynccontextmanager
+async def _restarted(rig: Rig, service: Service) -> AsyncIterator[None]:
+    """Start a service normally when the block ends."""
+    try:
+        yield
+    finally:
+        await service.stop()
+        await service.start()
+        await service.wait_until_ready(rig.session)
+
+
+@asynccontextmanager
 async def killed(rig: Rig, random: Random) -> AsyncIterator[None]:
     """Kill a service, as if its machine died, and restart it."""
     service = random.choice(rig.services)
     await service.kill()
-    try:
+    async with _restarted(rig, service):
         yield
-    finally:
-        await service.start()
-        await service.wait_until_ready(rig.session)
 
 
 @asynccontextmanager
@@ -87,11 +96,8 @@ async def stopped(rig: Rig, random: Random) -> AsyncIterator[None]:
     code = await service.stop()
     if code:
         raise AssertionError(f"a service that was asked to stop ended with {code}")
-    try:
+    async with _restarted(rig, service):
         yield
-    finally:
-        await service.start()
-        await service.wait_until_ready(rig.session)
 
 
 @asynccontextmanager
@@ -101,12 +107,8 @@ async def log_full(rig: Rig, random: Random) -> AsyncIterator[None]:
     await service.stop()
     await service.start(stdout=FULL)
     await service.wait_until_ready(rig.session)
-    try:
+    async with _restarted(rig, service):
         yield
-    finally:
-        await service.stop()
-        await service.start()
-        await service.wait_until_ready(rig.session)
 
 
 @asynccontextmanager
@@ -120,12 +122,8 @@ async def clock_of_service(rig: Rig, random: Random) -> AsyncIterator[None]:
     await service.wait_until_ready(rig.session)
     with clock.open("r+b") as opened:  # in place, since the service has mapped it
         opened.write(struct.pack("d", JUMP_S))
-    try:
+    async with _restarted(rig, service):
         yield
-    finally:
-        await service.stop()
-        await service.start()
-        await service.wait_until_ready(rig.session)
 
 
 @asynccontextmanager
