@@ -17,6 +17,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -209,6 +210,7 @@ def _quiet_logs() -> Iterator[None]:
 def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test wait for a sweep, a second try or the end of a pause no longer than it must."""
     monkeypatch.setattr(sweeper, "INTERVAL_S", 0.1)
+    monkeypatch.setattr(sweeper, "OVERDUE", timedelta(seconds=0.05))
     monkeypatch.setattr(profile_calls, "SECOND_TRY_S", (0.05, 0.1))
     monkeypatch.setattr(workers, "PAUSE_CHECK_S", 0.05)
 

@@ -16,6 +16,7 @@ from tests.service.conftest import (
     OTHER_TOKEN,
     Client,
     Database,
+    Start,
     new_user,
 )
 
@@ -151,8 +152,10 @@ async def test_the_stopped_and_the_waiting_are_left_unless_asked_for(
 
 
 async def test_a_run_tries_nobody_twice_and_asking_again_reaches_everybody(
-    client: Client, db: Database, graph: GraphSimulator
+    start: Start, db: Database, graph: GraphSimulator
 ) -> None:
+    client = await start(conversation_names=False)  # two calls a second take half a minute
+    await client.connect()
     users = [await remember(db, new_user(), age=timedelta(hours=n + 1)) for n in range(55)]
     graph.set_answer("not_found")
     first = await backfill(client, "&includeFailed=true")

@@ -252,7 +252,7 @@ async def test_a_conversations_fresh_name_is_not_asked_for_again(
 async def test_these_calls_keep_to_both_limits(start: Start, graph: GraphSimulator) -> None:
     replicas = [await start(), await start()]
     await replicas[0].connect()
-    users = [new_user() for _ in range(8)]
+    users = [new_user() for _ in range(4)]
     refuse(graph, *users)
     for number, user in enumerate(users):
         await replicas[number % 2].write(user)

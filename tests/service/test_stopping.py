@@ -52,12 +52,12 @@ async def test_a_stop_with_work_queued_exits_0_and_the_next_start_does_the_rest(
 ) -> None:
     first = await spawn(GRAPH_CALLS_PER_SECOND="10")
     await first.client.connect()
-    users = [new_user() for _ in range(40)]
+    users = [new_user() for _ in range(15)]
     await first.client.write(*users)
     await graph.wait_for_calls(3)
     assert await first.stop() == 0
     called = len(graph.calls)
-    assert called < 40
+    assert called < 15
     assert [line["event"] for line in first.lines()][-1] == "stopped"
     second = await spawn()
     await all_resolved(second.client, users)
@@ -83,19 +83,18 @@ async def test_a_stop_waits_for_no_place_in_the_budget_and_gives_the_claim_back(
 ) -> None:
     process = await spawn(GRAPH_CALLS_PER_SECOND="0.1", SHUTDOWN_TIMEOUT_SECONDS="60")
     await process.client.connect()
-    first, second = new_user(), new_user()
-    await process.client.write(first)
-    await process.client.until_state(first, "resolved")
-    await process.client.write(second)
+    await db.execute("UPDATE instagram_budget SET next_at = now() + interval '8 s'")
+    user = new_user()
+    await process.client.write(user)
     claimed = "SELECT count(*) FROM instagram_participants WHERE lease IS NOT NULL"
     await until(lambda: db.fetchval(claimed))
     assert await process.stop() == 0
-    assert [call.ig_user_id for call in graph.calls] == [first]
+    assert graph.calls == []
     assert await db.fetchval(claimed) == 0
     due = "SELECT ig_user_id FROM instagram_participants WHERE due_at <= now()"
-    assert await db.fetchval(due) == second
+    assert await db.fetchval(due) == user
     (put_off,) = [line for line in process.lines() if line.get("reason") == "stopping"]
-    assert put_off["ig_user_id"] == second
+    assert put_off["ig_user_id"] == user
 
 
 async def test_a_stop_abandons_aloud_what_does_not_end(spawn: Spawn, graph: GraphSimulator) -> None:
