@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 COMPETITORS = (inline, queued)
 DEFAULT_BUDGET = {"GRAPH_CALLS_PER_SECOND": "10"}  # resolving continues meanwhile
 BARE = [sys.executable, "-m", "benchmarks.bare"]
-_MOST_PER_S = 16_000  # prepared new senders for each second
 _BATCH = 50
+_MOST_PER_S = {1: 16_000, _BATCH: 800}  # prepared deliveries for each second, by their size
 
 
 async def run(world: World, scale: Scale) -> Findings:
@@ -88,8 +88,7 @@ class _Bench:
             found.add(f"Ack of a new sender at {per_s:.0f}/s, {name}", value, "ms")
 
     async def _run_new(self, target: Target, batch: int = 1) -> Sample:
-        count = self._scale.most(_MOST_PER_S) * (2 if batch > 1 else 1)
-        users = payloads.new_users(count)
+        users = payloads.new_users(self._scale.most(_MOST_PER_S[batch]) * batch)
         file = self._file("new", payloads.deliveries(users, self._secret, batch))
         sample = await self._run(target, file)
         return check_each_once(sample) if target is self._targets[0] else sample

@@ -1,7 +1,8 @@
 -- Replays requests from a file: a line each, "METHOD<tab>path<tab>signature<tab>body". Prints one
 -- JSON line of results. Each request is sent once; if the file runs out it starts over and says so.
 -- The third argument is the number of requests after which it stops; 0 means no limit.
-local requests, at, rounds, limit = {}, 0, 0, 0
+local requests, at, limit = {}, 0, 0
+rounds = 0 -- global: `done` reads it from the thread
 local counters = {}
 
 function setup(thread)
