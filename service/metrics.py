@@ -35,17 +35,15 @@ class Metrics:
         histogram = partial(Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         tally = partial(PublishedTally, registry=self.registry)
+        tallies = partial(LabelledTallies, registry=self.registry)
+        times = partial(TimeTallies, registry=self.registry)
 
-        self.deliveries = LabelledTallies(
-            "instagram_deliveries", "Webhook deliveries by answer", "status", self.registry
-        )
+        self.deliveries = tallies("instagram_deliveries", "Webhook deliveries by answer", "status")
         self.contacts = tally("instagram_contacts", "Participants received in deliveries")
         self.skipped = tally("instagram_skipped_items", "Webhook items that make no participant")
         self.journalled = tally("instagram_journalled", "Participants committed")
         self.remembered = tally("instagram_remembered", "Participants known to be durable already")
-        self.ack_seconds = TimeTallies(
-            "instagram_ack_seconds", "Time to acknowledge", _FAST_S, self.registry
-        )
+        self.ack_seconds = times("instagram_ack_seconds", "Time to acknowledge", _FAST_S)
         self.turned_away = counter(
             "instagram_queue_turned_away", "Hints left to the sweeper because the queue was full"
         )
@@ -54,9 +52,8 @@ class Metrics:
             "Time that workers wait for a slot in the budget",
             buckets=_FAST_S,
         )
-        calls = counter("instagram_graph_calls", "Graph calls by outcome", ["outcome"])
-        self.calls = {outcome: calls.labels(outcome) for outcome in CALL_OUTCOMES}
-        self._all_calls = calls
+        self._calls = counter("instagram_graph_calls", "Graph calls by outcome", ["outcome"])
+        self.calls = {outcome: self._calls.labels(outcome) for outcome in CALL_OUTCOMES}
         self.call_seconds = histogram("instagram_graph_call_seconds", "Time of Graph calls")
         self.conversation_calls = counter(
             "instagram_conversation_calls", "Calls for names in conversations", ["outcome"]
@@ -67,9 +64,7 @@ class Metrics:
         self.name_seconds = histogram(
             "instagram_name_seconds", "Time from the queue to a settled user", buckets=_SLOW_S
         )
-        self.lookups = LabelledTallies(
-            "instagram_lookups", "Identities looked up by state", "state", self.registry
-        )
+        self.lookups = tallies("instagram_lookups", "Identities looked up by state", "state")
         self.verdict = gauge(
             "instagram_verdict", "How well people get their names: 0 ok, 1 attention, 2 broken"
         )
@@ -96,7 +91,7 @@ class Metrics:
 
     def totals(self) -> dict[str, float]:
         """Return the counts of received contacts, names, and calls by `calls:outcome`."""
-        calls = _totals(self._all_calls)
+        calls = _totals(self._calls)
         return {
             "received": float(self.contacts.value),
             "named": _totals(self.settled).get("resolved", 0.0),

@@ -88,7 +88,7 @@ class Replica:
         self.trust()
         self._changes.note_gap()
 
-    def doubt(self) -> None:
+    def distrust(self) -> None:
         """Stop trusting memory: notices may be missed from now on."""
         if self._known.is_trusted:
             self._known.is_trusted = self._memory.is_trusted = False

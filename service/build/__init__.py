@@ -96,7 +96,7 @@ def build_listener(parts: Parts) -> Listener:
         parts.database.notify,
         replica.notices() | {COUNTS_CHANNEL: parts.counted.hear},
         replica.connected,
-        replica.doubt,
+        replica.distrust,
         replica.trust,
     )
 

@@ -9,7 +9,7 @@ from collections import Counter
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
-from service.commands.api import ApiError, OperatorApi, UnreachableError
+from service.commands.api import ApiError, BackfillRound, OperatorApi, UnreachableError
 from service.commands.backfill_report import Ending, Report, at_least, by_reason, tell
 from service.commands.output import (
     DONE,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from service.commands.api import BackfillRound
     from service.settings import ClientSettings
 
 AGAIN_AFTER_S = (1.0, 2.0, 5.0, 10.0)  # while the service is unavailable
@@ -64,7 +63,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.remaining: int | None = None
-        self.last: BackfillRound | None = None
+        self.last = BackfillRound(0, 0, [])
         self.began_at: datetime | None = None
         self.rounds = 0
         self.resolved: set[str] = set()
@@ -143,7 +142,7 @@ class Backfilling:
             self._include_failed = False
             self.tally.add(await self._round_with_retries(meter))
         last = self.tally.last
-        is_done = last is None or not (last.waiting or last.stopped or last.paused)
+        is_done = not (last.waiting or last.stopped or last.paused)
         return "done" if is_done and self.tally.left == 0 else "some_left"
 
     async def _round_with_retries(self, meter: Meter) -> BackfillRound:
@@ -208,10 +207,10 @@ class Backfilling:
             queued=len(tally.queued),
             queued_by_reason=dict(Counter(r or "not_finished" for r in tally.queued.values())),
             remaining=tally.remaining,
-            waiting=tally.last.waiting if tally.last else 0,
-            waiting_until=tally.last.waiting_until if tally.last else None,
-            stopped=tally.last.stopped if tally.last else 0,
-            paused=tally.last.paused if tally.last else 0,
+            waiting=tally.last.waiting,
+            waiting_until=tally.last.waiting_until,
+            stopped=tally.last.stopped,
+            paused=tally.last.paused,
             rounds=tally.rounds,
             seconds=round(time.monotonic() - self._started_at, 1),
         )

@@ -135,13 +135,13 @@ class MetaImport:
         days: int,
     ) -> None:
         rules = settings.rules
-        self.recorder = Recorder(Journal(database, rules), {})
+        self._journal = Journal(database, rules)
+        self.recorder = Recorder(self._journal, {})
         self._vault = Vault(secret_values(settings.token_encryption_keys))
         self._slots = Slots(database, 1 / settings.graph_calls_per_second)
         self._database = database
         self._checkup = Checkup(database, rules)
         self._pauses = Pauses(database)
-        self._journal = Journal(database, rules)
         self._meta = meta
         self._meter = meter
         self._now = datetime.now(UTC)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio import BaseTransport
 
-_NETWORK_BITS = 64  # of an IPv6 address; its holder may use any of the rest
+_NETWORK_BITS = 64  # of an IPv6 address; a client can use any address of its network
 
 
 def address_of(transport: BaseTransport) -> str | None:

@@ -105,7 +105,7 @@ class Connection(web.RequestHandler):
         self._start_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop counting the connection, and tell `on_lost`."""
+        """Stop counting the connection, and call `on_lost`."""
         self._limits.remove(self._address)
         self._stop_timer()
         self._stop_waiting_for_reader()

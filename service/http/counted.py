@@ -47,7 +47,7 @@ class CountedUsers:
         try:
             found = msgspec.json.decode(payload, type=dict[str, int])
         except msgspec.MsgspecError:
-            return  # anybody may send a notice
+            return  # every role can send notices
         if found.keys() == self.by_state.keys():
             self._show(found)
             self._heard.set()

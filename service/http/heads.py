@@ -8,8 +8,8 @@ from typing import NamedTuple
 from aiohttp import web
 
 REQUEST_ID = web.RequestKey("request_id", str)
-# No shared cache can pass an answer on to a client without the key. Pages, which are the same for
-# everybody, and pictures say something else.
+# No shared cache passes an answer to a client without the key. Static pages and pictures have other
+# headers.
 USUAL_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 

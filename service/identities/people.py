@@ -81,10 +81,10 @@ class People:
         self, asked: Asked, now: datetime, limit: int, after: Place | None = None
     ) -> PeoplePage:
         """Read a page from at most 5,000 participants."""
-        read_below, is_search = await self._source(asked, now)
+        place = after or TOP
+        read_below, is_search = await self._source(asked, now, place)
         size = A_STEP if is_search or asked.is_filtered else limit + 1
         found: list[tuple[Place, CachedIdentity]] = []
-        place = after or TOP
         for _ in range(0, MOST_SCANNED, size):
             rows = await read_below(place, size)
             found += await self._fitting(rows, asked, is_search=is_search)
@@ -111,8 +111,8 @@ class People:
         ]
         return (await self._page(matching, None)).people
 
-    async def _source(self, asked: Asked, now: datetime) -> tuple[ReadBelow, bool]:
-        """Choose how to read participants; true if `q` is still to be applied."""
+    async def _source(self, asked: Asked, now: datetime, top: Place) -> tuple[ReadBelow, bool]:
+        """Choose how to read participants after `top`; true if `q` is still to be applied."""
         since = EARLIEST if asked.days is None else now - timedelta(days=asked.days)
         accounts = await self._accounts(asked)
         matches = await self._matches(asked.q) if asked.q else None
@@ -122,12 +122,9 @@ class People:
                 return await self._store.read_below(place, since, at_most, accounts)
 
             return by_time, bool(asked.q)
-        of_matches: list[Written] | None = None
+        of_matches = await self._store.read_of(matches, top, since, accounts)
 
         async def by_name(place: Place, at_most: int) -> Sequence[Written]:
-            nonlocal of_matches
-            if of_matches is None:
-                of_matches = await self._store.read_of(matches, place, since, accounts)
             return [row for row in of_matches if row.place < place][:at_most]
 
         return by_name, False

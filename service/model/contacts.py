@@ -1,4 +1,4 @@
-"""What a delivery says about participants: their ids and the times of messages."""
+"""Participants in deliveries: their ids and the times of their messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_ID = 32
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """What one delivery says about one participant.
+    """A participant in one delivery, with the first and last time.
 
     `wrote`: the user acted (a message, a tap), which gives consent at Meta; an echo of the
     business's own message does not.

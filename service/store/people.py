@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.store.database import Database
 
 EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
-NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # stands for a pause without an end
+NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # represents a pause without an end
 LONGEST_PREFIX = 64  # characters of a name that the indexes hold
 ACCOUNTS_A_USER = 20
 _SQL = read_queries("people")

@@ -29,7 +29,7 @@ _STATEMENTS_CACHED = 100
 _PERMANENT_CLASSES = ("28", "3D", "42", "22")  # credentials, database, permission, parameters
 _POOLER_REFUSALS = ("no such", "unsupported startup parameter", "not allowed", "bouncer config")
 _PROTOCOL_VIOLATION = "08P01"  # how PgBouncer reports everything
-_TLS_REFUSED = "rejected SSL upgrade"  # in asyncpg's message; where it hangs up it says otherwise
+_TLS_REFUSED = "rejected SSL upgrade"  # in asyncpg's message
 CONNECT_FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,

@@ -89,7 +89,7 @@ class Trust:
         self.is_heard = True
         self.proofs.put_nowait(None)
 
-    def doubt(self) -> None:
+    def distrust(self) -> None:
         self.is_heard = False
         self.doubts.put_nowait(None)
 
@@ -99,7 +99,7 @@ class Trust:
             database.notify,
             {},
             self.connected,
-            self.doubt,
+            self.distrust,
             self.prove,
             prove_every_s=0.01,
             heard_within_s=heard_within_s,

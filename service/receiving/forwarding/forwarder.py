@@ -113,13 +113,10 @@ class Forwarder:
                 posting.add(task)
                 self._posting[task] = forward
                 task.add_done_callback(posting.discard)
-                task.add_done_callback(self._ended)
+                task.add_done_callback(lambda ended: self._posting.pop(ended, None))
                 task.add_done_callback(lambda _: wake.set())
             if len(claimed) < free or not free:
                 await wait_at_most(wake, _POLL_S)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._posting.pop(task, None)
 
     async def _claim(self, address: str, at_most: int) -> list[Forward]:
         lease = random.getrandbits(63)
