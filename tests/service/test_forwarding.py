@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sandbox import samples
+from service.receiving.forwarding import forwarder
 from tests.service.conftest import (
     ACCOUNT,
     APP_SECRET,
@@ -20,6 +21,12 @@ from tests.service.receiver import Receiver
 from tests.until import until
 
 STORED = "SELECT * FROM instagram_forwards ORDER BY id"
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test wait no second for the next look at what is due."""
+    monkeypatch.setattr(forwarder, "_POLL_S", 0.1)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ async def test_a_user_who_writes_on_during_the_call_is_not_called_again(
 async def test_the_same_users_on_two_replicas_are_called_once_each(
     client: Client, start: Start, graph: GraphSimulator
 ) -> None:
-    other, users = await start(), [new_user() for _ in range(50)]
+    other, users = await start(), [new_user() for _ in range(20)]
     await asyncio.gather(*(replica.write(*users) for replica in (client, other) * 3))
     await asyncio.gather(*(client.until_state(user, "resolved") for user in users))
     await client.until_idle()
@@ -71,9 +71,7 @@ async def test_one_accounts_flood_does_not_delay_another_accounts_user(
     client = await start(graph_calls_per_second=50)
     await client.connect()
     await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
-    flood = [new_user() for _ in range(2000)]
-    await client.write(*flood[:1000])
-    await client.write(*flood[1000:])
+    await client.write(*[new_user() for _ in range(400)])
     await graph.wait_for_calls(10)
     lone = new_user()
     await client.write(lone, account=OTHER_ACCOUNT)
@@ -87,8 +85,8 @@ async def test_two_floods_take_turns(start: Start, graph: GraphSimulator) -> Non
     client = await start(graph_calls_per_second=50)
     await client.connect()
     await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
-    await client.write(*[new_user() for _ in range(300)])
-    await client.write(*[new_user() for _ in range(300)], account=OTHER_ACCOUNT)
+    await client.write(*[new_user() for _ in range(60)])
+    await client.write(*[new_user() for _ in range(60)], account=OTHER_ACCOUNT)
     arrived = len(graph.calls)
     await graph.wait_for_calls(arrived + 70)
     accounts = [call.ig_account_id for call in graph.calls[arrived + 20 : arrived + 70]]
@@ -98,7 +96,7 @@ async def test_two_floods_take_turns(start: Start, graph: GraphSimulator) -> Non
 async def test_a_live_message_goes_before_what_had_been_waiting(
     start: Start, graph: GraphSimulator, db: Database
 ) -> None:
-    waiting = [new_user() for _ in range(400)]
+    waiting = [new_user() for _ in range(100)]
     await db.execute(DUE_NOW, ACCOUNT, waiting)
     client = await start(graph_calls_per_second=40)
     await client.connect()
@@ -116,7 +114,7 @@ async def test_a_throttled_account_holds_no_worker(start: Start, graph: GraphSim
     await client.connect()
     await client.connect(OTHER_ACCOUNT, OTHER_TOKEN)
     graph.set_answer("buc_throttle", account=ACCOUNT)
-    await client.write(*[new_user() for _ in range(200)])
+    await client.write(*[new_user() for _ in range(20)])
     await client.until_paused(f"account:{ACCOUNT}", "throttled")
     user = new_user()
     await client.deliver(samples.message(user, OTHER_ACCOUNT), account=OTHER_ACCOUNT)

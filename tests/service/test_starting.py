@@ -294,7 +294,7 @@ async def test_all_addresses_are_those_of_both_families(spawn: Spawn) -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     service = await spawn(HOST="::")
-    port = service.lines()[-1]["port"]
+    port = service.client.url.rpartition(":")[2]
     for host in ("127.0.0.1", "[::1]"):
         async with (
             aiohttp.ClientSession() as session,

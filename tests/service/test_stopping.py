@@ -81,9 +81,9 @@ async def test_a_stop_finishes_the_calls_in_flight(
 async def test_a_stop_waits_for_no_place_in_the_budget_and_gives_the_claim_back(
     spawn: Spawn, graph: GraphSimulator, db: Database
 ) -> None:
-    process = await spawn(GRAPH_CALLS_PER_SECOND="0.1", SHUTDOWN_TIMEOUT_SECONDS="60")
+    process = await spawn(GRAPH_CALLS_PER_SECOND="0.01", SHUTDOWN_TIMEOUT_SECONDS="60")
     await process.client.connect()
-    await db.execute("UPDATE instagram_budget SET next_at = now() + interval '8 s'")
+    await db.execute("UPDATE instagram_budget SET next_at = now() + interval '60 s'")
     user = new_user()
     await process.client.write(user)
     claimed = "SELECT count(*) FROM instagram_participants WHERE lease IS NOT NULL"
