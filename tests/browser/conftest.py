@@ -9,7 +9,15 @@ from typing import Any
 
 import asyncpg
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 from pydantic import SecretStr
 
 from sandbox.environment import Given, choose_address
@@ -48,6 +56,12 @@ class World:
 
     async def stop(self) -> None:
         await self.stack.aclose()
+
+    async def restart(self, **changed: object) -> None:
+        """Start it again with other settings."""
+        await self.stop()
+        self.settings = self.settings.model_copy(update=changed)
+        await self.start()
 
     async def add_strangers(self, count: int, *, first: int = 1) -> list[str]:
         """Add people who wrote and were not fetched."""
@@ -216,14 +230,21 @@ class Console:
         await self.sees("Token accepted")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def console(chromium: Browser, world: World) -> AsyncIterator[Console]:
-    """Open the console in a time zone with a half-hour offset; fails after an error in the page."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browsing(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """Share a cache, in a time zone with a half-hour offset; the console stores only in its tab."""
     context = await chromium.new_context(timezone_id="Asia/Kolkata", locale="en-US")
-    page = await context.new_page()
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def console(browsing: BrowserContext, world: World) -> AsyncIterator[Console]:
+    """Open the console in a tab of its own; fails after an error in the page."""
+    page = await browsing.new_page()
     watched = Watched(page, world.url)
     yield Console(page, world)
-    await context.close()
+    await page.close()
     assert watched.wrong == []
 
 

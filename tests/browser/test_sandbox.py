@@ -136,12 +136,14 @@ async def test_the_list_of_messages_survives_a_change_of_tab(sandbox: Console) -
 
 async def test_strangers_get_names_and_faces_in_the_toy_inbox(sandbox: Console) -> None:
     page = sandbox.page
+    await page.clock.install()
     await page.goto(f"{sandbox.world.url}/inbox")
     await page.get_by_role("button", name="Have a stranger write").click()
     first = page.locator("li").last
     await expect(first.locator("b")).to_contain_text("@")
     await expect(first.locator("b")).not_to_contain_text("@user_")
     await expect(first.locator("img")).to_have_js_property("naturalWidth", 64)
+    await page.clock.fast_forward(15_000)
     await expect(page.locator("li")).to_have_count(7)  # six write by themselves
 
 
