@@ -415,6 +415,20 @@ async def test_no_text_and_no_message_id_is_kept(client: Client, db: Database) -
         assert not [row for (row,) in rows if "private" in row or "aWdfZA" in row], table
 
 
+async def write_until_remembered(client: Client) -> str:
+    """Have a user write until the service acknowledges from memory, and give the user."""
+    user = new_user()
+
+    async def is_remembered() -> bool:
+        await client.write(user)
+        metrics = (await client.call("GET", "/metrics")).body.decode()
+        return "\ninstagram_remembered_total 0.0\n" not in metrics
+
+    await until(is_remembered)
+    await client.until_state(user, "resolved")
+    return user
+
+
 @contextmanager
 def impatient() -> Iterator[None]:
     """Give what waits for a frozen PostgreSQL a moment, not the seconds that production gives."""
@@ -460,9 +474,7 @@ class TestWithoutPostgres:
     async def test_the_unknown_is_refused_the_known_is_acknowledged_lookups_say_503(
         self, client: Client, own_postgres: EmbeddedPostgres, trouble: str
     ) -> None:
-        known = new_user()
-        await client.write(known)
-        await client.until_state(known, "resolved")
+        known = await write_until_remembered(client)
         getattr(own_postgres, trouble)()
         with impatient():
             await client.write(known)
