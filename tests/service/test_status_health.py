@@ -112,7 +112,7 @@ async def test_the_verdict_is_about_names(
     """Strangers write, the machinery runs, and nobody gets a name."""
     monkeypatch.setattr(service.http.outlook, "GOOD_FOR_S", 0.0)
     monkeypatch.setattr(service.http.outlook, "JUDGE_EVERY_S", 0.02)
-    client = await start()
+    client = await start(conversation_names=False)  # which takes two calls a second
     await client.connect()
     await db.execute("UPDATE instagram_connections SET username = 'shop'")
     assert (await client.status())["verdict"]["level"] == "ok"
