@@ -35,7 +35,9 @@ class Scale:
 
     def most(self, per_s: int) -> int:
         """Return how many requests a closed loop can send if the server takes `per_s`."""
-        return self.requests or int(per_s * self.seconds)
+        if self.requests:  # wrk stops only after it has served every connection that is ready
+            return self.requests + 2 * self.connections
+        return int(per_s * self.seconds)
 
     @property
     def is_tiny(self) -> bool:
@@ -57,11 +59,11 @@ FULL = Scale(
 TINY = Scale(
     rounds=1,
     seconds=0.1,
-    requests=200,
-    users=60,
+    requests=20,
+    users=20,
     growth=(100, 200),
     accounts=(1, 3),
-    backlog=50,
+    backlog=20,
     patience_s=5,
     connections=2,  # few enough for a busy machine
 )

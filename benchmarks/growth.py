@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _BATCH = 50
 _REPEATS = 25
+_TINY_REPEATS = 2
 _LEASE = timedelta(seconds=30)
 _USERS_PER_ACCOUNT_TEST = 100_000
 _FIRST_ACCOUNT, _FIRST_USER = 17841500000000000, 6 * 10**15
@@ -60,9 +61,12 @@ SELECT ($1::bigint + n)::text, 'bench', 'token' FROM generate_series(0, $2::bigi
 async def run(world: World, scale: Scale) -> Findings:
     """Measure how costs grow with users and with accounts."""
     found = Findings()
-    users = await _compare(world, {str(size): (size, 1) for size in scale.growth})
+    repeats = _TINY_REPEATS if scale.is_tiny else _REPEATS
+    users = await _compare(world, {str(size): (size, 1) for size in scale.growth}, repeats)
     size = min(max(scale.growth), _USERS_PER_ACCOUNT_TEST)
-    accounts = await _compare(world, {str(count): (size, count) for count in scale.accounts})
+    accounts = await _compare(
+        world, {str(count): (size, count) for count in scale.accounts}, repeats
+    )
     found.raw = {"users": users, "accounts": accounts}
     _tell(found, "users", users)
     _tell(found, "accounts", accounts)
@@ -70,7 +74,7 @@ async def run(world: World, scale: Scale) -> Findings:
 
 
 async def _compare(
-    world: World, sizes: Mapping[str, tuple[int, int]]
+    world: World, sizes: Mapping[str, tuple[int, int]], repeats: int
 ) -> dict[str, dict[str, float]]:
     """Return the median cost of an item in µs, by size and operation; sizes alternate by batch."""
     took: dict[str, dict[str, list[float]]] = {name: {} for name in sizes}
@@ -79,7 +83,7 @@ async def _compare(
         for name, (users, accounts) in sizes.items():
             tables[name] = await stack.enter_async_context(_tables(world))
             await tables[name].fill(users, accounts)
-        for _ in range(_REPEATS):
+        for _ in range(repeats):
             for name, each in tables.items():
                 for operation, cost in (await each.measure()).items():
                     took[name].setdefault(operation, []).append(cost)

@@ -64,6 +64,7 @@ async def _closed(
             closed_loop,
             file=file,
             seconds=scale.seconds,
+            connections=scale.connections,
             key=world.keys.inbox,
             most=scale.requests,
         )

@@ -65,7 +65,13 @@ def _loads(
     def file(name: str, lines: list[str]) -> Path:
         return payloads.write(lines, world.folder / f"ratios-{name}")
 
-    load = partial(closed_loop, seconds=scale.seconds, key=world.keys.inbox, most=scale.requests)
+    load = partial(
+        closed_loop,
+        seconds=scale.seconds,
+        connections=scale.connections,
+        key=world.keys.inbox,
+        most=scale.requests,
+    )
     acks = payloads.deliveries(users, world.keys.app_secret)
     files = {"lookup": file("lookup", payloads.lookups(users)), "known": file("known", acks)}
     loads: dict[str, Callable[[], Awaitable[Sample]]] = {}
