@@ -31,14 +31,14 @@ async def add_failing(console: Console, waiting: int, stopped: int) -> None:
 async def test_a_backfill_says_who_is_left_and_tries_them_when_asked(console: Console) -> None:
     await console.sign_in()
     await console.connect()
-    await add_failing(console, 20, 2)
+    await add_failing(console, 4, 2)
     await console.open("backfill")
     await console.click("Start loc_1")
-    await console.sees("22 people have no fresh name: 20 wait for a retry until")
+    await console.sees("6 people have no fresh name: 4 wait for a retry until")
     await console.sees("2 have stopped.")
     assert console.world.graph.calls == []
     await console.click("Try those of loc_1 now")
-    await console.sees("22 named, 0 failed")
+    await console.sees("6 named, 0 failed")
     await console.sees("Done: everybody has a fresh name.")
 
 
