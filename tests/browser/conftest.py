@@ -149,6 +149,7 @@ def _settings(database_url: str, graph: GraphSimulator) -> Settings:
         "graph_base_url": graph.url,
         "instagram_graph_base_url": graph.instagram_url,
         "graph_calls_per_second": 500,
+        "graph_timeout_seconds": 30,
         "picture_hosts": graph.album.origin,
         "intake_url": SecretStr(""),
         "migrate_on_start": False,

@@ -69,6 +69,7 @@ class World:
             "GRAPH_BASE_URL": self.graph.url,
             "INSTAGRAM_GRAPH_BASE_URL": self.graph.instagram_url,
             "GRAPH_CALLS_PER_SECOND": "200",
+            "GRAPH_TIMEOUT_SECONDS": "30",
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "MIGRATE_ON_START": "false",

@@ -168,6 +168,7 @@ def settings_for(database_url: str, **changed: object) -> Settings:
         "token_encryption_keys": ENCRYPTION_KEY,
         "graph_base_url": NOBODY_LISTENS,
         "instagram_graph_base_url": NOBODY_LISTENS,
+        "graph_timeout_seconds": 30,
         "picture_hosts": NOBODY_LISTENS,
         "intake_url": SecretStr(""),
         "migrate_on_start": False,
