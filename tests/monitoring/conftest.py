@@ -1,46 +1,77 @@
 """What a service really publishes, for the alerts and the dashboard to be held against."""
 
 import functools
+import tempfile
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
-import pytest
+import aiohttp
+import pytest_asyncio
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
+from sandbox.graph.simulator import GraphSimulator
+from service.app import service
+from tests.conftest import Databases
 from tests.monitoring.promql import Exposed
-from tests.receiving.intake.conftest import broker
 from tests.service.conftest import (
+    ACCOUNT,
+    APP_SECRET,
+    TOKEN,
     Client,
-    Start,
-    _quiet_logs,
-    environment,
+    make_environment,
     new_user,
-    settings,
-    start,
+    read_settings,
 )
-from tests.service.conftest import own_graph as graph
 from tests.system.chaos.nodes import Node
 from tests.until import until
 
-__all__ = ["_quiet_logs", "broker", "environment", "graph", "settings", "start"]
 
-
-@pytest.fixture
-async def exposed(start: Start, broker: Node) -> Exposed:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def exposed(databases: Databases, template_database: str) -> Exposed:
     """Have a service with a broker and one without resolve a user, and read what they publish."""
     found: defaultdict[str, dict[str, set[str]]] = defaultdict(dict, up={})
-    for intake_url in ("", broker.url):
-        client = await start(intake_url=intake_url, forward_urls="http://127.0.0.1:9/")
-        await client.connect()
-        user = new_user()
-        await client.write(user)
-        await client.until_state(user, "resolved")
-        text = await until(functools.partial(_counted, client))
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = found[sample.name]
-                for label, value in sample.labels.items():
-                    labels.setdefault(label, set()).add(value)
+    with structlog.testing.capture_logs():
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(databases.new(template_database))
+            graph = await stack.enter_async_context(GraphSimulator(app_secret=APP_SECRET))
+            graph.add_account(ACCOUNT, TOKEN)
+            broker = await stack.enter_async_context(_broker())
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            environment = make_environment(url, graph) | {"FORWARD_URLS": "http://127.0.0.1:9/"}
+            for intake_url in ("", broker.url):
+                settings = read_settings(environment, intake_url=intake_url)
+                running = await stack.enter_async_context(service(settings))
+                client = Client(f"http://127.0.0.1:{running.port}", session, running)
+                for sample in await _samples(client):
+                    labels = found[sample.name]
+                    for label, value in sample.labels.items():
+                        labels.setdefault(label, set()).add(value)
     return found
+
+
+@asynccontextmanager
+async def _broker() -> AsyncIterator[Node]:
+    with tempfile.TemporaryDirectory(prefix="nats-") as folder:
+        node = Node(Path(folder))
+        try:
+            await node.start()
+            yield node
+        finally:
+            await node.stop()
+
+
+async def _samples(client: Client) -> list[Sample]:
+    """Have a user resolved, and read the metrics."""
+    await client.connect()
+    user = new_user()
+    await client.write(user)
+    await client.until_state(user, "resolved")
+    text = await until(functools.partial(_counted, client))
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
 async def _counted(client: Client) -> str:
