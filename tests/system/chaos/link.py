@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tests.system.chaos.processes import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
 
 
 class Link:
@@ -22,19 +23,22 @@ class Link:
         self._flows = asyncio.Event()
         self._flows.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._pipes: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator[Link]:
         """Listen on a new port until the block ends."""
-        server = await asyncio.start_server(self._join, HOST, 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            self.cut()
-            server.close()
-            await asyncio.gather(*self._pipes, return_exceptions=True)
+        with socket.create_server((HOST, 0)) as listening:
+            listening.settimeout(0)
+            self.port = listening.getsockname()[1]
+            accepting = asyncio.create_task(self._accept(listening))
+            try:
+                yield self
+            finally:
+                accepting.cancel()
+                await asyncio.wait([accepting])
+                self.cut()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
         """Reset all open and new TCP connections."""
@@ -56,6 +60,20 @@ class Link:
         self._is_cut = False
         self._flows.set()
 
+    async def _accept(self, listening: socket.socket) -> None:
+        """Join each new connection.
+
+        `asyncio.start_server` can leak a connection that comes while it is closed.
+        """
+        while True:
+            accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
+            self._start(self._join(*await asyncio.open_connection(sock=accepted)))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             back_reader, back_writer = await asyncio.open_connection(HOST, self._to_port)
@@ -67,9 +85,7 @@ class Link:
             back_writer.transport.abort()
             return
         for source, sink in ((reader, back_writer), (back_reader, writer)):
-            pipe = asyncio.create_task(self._pump(source, sink))
-            self._pipes.add(pipe)
-            pipe.add_done_callback(self._pipes.discard)
+            self._start(self._pump(source, sink))
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         self._writers.add(sink)
