@@ -43,12 +43,12 @@ test test-busy cover: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: test
 test: .venv/.installed-dev  ## Run the tests
-	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: cover
 cover: .venv/.installed-dev  ## Run the tests and show which lines they missed
 	@.venv/bin/python -m coverage erase
-	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 	.venv/bin/python -m coverage combine --quiet
 	exec .venv/bin/python -m coverage report
 

@@ -27,7 +27,12 @@ from tests.isolation import hide_settings
 from tests.limits import raise_limits, restore_limits
 from tests.programs import check_programs, describe_skipped
 
-SCHEMA = Path(__file__).parents[1] / "schema.sql"
+FOLDER = Path(__file__).parent
+SCHEMA = FOLDER.parent / "schema.sql"
+LONGEST_FIRST = (
+    *("benchmarks", "sandbox", "browser", "receiving", "faults", "abuse", "clients"),
+    *("replicas", "service", "commands"),
+)
 ROOMY_BYTES = 2 << 30
 
 
@@ -41,6 +46,14 @@ def pytest_configure() -> None:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     hypothesis.settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that none of them is left at the end."""
+    ranks = {folder: rank for rank, folder in enumerate(LONGEST_FIRST)}
+    items.sort(
+        key=lambda item: ranks.get(item.path.relative_to(FOLDER).parts[0], len(LONGEST_FIRST))
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
