@@ -11,7 +11,8 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 4
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SITE = site
 PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
 VENV_LIVES := $(shell [ -x .venv/bin/python ] && echo yes)
@@ -43,12 +44,12 @@ test test-busy cover: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: test
 test: .venv/.installed-dev  ## Run the tests
-	@exec .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@exec .venv/bin/python -m pytest $(SPREAD) $(ARGS)
 
 .PHONY: cover
 cover: .venv/.installed-dev  ## Run the tests and show which lines they missed
 	@.venv/bin/python -m coverage erase
-	.venv/bin/python -m coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	.venv/bin/python -m coverage run -m pytest $(SPREAD) $(ARGS)
 	.venv/bin/python -m coverage combine --quiet
 	exec .venv/bin/python -m coverage report
 
@@ -57,7 +58,7 @@ check: lint types laws scripts docs test  ## Run what CI runs: lint, types, impo
 
 .PHONY: test-busy
 test-busy: .venv/.installed-dev  ## Run the tests ten times in a row beside four busy processes
-	@exec .venv/bin/python -m tests.system.busy --workers $(WORKERS) $(ARGS)
+	@exec .venv/bin/python -m tests.system.busy $(SPREAD) $(ARGS)
 
 .PHONY: lint
 lint: .venv/.installed-dev  ## Check style and format

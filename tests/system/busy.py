@@ -25,11 +25,10 @@ while True:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--runs", type=click.IntRange(1, 100), default=10, show_default=True)
 @click.option("--busy", type=click.IntRange(0, 16), default=4, show_default=True)
-@click.option("--workers", default="3", show_default=True)
 @click.argument("arguments", nargs=-1)
-def main(runs: int, busy: int, workers: str, arguments: tuple[str, ...]) -> None:
+def main(runs: int, busy: int, arguments: tuple[str, ...]) -> None:
     """Run the tests several times, as `make test` does; ARGUMENTS are passed to pytest."""
-    command = (sys.executable, "-m", "pytest", "-n", workers, "--dist", "worksteal", *arguments)
+    command = (sys.executable, "-m", "pytest", *arguments)
     with ExitStack() as stack:
         for _ in range(busy):
             process = subprocess.Popen([sys.executable, "-c", _BUSY], stdin=subprocess.PIPE)  # noqa: S603
