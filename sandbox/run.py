@@ -214,6 +214,7 @@ class _Sandbox:
         """Send the sample deliveries; returns whether every sender got the expected result."""
         senders, deliveries = sample_traffic.SENDERS, sample_traffic.sample_deliveries()
         self._report.step(f"Sending {len(deliveries)} signed sample deliveries ...")
+        await client.end_pauses()  # of an earlier run, whose simulator was broken
         await client.connect_sample_account()
         await client.forget(senders)
         for delivery in deliveries:

@@ -9,7 +9,7 @@ from sandbox.keyboard import Keyboard
 from sandbox.report import Report
 from sandbox.service_client import ServiceClient
 from sandbox.terminal import pressed_keys
-from sandbox.watching import watch
+from sandbox.watching import look, watch
 
 
 def service_client(url: str, settings: Mapping[str, str]) -> ServiceClient:
@@ -26,9 +26,10 @@ async def stay_up(
     client: ServiceClient, report: Report, replicas: Sequence[ServiceProcess], keyboard: Keyboard
 ) -> None:
     """Print events until `q` is pressed; raises SandboxError when the last replica ends."""
+    before = await look(client)  # before anybody can press a key that changes something
     async with pressed_keys() as keys:
         report.line(f"\nThe sandbox stays up until {'q or ' if keys else ''}Ctrl-C.")
-        works = [_tell_of_ends(report, replicas), watch(client, report)]
+        works = [_tell_of_ends(report, replicas), watch(client, report, before)]
         if keys is not None:
             report.line(keyboard.hint)
             works.append(keyboard.act(keys))

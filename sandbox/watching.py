@@ -29,13 +29,17 @@ class Snapshot:
         return cls(by_id, {pause.scope: pause for pause in pauses})
 
 
-async def watch(client: ServiceClient, report: Report) -> None:
+async def look(client: ServiceClient) -> Snapshot:
+    """Take a snapshot; raises SandboxError."""
+    return Snapshot.of(await client.people(_LATEST), await client.pauses())
+
+
+async def watch(client: ServiceClient, report: Report, before: Snapshot) -> None:
     """Print a line for each DM, name, and start or end of a pause, until cancelled."""
-    before: Snapshot | None = None
     is_away = False
     while True:
         try:
-            after = Snapshot.of(await client.people(_LATEST), await client.pauses())
+            after = await look(client)
         except SandboxError as error:
             if not is_away:
                 report.event(f"The service does not answer. {error}")
@@ -44,7 +48,7 @@ async def watch(client: ServiceClient, report: Report) -> None:
             if is_away:
                 report.event("The service answers again.")
             is_away = False
-            for line in changes(before or after, after):
+            for line in changes(before, after):
                 report.event(line)
             before = after
         await asyncio.sleep(_LOOK_EVERY_S)

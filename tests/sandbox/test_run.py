@@ -136,10 +136,15 @@ class InTerminal:
 
     async def says(self, pattern: str) -> None:
         """Wait until this is shown after what was waited for last."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not (found := re.search(pattern, self._shown)):
-                self._more.clear()
-                await self._more.wait()
+        while not (found := re.search(pattern, self._shown)):
+            self._more.clear()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._more.wait()
+            except TimeoutError:
+                raise AssertionError(
+                    f"{pattern!r} is not in what it shows:\n{self._shown}"
+                ) from None
         self._shown = self._shown[found.end() :]
 
     def send_signal(self, number: signal.Signals) -> None:
