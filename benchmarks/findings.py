@@ -64,7 +64,7 @@ TINY = Scale(
     growth=(100, 200),
     accounts=(1, 3),
     backlog=20,
-    patience_s=5,
+    patience_s=60,
     connections=2,  # few enough for a busy machine
 )
 

@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
 
 from service.commands.lines import BadLine, Participant, read_participants
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
@@ -21,7 +22,7 @@ from service.store.journal import Journal
 from service.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from service.settings import StoreSettings
 
@@ -72,6 +73,55 @@ class Recorder:
         return is_own
 
 
+class CtrlC:
+    """Interrupts the import at Ctrl-C, and does not lose it.
+
+    asyncio's handler loses a Ctrl-C that comes when the work ends, or whose cancellation is
+    suppressed; Python ignores a KeyboardInterrupt in some callbacks, such as those of weak
+    references. The import would then wait for more input.
+    """
+
+    def __init__(self) -> None:
+        self._has_come = False
+        self._cancel: Callable[[], object] | None = None
+
+    def __enter__(self) -> Self:
+        self._usual = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._usual)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C has come."""
+        if self._has_come:
+            raise KeyboardInterrupt
+
+    def run(self, runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Result:
+        """Run `work`; Ctrl-C cancels it and raises KeyboardInterrupt, even if it has ended."""
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+
+        async def ended() -> Result:
+            return await task
+
+        self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        try:
+            result = runner.run(ended())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            self._cancel = None
+        self.check()
+        return result
+
+    def _interrupt(self, *_: object) -> None:
+        self._has_come = True
+        if self._cancel is None:
+            raise KeyboardInterrupt
+        self._cancel()
+
+
 class Import:
     """One import from a stream, which is read outside the event loop, so that Ctrl-C works."""
 
@@ -87,19 +137,19 @@ class Import:
     def run(self, settings: StoreSettings) -> None:
         """Store every good line, a thousand at a time; raises UnavailableError."""
         stack = AsyncExitStack()
-        with asyncio.Runner() as runner:
+        with CtrlC() as ctrl_c, asyncio.Runner() as runner:
             try:
-                self.recorder = _run(runner, open_recorder(settings, stack))
-                for batch in self._batches():
-                    _run(runner, self.recorder.store(batch))
+                self.recorder = ctrl_c.run(runner, open_recorder(settings, stack))
+                for batch in self._batches(ctrl_c):
+                    ctrl_c.run(runner, self.recorder.store(batch))
                     self.safe_lines = self._read
                     self._meter.show(self._describe())
             finally:
                 runner.run(stack.aclose())
 
-    def _batches(self) -> Iterator[list[Participant]]:
+    def _batches(self, ctrl_c: CtrlC) -> Iterator[list[Participant]]:
         batch: list[Participant] = []
-        for line in self._lines:
+        while (line := next(self._lines, None)) is not None:
             self._read += 1
             if isinstance(line, BadLine):
                 self.bad_lines += 1
@@ -109,40 +159,13 @@ class Import:
             if len(batch) == BATCH:
                 yield batch
                 batch = []
+            ctrl_c.check()
         if batch:
             yield batch
 
     def _describe(self) -> str:
         rate = self._read / max(time.monotonic() - self._started_at, 0.001)
         return f"{self._read:,} lines read, {self.bad_lines:,} bad, {rate:,.0f} a second"
-
-
-def _run(runner: asyncio.Runner, work: Coroutine[object, object, Result]) -> Result:
-    """Run `work`; Ctrl-C cancels it and raises KeyboardInterrupt, even if `work` has ended by then.
-
-    asyncio's handler loses a Ctrl-C that comes when the work ends, or whose cancellation is
-    suppressed; the import would then wait for more input.
-    """
-    loop, interrupts = runner.get_loop(), []
-    task = loop.create_task(work)
-
-    def interrupt(*_: object) -> None:
-        interrupts.append(signal.SIGINT)
-        loop.call_soon_threadsafe(task.cancel)
-
-    async def ended() -> Result:
-        return await task
-
-    usual = signal.signal(signal.SIGINT, interrupt)
-    try:
-        result = runner.run(ended())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    if interrupts:
-        raise KeyboardInterrupt
-    return result
 
 
 async def open_recorder(settings: StoreSettings, stack: AsyncExitStack) -> Recorder:

@@ -117,6 +117,31 @@ def test_ctrl_c_that_a_write_swallows_still_ends_the_import(
     assert stored == [1000]
 
 
+def test_ctrl_c_that_python_ignores_still_ends_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one does that comes while Python runs the callback of a weak reference."""
+    stored: list[int] = []
+
+    class Recorder:
+        async def store(self, participants: Sequence[Participant]) -> None:
+            stored.append(len(participants))
+
+    class InterruptedMeter(Meter):
+        def show(self, now: str, done: int = 0, total: int | None = None) -> None:
+            with suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            super().show(now, done, total)
+
+    async def open_recorder(*_: object) -> Recorder:
+        return Recorder()
+
+    monkeypatch.setattr(participants, "open_recorder", open_recorder)
+    lines = io.BytesIO(b"".join(b"1,%d\n" % i for i in range(1000, 4000)))
+    settings = StoreSettings.model_construct()
+    with InterruptedMeter("import", io.StringIO()) as meter, pytest.raises(KeyboardInterrupt):
+        participants.Import(lines, meter).run(settings)
+    assert stored == [1000]
+
+
 async def test_the_options_of_meta_go_together(world: World) -> None:
     for arguments in (["--from-meta"], ["--location", "x"], ["--days", "7"]):
         assert (await world.run("participants", "import", *arguments)).code == 2
