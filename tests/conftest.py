@@ -38,11 +38,12 @@ ROOMY_BYTES = 2 << 30
 
 def pytest_configure() -> None:
     hide_settings()
-    # Each run tries the same examples, in whatever time they take; `make fuzz` looks for new ones.
+    # Each run tries the same examples, in whatever time they take; `make fuzz` makes new ones.
     hypothesis.settings.register_profile(
         "suite",
         derandomize=True,
         deadline=None,
+        max_examples=50,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
     hypothesis.settings.load_profile("suite")
