@@ -41,7 +41,7 @@ async def run(world: World, scale: Scale) -> Findings:
         samples = await _closed(world, scale, ours.target, bare, others, users)
         _tell(found, samples)
         half_per_s = middle(samples["ours"], "per_s") / 2
-        took = await latency(world, scale, ours, half_per_s, users)
+        took = await latency(world, scale, ours.target, half_per_s, users)
         for name, value in (("p50", took.p50_ms), ("p99", took.p99_ms), ("p99.9", took.p999_ms)):
             found.add(f"Lookup of one at {half_per_s:.0f}/s, {name}", value, "ms")
         await _raw(ours, found, users, scale)
@@ -95,12 +95,12 @@ def _tell(found: Findings, samples: Samples) -> None:
 
 
 async def latency(
-    world: World, scale: Scale, ours: Ours, per_s: float, users: list[str]
+    world: World, scale: Scale, target: Target, per_s: float, users: list[str]
 ) -> Latency:
     """Measure the latency of single lookups at a fixed rate."""
     raw = [payloads.raw_request(line, world.keys.inbox) for line in payloads.lookups(users)]
     count = int(per_s * scale.open_loop_s)
-    return await open_loop(ours.target, (raw * (count // len(raw) + 1))[:count], per_s)
+    return await open_loop(target, (raw * (count // len(raw) + 1))[:count], per_s)
 
 
 async def _raw(ours: Ours, found: Findings, users: list[str], scale: Scale) -> None:
