@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import click
 
@@ -21,14 +21,9 @@ from benchmarks import (
     report,
     resolving,
 )
-from benchmarks.findings import FULL, TINY
+from benchmarks.findings import FULL, TINY, Findings, Scale
 from benchmarks.loads import BenchmarkError
 from benchmarks.world import world
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from benchmarks.findings import Findings, Scale
 
 BENCHMARKS = {
     "ratios": ratios.run,

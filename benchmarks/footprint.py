@@ -6,16 +6,13 @@ import asyncio
 import time
 from contextlib import suppress
 from statistics import median
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
 from benchmarks.loads import BenchmarkError
-
-if TYPE_CHECKING:
-    from benchmarks.world import Ours, World
+from benchmarks.world import Ours, World
 
 _PER = 100_000
 _A_DELIVERY = 1000

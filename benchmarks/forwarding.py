@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 from benchmarks import payloads
 from benchmarks.findings import interleaved, middle, ratio
-from benchmarks.loads import closed_loop, open_loop
+from benchmarks.loads import Sample, closed_loop, open_loop
 from benchmarks.receiving import BARE, DEFAULT_BUDGET
 from benchmarks.world import Ours, World, world
 from tests.system.chaos.rig import PREFIX
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from benchmarks.loads import Sample
 
 ROUNDS, SECONDS, MOST_PER_S = 5, 4, 8000
 RATE_PER_S, OPEN_LOOP_S = 300, 8

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
+from benchmarks.world import World
 from service.model.calls import Profile
 from service.model.contacts import Contact
 from service.model.freshness import Rules
@@ -25,11 +26,6 @@ from service.store.journal import Journal
 from service.store.migration import migrate
 from service.store.outcomes import Claim
 from service.vault import Vault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-
-    from benchmarks.world import World
 
 _BATCH = 50
 _REPEATS = 25

@@ -10,10 +10,10 @@ import asyncio
 import itertools
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import click
@@ -31,9 +31,6 @@ from service.store.queries import read_queries
 from service.vault import Vault
 from tests.accounts.world import KEY
 from tests.system.chaos.rig import scratch_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 SHOP, OTHER = "17841400000000001", "17841400000000002"
 QUIET_S, STEP_S = 10.0, 0.02

@@ -9,17 +9,14 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-
-    from benchmarks.world import Target
+from benchmarks.target import Target
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")  # the kernel counts no less
 SCRIPT = Path(__file__).with_name("wrk.lua")

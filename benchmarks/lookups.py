@@ -7,20 +7,17 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from statistics import median
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from benchmarks import payloads
 from benchmarks.competitors.environment import inline, make_known
 from benchmarks.findings import Findings, Samples, Scale, interleaved, middle, plain, ratio
-from benchmarks.loads import closed_loop, open_loop
+from benchmarks.loads import Latency, closed_loop, open_loop
 from benchmarks.receiving import BARE
+from benchmarks.target import Target
+from benchmarks.world import Ours, World
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from benchmarks.loads import Latency
-    from benchmarks.world import Ours, Target, World
 
 COMPETITORS = (inline,)
 _SIZES = (1, 50, 200)

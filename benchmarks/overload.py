@@ -7,18 +7,13 @@ half to five times that rate; above 1 the curve must stay flat.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from benchmarks import payloads
-from benchmarks.findings import Findings
+from benchmarks.findings import Findings, Scale
 from benchmarks.loads import Goodput, overload
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from benchmarks.findings import Scale
-    from benchmarks.world import Ours, World
+from benchmarks.world import Ours, World
 
 ROW_S = 0.01
 CAPACITY_PER_S = 1 / ROW_S

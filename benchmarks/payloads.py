@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from benchmarks.world import ACCOUNT, PREFIX
 from sandbox import samples
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 _USER = "1" * 16
 _numbers = itertools.count(1)

@@ -10,9 +10,9 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 
@@ -22,12 +22,7 @@ from service.identities.people import Asked, People
 from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.identities import Identities
-from service.store.people import PeopleStore
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.store.people import Place
+from service.store.people import PeopleStore, Place
 
 SIZES = (1_000_000, 10_000_000)
 ACCOUNTS, NEEDLES = 20, 4900

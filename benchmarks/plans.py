@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -20,9 +21,6 @@ import msgspec
 from sandbox.postgres.server import EmbeddedPostgres
 from service.model.freshness import Rules
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
 USERS, OF_THE_DEAD, ACCOUNTS = 1_000_000, 900_000, 20

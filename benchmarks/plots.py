@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmarks.findings import Findings
 from tests.system.chaos.processes import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from benchmarks.findings import Findings
 
 IMAGES = PROJECT / "docs" / "images"
 _NAMES = {

@@ -20,11 +20,12 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import asyncpg
@@ -38,9 +39,6 @@ from sandbox.graph.simulator import GraphSimulator
 from sandbox.postgres.server import EmbeddedPostgres
 from service.app import service
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 API = "/api/social/instagram"
 ACCOUNT, TOKEN, LOCATION = "17841400000000001", "EAAG-token-of-the-shop", "shop"

@@ -6,25 +6,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from benchmarks import overload, payloads
-from benchmarks.findings import Findings, Samples, cpu_ratio, interleaved, middle, plain, ratio
-from benchmarks.loads import check_each_once, closed_loop
+from benchmarks.findings import (
+    Findings,
+    Samples,
+    Scale,
+    cpu_ratio,
+    interleaved,
+    middle,
+    plain,
+    ratio,
+)
+from benchmarks.loads import Sample, check_each_once, closed_loop
 from benchmarks.lookups import latency
 from benchmarks.receiving import BARE, DEFAULT_BUDGET
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from benchmarks.findings import Scale
-    from benchmarks.loads import Sample
-    from benchmarks.world import Target, World
+from benchmarks.target import Target
+from benchmarks.world import World
 
 ROUNDS = 6
 _LATENCY_ROUNDS = 3

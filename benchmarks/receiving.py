@@ -5,18 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from benchmarks import payloads
 from benchmarks.competitors.environment import inline, make_known, queued
 from benchmarks.findings import Findings, Samples, Scale, interleaved, middle, plain, ratio
-from benchmarks.loads import check_each_once, closed_loop, open_loop
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks.loads import Sample
-    from benchmarks.world import Ours, Target, World
+from benchmarks.loads import Sample, check_each_once, closed_loop, open_loop
+from benchmarks.target import Target
+from benchmarks.world import Ours, World
 
 COMPETITORS = (inline, queued)
 DEFAULT_BUDGET = {"GRAPH_CALLS_PER_SECOND": "10"}  # resolving continues meanwhile

@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from benchmarks.findings import Findings
+from benchmarks.findings import Findings, Row
 from tests.system.chaos.processes import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from benchmarks.findings import Row
 
 RESULTS = PROJECT / "benchmarks" / "results"
 LATEST = RESULTS / "latest.json"

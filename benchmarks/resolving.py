@@ -7,16 +7,14 @@ import hmac
 import json
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 
 from benchmarks import payloads
 from benchmarks.findings import Findings, Scale
 from benchmarks.loads import closed_loop
-
-if TYPE_CHECKING:
-    from benchmarks.world import Ours, World
+from benchmarks.world import Ours, World
 
 _LATENCY_MS = 50
 _BUDGET = 50

@@ -9,15 +9,16 @@ import asyncio
 import json
 import tempfile
 import time
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from benchmarks import payloads
 from benchmarks.loads import closed_loop
-from benchmarks.world import ACCOUNT, Target
+from benchmarks.target import Target
+from benchmarks.world import ACCOUNT
 from sandbox.graph.calls import most_over_budget
 from service.graph.budget import Budget, PauseBoard
 from service.receiving.intake.broker import Broker
@@ -25,16 +26,10 @@ from service.store.database import Database
 from service.store.pauses import Pauses
 from service.store.slots import Slots
 from tests.system.chaos.nodes import Node
-from tests.system.chaos.processes import spawn
-from tests.system.chaos.rig import machinery, rig, scratch_folder
+from tests.system.chaos.processes import GraphProcess, PostgresProcess, spawn
+from tests.system.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
-
-    from tests.system.chaos.processes import GraphProcess, PostgresProcess
-    from tests.system.chaos.rig import Keys, Rig
-
-    Machines = tuple[PostgresProcess, GraphProcess, Keys]
+Machines = tuple[PostgresProcess, GraphProcess, Keys]
 
 PARTS = ("budget", "acks", "publishes")
 PROCESSES, WORKERS = 4, 4

@@ -12,24 +12,18 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from sandbox.postgres.server import EmbeddedPostgres
+from service.judgement.token_rules import TokenWarning
 from service.store.database import Database
 from service.store.migration import migrate
 from service.vault import Vault
-from tests.accounts.world import KEY, START, token_world
+from tests.accounts.world import KEY, START, TokenWorld, token_world
 from tests.system.chaos.rig import scratch_folder
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.judgement.token_rules import TokenWarning
-    from tests.accounts.world import TokenWorld
 
 DAY, TICK = timedelta(days=1), timedelta(hours=3)
 DAYS = 365

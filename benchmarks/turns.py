@@ -10,12 +10,16 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.system.chaos.rig import ACCOUNTS, machinery, message_from, new_user, rig, scratch_folder
-
-if TYPE_CHECKING:
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.rig import (
+    ACCOUNTS,
+    Rig,
+    machinery,
+    message_from,
+    new_user,
+    rig,
+    scratch_folder,
+)
 
 MESSAGES = 1000
 FLOOD_USERS = 10_000

@@ -11,15 +11,19 @@ import sys
 import time
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from sandbox import samples
-from tests.system.chaos.rig import ACCOUNTS, machinery, message_from, new_user, rig, scratch_folder
-
-if TYPE_CHECKING:
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.rig import (
+    ACCOUNTS,
+    Rig,
+    machinery,
+    message_from,
+    new_user,
+    rig,
+    scratch_folder,
+)
 
 SIZES = (1_000, 20_000, 100_000)
 A_DELIVERY = 500

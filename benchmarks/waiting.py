@@ -13,21 +13,16 @@ import asyncio
 import random
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import click
 
 from sandbox import samples
-from tests.system.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, Rig, machinery, rig, scratch_folder
 
 SHARES = (50, 90, 99, 100)
 _SEED = 1

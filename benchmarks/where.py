@@ -11,16 +11,11 @@ import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks import payloads
-from benchmarks.loads import BenchmarkError, check_each_once, closed_loop
+from benchmarks.loads import BenchmarkError, Sample, check_each_once, closed_loop
 from benchmarks.receiving import DEFAULT_BUDGET
-from benchmarks.world import world
-
-if TYPE_CHECKING:
-    from benchmarks.loads import Sample
-    from benchmarks.world import Ours, World
+from benchmarks.world import Ours, World, world
 
 _SECONDS = 6
 _PER_S = 500

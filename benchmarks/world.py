@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from benchmarks.loads import BenchmarkError
+from benchmarks.target import Target
 from sandbox.leash import leashed
 from sandbox.ports import free_port
-from tests.system.chaos.processes import HOST, PROJECT, READY_WITHIN_S, Service
+from tests.system.chaos.processes import (
+    HOST,
+    PROJECT,
+    READY_WITHIN_S,
+    GraphProcess,
+    PostgresProcess,
+    Service,
+)
 from tests.system.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-
-    from tests.system.chaos.processes import GraphProcess, PostgresProcess
-
 ACCOUNT = ACCOUNTS[0]
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 _INSERT_USERS = """
 INSERT INTO instagram_user_cache
@@ -35,41 +35,6 @@ SELECT u, 'user.' || u, 'Some Name', 'https://scontent.cdninstagram.com/v/t51.28
     || '_n.jpg?stp=dst-jpg_s206x206&oe=6A5C0E80', now(), now() + interval '7 days'
 FROM unnest($1::text[]) u
 """
-
-
-@dataclass(frozen=True)
-class Target:
-    """A program under load; `pids` are all of its processes."""
-
-    name: str
-    url: str
-    pids: tuple[int, ...]
-    is_frozen_between: bool = False
-    dsn: str = ""
-
-    def cpu_s(self) -> float:
-        """Return the used processor time."""
-        return sum(_cpu_s(pid) for pid in self.pids)
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Let it run within the block only: a worker would continue during other loads."""
-        if not self.is_frozen_between:
-            yield
-            return
-        self._signal(signal.SIGCONT)
-        try:
-            yield
-        finally:
-            self._signal(signal.SIGSTOP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self.pids:
-            os.kill(pid, number)
-
-    def memory_mb(self) -> float:
-        """Return the resident memory."""
-        return sum(_memory_mb(pid) for pid in self.pids)
 
 
 class World:
@@ -236,18 +201,6 @@ async def _wait_until_it_listens(port: int) -> None:
             else:
                 writer.close()
                 return
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-
-
-def _memory_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    raise ProcessLookupError(pid)
 
 
 __all__ = ["ACCOUNT", "ACCOUNTS", "PREFIX", "Ours", "Target", "World", "world"]

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
-
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
 
 project = "Instagram identity service"
 html_title = project

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import os
 import signal
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+import aiohttp
 import structlog
 
 from service.background import BackgroundTasks
@@ -17,35 +19,27 @@ from service.build import Parts, build_arrivals, build_forwarding, build_listene
 from service.build.accounts import build_token_calls, build_token_checker
 from service.build.figures import publish_figures
 from service.build.resolving import build_resolver
-from service.build.routes import build_routes, build_status
+from service.build.routes import ExtraRoutes, build_routes, build_status
 from service.errors import RefusedError, SettingsError, UnavailableError
 from service.graph.calls import graph_session
-from service.http.health import HealthRoutes
+from service.graph.tokens import TokenCalls
+from service.http.health import HealthRoutes, Status
 from service.http.server import serve
 from service.identities.pictures.addresses import PictureHosts
 from service.identities.pictures.fetch import PictureFetcher
 from service.logs import flush_logs
+from service.queue import TurnQueue
 from service.receiving.forwarding.forwarding import forward_session
+from service.receiving.intake.arrivals import Arrivals
 from service.receiving.intake.direct import DirectIntake
-from service.settings import secret_values
+from service.settings import Settings, secret_values
 from service.signals import first_signal_calls
 from service.store.database import Database
 from service.store.migration import migrate
 from service.vault import Vault
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    import aiohttp
-
-    from service.build.routes import ExtraRoutes
-    from service.graph.tokens import TokenCalls
-    from service.http.health import Status
-    from service.queue import TurnQueue
-    from service.receiving.intake.arrivals import Arrivals
+if TYPE_CHECKING:  # nats-py need not be installed
     from service.receiving.intake.jetstream import JetStreamIntake
-    from service.settings import Settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _START_CLOSES_WITHIN_S = 1.0

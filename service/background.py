@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 
 import structlog
 
 from service.logs import traceback_without_values
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from contextlib import AsyncExitStack
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 

@@ -14,13 +14,11 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 from service.errors import UnavailableError, UnstorableError
 from service.pace import LONGEST_S, Pace
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 _FORESEEN = 0.6  # share of the patience: an estimate can be too short on a busy machine
 _MARGIN = 1.25  # for the operations that already wait

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from service.identities.memory import LookupMemory
 from service.logs import TAG
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.identities.memory import LookupMemory
-    from service.queue import TurnQueue
-    from service.receiving.intake import Intake
-    from service.receiving.intake.known import Known
-    from service.store.identities import Identities
+from service.queue import TurnQueue
+from service.receiving.intake import Intake
+from service.receiving.intake.known import Known
+from service.store.identities import Identities
 
 log = structlog.get_logger()
 

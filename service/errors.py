@@ -20,10 +20,7 @@ ServiceError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from service.model.calls import GraphProblem
+from service.model.calls import GraphProblem
 
 
 class ServiceError(Exception):

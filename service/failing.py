@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import structlog
 
 from service.errors import UnavailableError
 from service.logs import traceback_without_values
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
 
 Result = TypeVar("Result")
 

@@ -10,13 +10,11 @@ import select
 import sys
 import threading
 import traceback
+from collections.abc import Callable, MutableMapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
 
 TAG = "[Instagram Messaging Profile]"
 _SUMMARY_AFTER_S = 10.0

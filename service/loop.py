@@ -13,7 +13,7 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # there is no such module at run time
     from _typeshed import FileDescriptorLike
 
     Ready = tuple[selectors.SelectorKey, int]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.model.calls import PauseReason, UserReason
 from service.tallies import LabelledTallies, PublishedTally, TimeTallies
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 _NOT_OF_CALLS = frozenset({"no_connection", "outage"})
 CALL_OUTCOMES = (

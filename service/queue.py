@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
 from service.waiting import loop_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Hint(msgspec.Struct, frozen=True, eq=False, gc=False):

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.errors import UnavailableError
 from service.failing import log_unexpected
+from service.graph.budget import PauseBoard
+from service.identities.events import Changes
+from service.identities.memory import LookupMemory
+from service.identities.pictures.copies import Pictures
+from service.queue import TurnQueue
+from service.receiving.intake.known import Known
+from service.store.connections import Connections
+from service.store.pauses import Pauses
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from service.graph.budget import PauseBoard
-    from service.identities.events import Changes
-    from service.identities.memory import LookupMemory
-    from service.identities.pictures.copies import Pictures
-    from service.queue import TurnQueue
-    from service.receiving.intake.known import Known
-    from service.store.connections import Connections
-    from service.store.pauses import Pauses
 
 REREAD_S = 30.0
 REREAD_UNHEARD_S = 1.0

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from benchmarks.loads import BenchmarkError
-from benchmarks.world import ACCOUNT
+from benchmarks.target import Target
+from benchmarks.world import ACCOUNT, World
 from tests.system.chaos.processes import PROJECT
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from benchmarks.world import Target, World
 
 FOLDER = PROJECT / ".bench"
 REQUIREMENTS = Path(__file__).parent

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.failing import attempt
 from service.logs import TAG
-from service.store.leaving import BEFORE_EVERYBODY
+from service.store.leaving import BEFORE_EVERYBODY, Leavings
 from service.waiting import wait_at_most
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.store.leaving import Leavings
-
-    Forget = Callable[[Sequence[str]], None]
+Forget = Callable[[Sequence[str]], None]
 
 BATCH = 500
 BREATHER_S = 0.05  # between batches, to leave PostgreSQL to other work

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.errors import GraphError, SealError, UnavailableError, UnstorableError
 from service.failing import attempt, log_unexpected
+from service.graph.budget import Budget
+from service.graph.tokens import RenewedToken, TokenCalls
 from service.judgement.token_rules import CHECK_AGAIN_AFTER, CHECK_EVERY, INSTAGRAM, is_renewable
 from service.model.calls import TokenFacts
+from service.store.tokens import StoredToken, Tokens
+from service.vault import Vault
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.graph.budget import Budget
-    from service.graph.tokens import RenewedToken, TokenCalls
-    from service.store.tokens import StoredToken, Tokens
-    from service.vault import Vault
 
 LOOK_EVERY_S = 10.0
 SOON_S = 5.0  # after a token has come, while its first users are named

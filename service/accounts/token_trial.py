@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from service.errors import GraphError, ServiceError, UnavailableError
-from service.model.calls import Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.graph.budget import Budget
-    from service.graph.tokens import TokenCalls
-    from service.model.calls import GraphProblem
+from service.graph.budget import Budget
+from service.graph.tokens import TokenCalls
+from service.model.calls import GraphProblem, Trial
 
 TRIED_WITHIN_S = 3.0
 NO_ACCOUNT = ""  # has no pauses

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.failing import attempt, log_unexpected
-from service.judgement.token_rules import TokenWarning, warnings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.judgement.token_rules import TokenState
-    from service.store.tokens import Tokens
+from service.judgement.token_rules import TokenState, TokenWarning, warnings
+from service.store.tokens import Tokens
 
 READ_EVERY_S = 60.0
 MOST_SHOWN = 20

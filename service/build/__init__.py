@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+
+import aiohttp
 
 from service.accounts.leaving import AccountLeaver, Retention
 from service.accounts.token_watch import TokenWatch
@@ -14,6 +15,7 @@ from service.http.counted import COUNTS_CHANNEL, CountedUsers
 from service.identities.events import Changes
 from service.identities.memory import LookupMemory
 from service.identities.pictures.copies import Pictures
+from service.identities.pictures.fetch import PictureFetcher
 from service.metrics import Metrics
 from service.queue import TurnQueue
 from service.receiving.forwarding.forwarding import Forwarding
@@ -22,9 +24,10 @@ from service.receiving.intake.known import Known
 from service.replica import Replica
 from service.resolving.on_request import RequestedFetches
 from service.resolving.sweeper import Sweeper
-from service.settings import secret_values
+from service.settings import Settings, secret_values
 from service.store.connections import Connections
 from service.store.counts import Counts
+from service.store.database import Database
 from service.store.identities import Identities
 from service.store.journal import Journal
 from service.store.leaving import Leavings
@@ -33,14 +36,7 @@ from service.store.pauses import Pauses
 from service.store.pictures import StoredPictures
 from service.store.slots import Slots
 from service.store.tokens import Tokens
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from service.identities.pictures.fetch import PictureFetcher
-    from service.settings import Settings
-    from service.store.database import Database
-    from service.vault import Vault
+from service.vault import Vault
 
 
 class Parts:

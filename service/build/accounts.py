@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import aiohttp
 
 from service.accounts.token_checks import TokenChecker
+from service.build import Parts
 from service.graph.calls import graph_caller
 from service.graph.tokens import TokenCalls
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from service.build import Parts
 
 TOKEN_CALL_TIMEOUT_S = 5.0
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
+from service.build import Parts
 from service.http.health import describe_intake
 from service.judgement.token_rules import WarningKind
 from service.logs import LOST_LINES
 from service.model.calls import PauseReason
-
-if TYPE_CHECKING:
-    from service.build import Parts
-    from service.receiving.forwarding.forwarding import Forwarding
-    from service.receiving.intake import Intake
-    from service.store.database import Database
+from service.receiving.forwarding.forwarding import Forwarding
+from service.receiving.intake import Intake
+from service.store.database import Database
 
 
 def publish_figures(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> None:

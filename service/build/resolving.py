@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import aiohttp
 
-from service.graph.calls import graph_caller
+from service.build import Parts
+from service.graph.budget import Budget
+from service.graph.calls import GraphCaller, graph_caller
 from service.graph.client import GraphClient
 from service.graph.conversation import ConversationClient
 from service.resolving.profile_calls import ProfileCalls
@@ -12,13 +14,6 @@ from service.resolving.second_source import SecondSource
 from service.resolving.workers import Resolver, lease_for
 from service.store.claims import Claims
 from service.store.conversations import ConversationLimits, ConversationNames
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from service.build import Parts
-    from service.graph.budget import Budget
-    from service.graph.calls import GraphCaller
 
 
 def build_resolver(parts: Parts, session: aiohttp.ClientSession) -> Resolver:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
 
 from service.accounts.token_trial import TokenTrial
+from service.build import Parts
 from service.erasure import Erasure
+from service.graph.tokens import TokenCalls
 from service.http.auth import Keyring
 from service.http.connections import ConnectionRoutes
 from service.http.console import ConsoleRoutes
@@ -25,21 +29,13 @@ from service.http.users import UserRoutes
 from service.http.webhook import WebhookRoutes
 from service.identities.lookups import Lookups
 from service.identities.people import People
+from service.receiving.forwarding.forwarding import Forwarding
+from service.receiving.intake import Intake
 from service.settings import secret_values
 from service.store.people import PeopleStore
 from service.store.recent import Recent
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from aiohttp import web
-
-    from service.build import Parts
-    from service.graph.tokens import TokenCalls
-    from service.receiving.forwarding.forwarding import Forwarding
-    from service.receiving.intake import Intake
-
-    ExtraRoutes = Callable[[Keyring], Sequence[web.RouteDef]]
+ExtraRoutes = Callable[[Keyring], Sequence[web.RouteDef]]
 
 
 def build_status(parts: Parts, intake: Intake, forwarding: Forwarding | None) -> Status:

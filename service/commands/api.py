@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime  # noqa: TC003 - msgspec reads it
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
 from service.commands.output import CommandError
+from service.settings import ClientSettings
 from service.wording import printable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from service.settings import ClientSettings
 
 PREFIX = "/api/social/instagram"
 CALL_TIMEOUT_S = 10.0

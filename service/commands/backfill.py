@@ -6,8 +6,10 @@ import asyncio
 import sys
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from service.commands.api import ApiError, BackfillRound, OperatorApi, UnreachableError
 from service.commands.backfill_report import Ending, Report, at_least, by_reason, tell
@@ -21,13 +23,8 @@ from service.commands.output import (
     say_json,
 )
 from service.commands.signals import cancelled_by_signals
+from service.settings import ClientSettings
 from service.wording import duration
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from datetime import datetime
-
-    from service.settings import ClientSettings
 
 AGAIN_AFTER_S = (1.0, 2.0, 5.0, 10.0)  # while the service is unavailable
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections import Counter
+from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from service.commands.output import complain, say
 from service.reasons import short_reason
 from service.wording import count, duration, shell_word
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from datetime import datetime
 
 MOST_COUNTED, ROUND_SIZE = 10_000, 50  # the service counts candidates no further; a round
 

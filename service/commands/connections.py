@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -15,12 +15,8 @@ from service.commands.api import ApiError, ConnectionLine, OperatorApi
 from service.commands.output import CommandError, cell, console, say, say_json
 from service.model.contacts import ig_id
 from service.reasons import reason_of
+from service.settings import ClientSettings
 from service.wording import printable, shell_word
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.settings import ClientSettings
 
 LONGEST_TOKEN = 4096
 INVALID = "invalid"

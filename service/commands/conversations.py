@@ -8,21 +8,17 @@ a second an account).
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from service.commands.lines import Participant, parse_time
-from service.errors import NobodysFault, UnclearFault
+from service.commands.meta import MetaReader, Page
+from service.errors import GraphError, NobodysFault, UnclearFault
 from service.graph.conversation import participants as conversation_participants
 from service.model.contacts import ig_id
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from datetime import datetime
-
-    from service.commands.meta import MetaReader, Page
-    from service.errors import GraphError
 
 PAGE_SIZE, SMALLEST_PAGE = 50, 5
 TRIES = 3

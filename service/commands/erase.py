@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from service.commands.api import OperatorApi
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, complain, say
 from service.commands.signals import cancelled_by_signals
 from service.model.contacts import ig_id
+from service.settings import ClientSettings
 from service.wording import count
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from service.settings import ClientSettings
 
 BATCH = 1000
 MOST_NAMED = 10

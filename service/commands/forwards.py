@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 from rich.table import Table
 
 from service.commands.output import DONE, INCOMPLETE, CommandError, cell, console, say, say_json
 from service.receiving.forwarding.addresses import address_name
-from service.settings import secret_values
+from service.settings import ForwardSettings, secret_values
 from service.store.database import Database
 from service.store.outbox import Backlog, Outbox
 from service.wording import count, duration, printable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from service.settings import ForwardSettings
 
 
 class _Listed(msgspec.Struct, rename="camel"):

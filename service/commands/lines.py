@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from service.commands.output import CommandError
 from service.model.contacts import event_time, ig_id
 from service.wording import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 LONGEST_LINE = 16 * 1024
 COLUMNS = ("ig_account_id", "ig_user_id", "last_message_at")

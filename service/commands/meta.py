@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service.errors import GraphError
 from service.graph.answers import read_object
-from service.graph.calls import graph_caller, graph_session
+from service.graph.calls import GraphCaller, graph_caller, graph_session
 from service.graph.usage import CONVERSATION_POOLS, Usage, read_usage
+from service.settings import GraphSettings
 from service.wording import printable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from service.graph.calls import GraphCaller
-    from service.settings import GraphSettings
 
 MOST_BODY_BYTES = 4 << 20
 LIST_TIMEOUT_S = 10.0  # Meta is slower for lists than for profiles

@@ -6,35 +6,32 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from service.commands.conversations import Account, Conversations, StoppedError, TooManyPagesError
-from service.commands.meta import MetaReader, describe_fault
+from service.commands.conversations import (
+    Account,
+    Conversations,
+    Found,
+    StoppedError,
+    TooManyPagesError,
+)
+from service.commands.meta import MetaReader, Page, describe_fault
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.commands.participants import Recorder, say_what_was_stored
 from service.commands.signals import cancelled_by_signals
-from service.errors import AccountFault, SealError, UnavailableError
+from service.errors import AccountFault, GraphError, SealError, UnavailableError
 from service.graph.answers import APP_THROTTLE_CODES
 from service.graph.budget import Budget, PauseBoard
 from service.model.calls import APP_SCOPE, account_scope
 from service.reasons import reason_of, why_token_ended
-from service.settings import secret_values
-from service.store.checkup import Checkup
+from service.settings import GraphSettings, secret_values
+from service.store.checkup import CheckedConnection, Checkup
 from service.store.conversations import BUSY, ConversationLimits, ConversationNames, Slot
 from service.store.database import Database
 from service.store.journal import Journal
-from service.store.pauses import Pauses
+from service.store.pauses import Pause, Pauses
 from service.store.slots import Slots
 from service.vault import Vault
 from service.wording import count, duration, printable, shell_word
-
-if TYPE_CHECKING:
-    from service.commands.conversations import Found
-    from service.commands.meta import Page
-    from service.errors import GraphError
-    from service.settings import GraphSettings
-    from service.store.checkup import CheckedConnection
-    from service.store.pauses import Pause
 
 CALL_EVERY_S = 0.5  # Meta: 2 calls a second an account to the Conversations API
 SHORT_PAUSE_S = 120.0

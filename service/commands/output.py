@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Self, TextIO
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self, TextIO
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from service.errors import ServiceError
 from service.wording import printable_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from types import TracebackType
-
-    from rich.console import RenderableType
 
 DONE, INCOMPLETE, REFUSED, INTERRUPTED = 0, 1, 2, 130
 WIDE = 200  # columns where no terminal sets the width: nothing wraps in a file or a pipe

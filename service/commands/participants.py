@@ -7,24 +7,21 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 from service.commands.lines import BadLine, Participant, read_participants
 from service.commands.output import DONE, INCOMPLETE, INTERRUPTED, CommandError, Meter, say
 from service.errors import UnavailableError
 from service.model.contacts import Contact
+from service.settings import StoreSettings
 from service.store.checkup import Checkup
 from service.store.database import Database
 from service.store.journal import Journal
 from service.wording import count
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-
-    from service.settings import StoreSettings
 
 Result = TypeVar("Result")
 

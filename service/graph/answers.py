@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.errors import AccountFault, AppFault, GraphError, NobodysFault, UnclearFault, UserFault
-from service.graph.calls import upstream_problem
+from service.graph.calls import Answer, upstream_problem
+from service.graph.usage import Usage
 from service.model.calls import GraphProblem, Profile
 from service.model.contacts import ig_id
 from service.model.identity import bounded_name, is_blank
-
-if TYPE_CHECKING:
-    from service.graph.calls import Answer
-    from service.graph.usage import Usage
 
 PROFILE_FIELDS = ("name", "username", "profile_pic")
 _THROTTLE_CODES = frozenset({4, 17, 32, 341, 613, *range(80000, 80015)})

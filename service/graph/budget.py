@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 from aiolimiter import AsyncLimiter
 
+from service.graph.usage import Usage
 from service.logs import TAG, SparingLog
 from service.model.calls import APP_SCOPE, account_scope
 from service.model.freshness import FOREVER
-from service.store.pauses import Pause
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from service.graph.usage import Usage
-    from service.store.pauses import Pauses
-    from service.store.slots import Reservation, Slots
+from service.store.pauses import Pause, Pauses
+from service.store.slots import Reservation, Slots
 
 MOST_UNCONNECTED = 10_000
 MOST_UNCONNECTED_LISTED = 20

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -17,11 +18,7 @@ import msgspec
 from service.errors import AccountFault, NobodysFault
 from service.graph.redaction import clean, clean_text
 from service.model.calls import GraphProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from service.settings import GraphSettings
+from service.settings import GraphSettings
 
 MOST_BODY_BYTES = 256 * 1024
 _PROVEN_LOGIN = "facebook"

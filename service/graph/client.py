@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from service.graph.answers import PROFILE_FIELDS, read_profile
+from service.graph.calls import GraphCaller
 from service.graph.usage import Usage, read_usage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.graph.calls import GraphCaller
-    from service.model.calls import Profile
+from service.model.calls import Profile
 
 
 class GraphClient:

@@ -6,16 +6,13 @@ id and usually a username; the business is one of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.graph.answers import read_object
-from service.graph.usage import CONVERSATION_POOLS, read_usage
+from service.graph.calls import GraphCaller
+from service.graph.usage import CONVERSATION_POOLS, Usage, read_usage
 from service.model.contacts import ig_id
 from service.model.identity import is_blank
-
-if TYPE_CHECKING:
-    from service.graph.calls import GraphCaller
-    from service.graph.usage import Usage
 
 LONGEST_USERNAME = 200  # Instagram's own limit is 30
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import html
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from urllib.parse import unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 STRUCK_OUT = "[token]"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"

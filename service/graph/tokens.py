@@ -7,18 +7,15 @@ started" (`/me`) and "Refresh a long-lived token".
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service.errors import AccountFault, NobodysFault
 from service.graph.answers import read_object
-from service.graph.calls import is_sendable, upstream_problem
+from service.graph.calls import GraphCaller, is_sendable, upstream_problem
 from service.graph.usage import read_usage
 from service.model.calls import GraphProblem, TokenFacts
-
-if TYPE_CHECKING:
-    from service.graph.calls import GraphCaller
 
 INSTAGRAM = "instagram"
 _LONGEST_USERNAME = 100

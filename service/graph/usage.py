@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 PROFILE_POOLS = frozenset({"instagram"})
 CONVERSATION_POOLS = frozenset({"messenger", "pages"})

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import BaseTransport
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from asyncio import BaseTransport
 
 _NETWORK_BITS = 64  # of an IPv6 address; a client can use any address of its network
 

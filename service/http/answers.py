@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING
 
 from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 from service.http.heads import GRANTED, REQUEST_ID, USUAL_HEADERS
 from service.http.writing import PIECE_BYTES, SERVER
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
 
 _BRIEF_METHODS = frozenset({"GET", "POST"})
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from service.http.grant_signing import Grants
+from service.http.guesses import Guesses
 from service.http.heads import GRANTED, Granted
 from service.http.problems import ProblemError, bad_request
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiohttp import web
-    from aiohttp.typedefs import Handler
-
-    from service.http.grant_signing import Grants
-    from service.http.guesses import Guesses
 
 _SCHEME = "bearer "
 

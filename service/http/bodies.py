@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from service.http.problems import ProblemError, bad_request, unavailable
 from service.wording import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from aiohttp import StreamReader
 
 MOST_BODY_BYTES = 1024 * 1024
 MOST_HELD_BYTES = 64 * 1024 * 1024

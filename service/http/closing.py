@@ -12,11 +12,8 @@ import asyncio
 import ctypes
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from asyncio.trsock import TransportSocket
 
 LAST_CONNECTIONS_S = 0.3
 _SO_ATTACH_FILTER = 26  # Linux; Python has no name for it

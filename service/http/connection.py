@@ -7,24 +7,22 @@ problem response, and repeated errors are one log line in ten seconds with a cou
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from service.http.addresses import address_of
+from service.http.closing import Closing
 from service.http.problems import new_request_id, problem_body, problem_response
 from service.http.writing import SERVER, PacedWriter
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
-
-    from service.http.closing import Closing
+if TYPE_CHECKING:  # it imports this module
     from service.http.tcp_limits import TcpLimits
 
 HEAD_WITHIN_S = 10.0

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import structlog
 from aiohttp import web
 
-from service.accounts.token_trial import TokenRefusedError
+from service.accounts.leaving import AccountLeaver
+from service.accounts.token_trial import TokenRefusedError, TokenTrial
 from service.errors import UnstorableError
 from service.http.bodies import decode_body, read_body
 from service.http.parameters import LocationId, account_id, boolean
 from service.http.problems import ProblemError, bad_request, json_response
-from service.model.calls import APP_SCOPE, Login, account_scope
+from service.model.calls import APP_SCOPE, Login, Trial, account_scope
 from service.model.contacts import ig_id
-from service.store.connections import ExistsError, TakenError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from service.accounts.leaving import AccountLeaver
-    from service.accounts.token_trial import TokenTrial
-    from service.model.calls import Trial
-    from service.replica import Replica
-    from service.store.connections import Connections
+from service.replica import Replica
+from service.store.connections import Connections, ExistsError, TakenError
 
 log = structlog.get_logger()
 

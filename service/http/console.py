@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from aiohttp import web
+
+from service.http.pages import Pages
 from service.http.problems import json_response
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from aiohttp import web
-
-    from service.http.pages import Pages
-    from service.model.freshness import Rules
+from service.model.freshness import Rules
 
 # Everything is loaded from this service, without inline scripts or styles. With PICTURES=link,
 # pictures come from Meta's hosts.

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from service.failing import attempt
+from service.metrics import Metrics
+from service.store.counts import Counts
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from service.metrics import Metrics
-    from service.store.counts import Counts
 
 COUNT_EVERY_S = (5.0, 45.0)
 COUNTS_CHANNEL = "instagram_counts"

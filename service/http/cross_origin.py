@@ -6,15 +6,11 @@ password that a foreign page could use, and a client with a grant can read witho
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler
 
 _READABLE = "readable-"
 _ANY_ORIGIN = {

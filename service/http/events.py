@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -22,12 +22,7 @@ from service.http.heads import GRANTED, REQUEST_ID
 from service.http.problems import ProblemError, unavailable
 from service.http.users import user_ids
 from service.identities import events
-from service.identities.events import RELOAD, SubscriptionLimitError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from service.identities.events import Changes, Subscription
+from service.identities.events import RELOAD, Changes, Subscription, SubscriptionLimitError
 
 HEARTBEAT_S = 15.0
 MOST_A_GRANT = 20  # tabs of one browser

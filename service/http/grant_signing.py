@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import hmac
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LONGEST_S = 3600
 _LABEL = b"instagram-identity: signing grants, v1"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
+from aiohttp import web
 
 from service.http.bodies import decode_body, read_body
-from service.http.grant_signing import LONGEST_S
+from service.http.grant_signing import LONGEST_S, Grants
 from service.http.problems import json_response
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from service.http.grant_signing import Grants
 
 
 class GrantBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from service.http.addresses import counted_as
 from service.http.problems import ProblemError
 from service.logs import SparingLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WRONG_A_MINUTE = 20
 _WINDOW_S = 60.0

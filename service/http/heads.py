@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - the key holds the type at run time
+from datetime import datetime
 from typing import NamedTuple
 
 from aiohttp import web

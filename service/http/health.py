@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from aiohttp import web
 
 from service.errors import UnavailableError
-from service.http.outlook import show_recent
+from service.graph.budget import PauseBoard
+from service.http.counted import CountedUsers
+from service.http.history import Minutes
+from service.http.outlook import Outlook, show_recent
 from service.http.problems import json_response
+from service.judgement.figures import Figures
 from service.judgement.verdict import judge
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.graph.budget import PauseBoard
-    from service.http.counted import CountedUsers
-    from service.http.history import Minutes
-    from service.http.outlook import Outlook
-    from service.judgement.figures import Figures
-    from service.metrics import Metrics
-    from service.queue import TurnQueue
-    from service.receiving.intake import Intake
-    from service.store.database import Database
-    from service.store.pauses import Pause, Pauses
+from service.metrics import Metrics
+from service.queue import TurnQueue
+from service.receiving.intake import Intake
+from service.store.database import Database
+from service.store.pauses import Pause, Pauses
 
 _PING_S = 1.0
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from service.metrics import Metrics
-    from service.queue import TurnQueue
+from service.metrics import Metrics
+from service.queue import TurnQueue
 
 MINUTES = 60
 A_MINUTE = timedelta(minutes=1)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from service.errors import ListenError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ALL_ADDRESSES = "::"
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 
+from service.erasure import Erasure
 from service.http.bodies import decode_body, read_body
 from service.http.concurrency import ConcurrencyLimit
+from service.http.health import Status
 from service.http.parameters import boolean, checked_id, location, moment, whole_number
 from service.http.problems import ProblemError, json_response
 from service.http.users import user_id
+from service.model.freshness import Rules
 from service.model.identity import identity
-
-if TYPE_CHECKING:
-    from service.erasure import Erasure
-    from service.http.health import Status
-    from service.model.freshness import Rules
-    from service.resolving.on_request import RequestedFetches
-    from service.store.identities import Identities
+from service.resolving.on_request import RequestedFetches
+from service.store.identities import Identities
 
 DEFAULT_DAYS, MOST_DAYS = 7, 90
 MOST_ERASED = 1000

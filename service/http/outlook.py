@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import structlog
 
+from service.accounts.token_watch import TokenWatch
 from service.errors import UnavailableError
 from service.failing import attempt, log_unexpected
-from service.judgement.figures import Figures, Writers
+from service.judgement.figures import AccountWriters, Figures, Writers
 from service.judgement.verdict import LEVELS, Verdict, judge, worst_first
-
-if TYPE_CHECKING:
-    from service.accounts.token_watch import TokenWatch
-    from service.judgement.figures import AccountWriters
-    from service.metrics import Metrics
-    from service.queue import TurnQueue
-    from service.receiving.intake import Intake
-    from service.store.recent import Recent
+from service.metrics import Metrics
+from service.queue import TurnQueue
+from service.receiving.intake import Intake
+from service.store.recent import Recent
 
 GOOD_FOR_S = 2.0  # the tables are read at most this often
 JUDGE_EVERY_S = 15.0

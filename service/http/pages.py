@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from service.http.heads import has_copy
 from service.http.problems import ProblemError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp.typedefs import Handler
 
 STATIC = Path(__file__).with_name("static")
 OPENAPI = Path(__file__).with_name("openapi.json")

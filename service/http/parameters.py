@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
+from aiohttp import web
 
 from service.http.problems import bad_request
 from service.model.contacts import ig_id
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 END = r"$(?!\n)"  # in Python `$` alone would let a newline follow
 _VISIBLE = rf"^[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?{END}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
+from aiohttp import web
 
 from service.http.bodies import decode_body, read_body
 from service.http.problems import json_response
+from service.metrics import Metrics
 from service.model.contacts import merge_contacts
 from service.receiving.announced import RejectedParticipant, read_announced
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from aiohttp import web
-
-    from service.metrics import Metrics
-    from service.receiving.intake import Intake
+from service.receiving.intake import Intake
 
 MOST_ANNOUNCED = 1000
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
+
+from aiohttp import web
 
 from service.http.parameters import account_id, boolean, location, whole_number
 from service.http.problems import bad_request, json_response
-from service.identities.people import Asked
+from service.identities.people import Asked, People
 from service.model.calls import PauseReason, UserReason
 from service.model.identity import State
 from service.store.people import LONGEST_PREFIX, Place
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from service.identities.people import People
 
 MOST_PEOPLE, USUAL_PEOPLE = 200, 50
 MOST_DAYS = 3650

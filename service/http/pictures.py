@@ -7,7 +7,7 @@ import html
 import re
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import structlog
 from aiohttp import web
@@ -15,17 +15,22 @@ from aiohttp import web
 from service.errors import UnavailableError
 from service.http.heads import has_copy
 from service.http.users import user_id
-from service.model.freshness import EARLIEST_PICTURE_EXPIRY, is_fresh, may_be_tried, picture_expiry
+from service.identities.lookups import Lookups
+from service.identities.pictures.addresses import PictureHosts
+from service.identities.pictures.copies import Pictures
+from service.model.freshness import (
+    EARLIEST_PICTURE_EXPIRY,
+    CachedIdentity,
+    PictureMode,
+    Rules,
+    is_fresh,
+    may_be_tried,
+    picture_expiry,
+)
 from service.model.identity import is_blank
-
-if TYPE_CHECKING:
-    from service.identities.lookups import Lookups
-    from service.identities.pictures.addresses import PictureHosts
-    from service.identities.pictures.copies import Pictures
-    from service.model.freshness import CachedIdentity, PictureMode, Rules
-    from service.queue import TurnQueue
-    from service.store.identities import Identities
-    from service.store.pictures import StoredPicture
+from service.queue import TurnQueue
+from service.store.identities import Identities
+from service.store.pictures import StoredPicture
 
 LONGEST_CACHED = timedelta(hours=1)  # so long an erased or changed picture can be shown
 INITIALS_CACHED = timedelta(seconds=30)

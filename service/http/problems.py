@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from service.errors import UnavailableError
 from service.http.answers import Answer
 from service.http.heads import REQUEST_ID, USUAL_HEADERS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from aiohttp.typedefs import Handler
 
 _SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _NO_DATABASE = "The database does not answer right now; try again."

@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from service.http.auth import Keyring
 from service.http.bodies import MOST_BODY_BYTES
 from service.http.closing import Closing, accept_last_connections
+from service.http.connections import ConnectionRoutes
+from service.http.console import ConsoleRoutes
 from service.http.cross_origin import let_other_origins_read, readable_routes
+from service.http.events import EventRoutes
+from service.http.grant_signing import Grants
 from service.http.grants import GrantRoutes
+from service.http.health import HealthRoutes
+from service.http.operators import OperatorRoutes
+from service.http.pages import Pages
+from service.http.participants import ParticipantRoutes
+from service.http.people import PeopleRoutes
+from service.http.pictures import PictureRoutes
 from service.http.problems import envelope
 from service.http.tcp_limits import listen
+from service.http.users import UserRoutes
+from service.http.webhook import WebhookRoutes
 from service.model.identity import API_PREFIX
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from aiohttp.typedefs import Handler
-
-    from service.http.auth import Keyring
-    from service.http.connections import ConnectionRoutes
-    from service.http.console import ConsoleRoutes
-    from service.http.events import EventRoutes
-    from service.http.grant_signing import Grants
-    from service.http.health import HealthRoutes
-    from service.http.operators import OperatorRoutes
-    from service.http.pages import Pages
-    from service.http.participants import ParticipantRoutes
-    from service.http.people import PeopleRoutes
-    from service.http.pictures import PictureRoutes
-    from service.http.users import UserRoutes
-    from service.http.webhook import WebhookRoutes
 
 PREFIX = API_PREFIX
 _WEBHOOK, _USERS = f"{PREFIX}/webhook", f"{PREFIX}/users/"

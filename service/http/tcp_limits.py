@@ -11,20 +11,17 @@ import resource
 import socket
 import struct
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+
+from aiohttp import web
 
 from service.http.addresses import address_of, counted_as, is_near
 from service.http.closing import Closing
 from service.http.connection import OPTIONS, Connection, notes_heads, raw_problem
 from service.http.listening import open_port
 from service.logs import SparingLog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aiohttp import web
 
 MOST_CONNECTIONS = 20_000
 MOST_AN_ADDRESS = 1_000

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from aiohttp import web
 
 from service.http.answers import Answer
 from service.http.parameters import checked_id
 from service.http.problems import bad_request
+from service.identities.lookups import Lookups
 from service.model.contacts import ig_id
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from service.identities.lookups import Lookups
 
 MOST_IDS = 200
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -15,20 +16,14 @@ from aiohttp import web
 from service.errors import PayloadError, SignatureError, UnavailableError
 from service.http.answers import Answer
 from service.http.bodies import read_body
+from service.http.guesses import Guesses
 from service.http.heads import REQUEST_ID
 from service.http.problems import ProblemError, bad_request, unavailable
 from service.logs import SparingLog
-from service.receiving.webhook import claimed_signature, parse_delivery, verify_signature
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Mapping, Sequence
-
-    from service.http.guesses import Guesses
-    from service.metrics import Metrics
-    from service.receiving.forwarding.intake import ForwardIntake
-    from service.receiving.intake import Intake
-    from service.receiving.webhook import Delivery
+from service.metrics import Metrics
+from service.receiving.forwarding.intake import ForwardIntake
+from service.receiving.intake import Intake
+from service.receiving.webhook import Delivery, claimed_signature, parse_delivery, verify_signature
 
 MOST_REASONS = 20
 

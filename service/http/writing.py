@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp.http import StreamWriter
-
-if TYPE_CHECKING:
-    from multidict import CIMultiDict
+from multidict import CIMultiDict
 
 SERVER = "instagram-identity"  # in place of aiohttp's, which names its version and Python's
 PIECE_BYTES = 64 * 1024

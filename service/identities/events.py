@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -16,13 +16,9 @@ import structlog
 from service.errors import UnavailableError
 from service.failing import log_unexpected
 from service.model.contacts import ig_id
+from service.model.freshness import CachedIdentity, Rules
 from service.model.identity import identity
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-    from service.model.freshness import CachedIdentity, Rules
 
 MOST_SUBSCRIPTIONS = 1000
 MOST_CHANGED = 10_000

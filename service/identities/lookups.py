@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import msgspec
 import structlog
 
 from service.errors import UnavailableError
-from service.model.freshness import expires_at, is_fresh, is_stopped, picture_expiry
+from service.identities.memory import LookupMemory, Mark
+from service.metrics import Metrics
+from service.model.freshness import (
+    CachedIdentity,
+    Rules,
+    expires_at,
+    is_fresh,
+    is_stopped,
+    picture_expiry,
+)
 from service.model.identity import identity
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.identities.memory import LookupMemory, Mark
-    from service.metrics import Metrics
-    from service.model.freshness import CachedIdentity, Rules
-    from service.queue import TurnQueue
-    from service.store.identities import Identities
+from service.queue import TurnQueue
+from service.store.identities import Identities
 
 log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode

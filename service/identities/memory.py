@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from service.revisions import Revisions
 from service.waiting import loop_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CAPACITY = 50_000
 

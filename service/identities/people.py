@@ -7,23 +7,17 @@ and still have a next page.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.model.freshness import is_fresh, is_stopped
+from service.model.freshness import CachedIdentity, Rules, is_fresh, is_stopped
 from service.model.identity import Identity, has_name, identity
-from service.store.people import EARLIEST, NEVER, TOP, Place
+from service.store.identities import Identities
+from service.store.people import EARLIEST, NEVER, TOP, PeopleStore, Place, Written, WrittenTo
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from service.model.freshness import CachedIdentity, Rules
-    from service.store.identities import Identities
-    from service.store.people import PeopleStore, Written, WrittenTo
-
-    ReadBelow = Callable[[Place, int], Awaitable[Sequence[Written]]]
+ReadBelow = Callable[[Place, int], Awaitable[Sequence[Written]]]
 
 MOST_SCANNED = 5000
 MOST_MATCHES = 5000  # a search with more matches filters the most recent people instead of sorting

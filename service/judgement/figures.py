@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from service.judgement.token_rules import TokenWarning
+from service.judgement.token_rules import TokenWarning
 
 NO_REASON = "unknown"  # the reason of a failure stored without one
 MOST_HELD = 1000  # the count of users behind a pause stops here

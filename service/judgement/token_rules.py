@@ -7,7 +7,7 @@ Source: Meta for Developers, "Instagram API with Instagram Login: Refresh a long
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence  # noqa: TC003 - msgspec reads it
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 

@@ -6,20 +6,23 @@ it measures the share of recent writers who have a name, and why the others have
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
-from service.judgement.figures import MOST_HELD, NO_REASON, AccountWriters, Writers
+from service.judgement.figures import (
+    MOST_HELD,
+    NO_REASON,
+    AccountWriters,
+    Figures,
+    PauseFigure,
+    Writers,
+)
 from service.judgement.likely import likely_cause
 from service.model.calls import APP_SCOPE
 from service.reasons import reason_of
 from service.wording import count, duration, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.judgement.figures import Figures, PauseFigure
 
 Level = Literal["ok", "attention", "broken"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from datetime import datetime  # noqa: TC003 - msgspec reads it
+from datetime import datetime
 from typing import Literal
 
 import msgspec

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads it
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from service.model.contacts import Contact, bound_time, ig_id
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 class AnnouncedParticipant(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from service.errors import PayloadError
 from service.receiving.items import CONTACT_KINDS, DM_FIELDS, OTHER_KINDS, Item
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _LONGEST_NUMBER = 100
 _CONTAINERS = {"messaging", "standby", "changes", "field"}

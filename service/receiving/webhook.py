@@ -9,20 +9,16 @@ from __future__ import annotations
 import hmac
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import msgspec
 
 from service.errors import SignatureError
 from service.model.contacts import Contact, event_time, ig_id, merge_contacts
+from service.receiving.items import Item
 from service.receiving.tolerant import read_tolerantly
 from service.receiving.typed import read_typed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from service.receiving.items import Item
 
 DASHBOARD_TEST_ID = "0"
 _SIGNATURE = re.compile(r"sha256=[0-9a-fA-F]{64}", re.ASCII)

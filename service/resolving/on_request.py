@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
-from service.model.freshness import is_fresh
+from service.model.freshness import CachedIdentity, Rules, is_fresh
 from service.model.identity import display_name
+from service.queue import TurnQueue
+from service.store.identities import Forced, Identities
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from service.model.freshness import CachedIdentity, Rules
-    from service.queue import TurnQueue
-    from service.store.identities import Forced, Identities
 
 BACKFILL_LIMIT = 50
 BACKFILL_WAIT_S = 30.0

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from service.errors import AccountFault, GraphError, NobodysFault, SealError, UnavailableError
-from service.model.calls import GraphProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from service.graph.budget import Budget
-    from service.graph.client import GraphClient
-    from service.metrics import Metrics
-    from service.model.calls import Profile
-    from service.store.outcomes import Claim
-    from service.vault import Vault
+from service.graph.budget import Budget
+from service.graph.client import GraphClient
+from service.metrics import Metrics
+from service.model.calls import GraphProblem, Profile
+from service.store.outcomes import Claim
+from service.vault import Vault
 
 SECOND_TRY_S = (0.8, 1.2)
 

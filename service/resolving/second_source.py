@@ -7,23 +7,18 @@ task, and the queue skips an account that has many of them.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
 
 import structlog
 
 from service.errors import AccountFault, GraphError, UnavailableError, UnclearFault, UserFault
+from service.graph.budget import Budget
+from service.graph.conversation import ConversationClient
 from service.graph.usage import Usage
 from service.logs import TAG
-from service.store.conversations import INTERVAL, Slot
+from service.store.conversations import INTERVAL, ConversationLimits, Slot
+from service.store.outcomes import Claim
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-
-    from service.graph.budget import Budget
-    from service.graph.conversation import ConversationClient
-    from service.store.conversations import ConversationLimits
-    from service.store.outcomes import Claim
 
 REFUSALS = frozenset({"consent_required", "not_found", "refused"})
 MANY = 40  # waiting users of one account; at this number the queue skips the account

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.errors import (
     AccountFault,
     AppFault,
+    GraphError,
     UnavailableError,
     UnclearFault,
     UnstorableError,
     UserFault,
 )
 from service.logs import TAG
-from service.model.calls import APP_SCOPE, GraphProblem
+from service.model.calls import APP_SCOPE, GraphProblem, Profile
+from service.queue import Hint
+from service.store.claims import Claims
+from service.store.conversations import ConversationNames
 from service.store.outcomes import Claim, Settled
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from service.errors import GraphError
-    from service.model.calls import Profile
-    from service.queue import Hint
-    from service.store.claims import Claims
-    from service.store.conversations import ConversationNames
 
 TRIES_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 UNSTORABLE_WAIT = timedelta(hours=1)

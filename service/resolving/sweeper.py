@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.failing import attempt
+from service.queue import TurnQueue
+from service.store.identities import DueUser
 from service.waiting import wait_at_most
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from service.queue import TurnQueue
-    from service.store.identities import DueUser
-
-    # (at most per account, at most in total, due for at least this long)
-    FindDue = Callable[[int, int, timedelta], Awaitable[Sequence[DueUser]]]
+# (at most per account, at most in total, due for at least this long)
+FindDue = Callable[[int, int, timedelta], Awaitable[Sequence[DueUser]]]
 
 INTERVAL_S = 1.0
 FULL_INTERVAL_S = 0.1  # after a full sweep, which probably left some

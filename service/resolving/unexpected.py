@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 import structlog
 
 from service.errors import UnavailableError, UserFault
 from service.logs import TAG, traceback_without_values
 from service.model.calls import GraphProblem
-from service.resolving.settling import report
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from service.queue import Hint
-    from service.resolving.settling import Settling
-    from service.store.outcomes import Claim
+from service.queue import Hint
+from service.resolving.settling import Settling, report
+from service.store.outcomes import Claim
 
 MOST_IN_A_ROW = 5
 

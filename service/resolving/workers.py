@@ -5,32 +5,27 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from service.errors import GraphError, UnavailableError
+from service.graph.budget import Budget, PauseBoard
+from service.metrics import Metrics
 from service.model.calls import GraphProblem
-from service.queue import QueueClosed
+from service.queue import Hint, QueueClosed, TurnQueue
+from service.resolving.profile_calls import ProfileCalls
+from service.resolving.second_source import SecondSource
 from service.resolving.settling import Settling, report
 from service.resolving.unexpected import UnexpectedErrors
-from service.store.outcomes import LOST, PAUSED, Claim
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.graph.budget import Budget, PauseBoard
-    from service.metrics import Metrics
-    from service.queue import Hint, TurnQueue
-    from service.resolving.profile_calls import ProfileCalls
-    from service.resolving.second_source import SecondSource
-    from service.store.claims import Claims
-    from service.store.conversations import ConversationNames
-    from service.store.outcomes import Settled
-    from service.store.slots import Reservation
+from service.store.claims import Claims
+from service.store.conversations import ConversationNames
+from service.store.outcomes import LOST, PAUSED, Claim, Settled
+from service.store.slots import Reservation
 
 BACK_OFF_S = 0.5
 PAUSE_CHECK_S = 0.2

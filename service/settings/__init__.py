@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from msgspec.structs import replace
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import SettingsError
 from service.model.freshness import Rules
@@ -28,11 +29,6 @@ from service.settings.values import (
     SizeInBytes,
     tidy,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pydantic_settings import PydanticBaseSettingsSource
 
 GIB = 1 << 30
 

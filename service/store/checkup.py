@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from service.model.calls import account_scope
+from service.model.freshness import Rules
 from service.store.connections import directory
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from service.model.freshness import Rules
-    from service.store.database import Database
 
 _SQL = read_queries("checking")
 READ_DIRECTORY = read_queries("connections")["read_directory"]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import timedelta
 
+import asyncpg
 import msgspec
 import structlog
 
 from service.coalescer import Coalescer
 from service.errors import UnstorableError
-from service.model.freshness import picture_expiry
+from service.model.calls import GraphProblem, Profile
+from service.model.freshness import Rules, picture_expiry
 from service.store.connections import mark_token_dead
+from service.store.database import Database, Session
 from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
@@ -23,16 +27,6 @@ from service.store.streaks import (
     prolong_outage,
     suspect,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
-
-    import asyncpg
-
-    from service.model.calls import GraphProblem, Profile
-    from service.model.freshness import Rules
-    from service.store.database import Database, Session
 
 _SQL = read_queries("connections")
 _PAUSES = read_queries("pauses")

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime  # noqa: TC003 - msgspec reads it for the API's schema
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+import asyncpg
 import msgspec
 import structlog
 
 from service.errors import SealError, ServiceError, UnstorableError
-from service.model.calls import APP_SCOPE, UNTRIED, account_scope, outage_scope
-from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S
+from service.model.calls import APP_SCOPE, UNTRIED, Login, Trial, account_scope, outage_scope
+from service.store.database import REFUSED_VALUES, SLOW_STATEMENT_S, Database, Session
 from service.store.identities import ERASE
 from service.store.queries import read_queries
 from service.store.refusals import describe_refusal
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
-
-    import asyncpg
-
-    from service.model.calls import Login, Trial
-    from service.store.database import Database, Session
-    from service.vault import Vault
+from service.vault import Vault
 
 MOST_LISTED = 10_000
 _SQL = read_queries("connections")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from service.coalescer import Coalescer
-from service.store.outcomes import LOST, Settled
+from service.model.calls import GraphProblem
+from service.model.freshness import Rules
+from service.store.database import Database
+from service.store.outcomes import LOST, Claim, Settled
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from service.model.calls import GraphProblem
-    from service.model.freshness import Rules
-    from service.store.database import Database
-    from service.store.outcomes import Claim
 
 INTERVAL = timedelta(seconds=0.5)  # Meta allows 2 calls a second per account
 BUSY = "busy"  # returned instead of a slot: all slots within reach are taken

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from service.model.freshness import Rules
+from service.store.database import Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from service.model.freshness import Rules
-    from service.store.database import Database
 
 MOST_CACHE_PAGES, MOST_PARTICIPANT_PAGES = 2000, 250  # of 8 kB: some 25,000 rows each
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from service.errors import UnavailableError, UnstorableError
 from service.store.refusals import describe_refusal, without_values
 from service.store.session import CONNECT_FAILURES, MOST_IDLE_S, create_pool
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from asyncpg.pool import PoolConnectionProxy
-
-    Session = PoolConnectionProxy[asyncpg.Record]
+Session: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 STATEMENT_TIMEOUT_S = 2.0
 SLOW_STATEMENT_S = 10.0  # for operators' and background statements

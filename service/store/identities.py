@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+import asyncpg
 import msgspec
 
 from service.coalescer import Coalescer
-from service.model.freshness import FOREVER, CachedIdentity
-from service.store.database import SLOW_STATEMENT_S
+from service.model.freshness import FOREVER, CachedIdentity, Rules
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime, timedelta
-
-    import asyncpg
-
-    from service.model.freshness import Rules
-    from service.store.database import Database
 
 MOST_CANDIDATES = 10_000
 LOOKED_UP_WITHIN_S = 2.5

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from service.coalescer import Coalescer
-from service.model.contacts import merge_contacts
+from service.model.contacts import Contact, merge_contacts
+from service.model.freshness import Rules
+from service.store.database import Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from service.model.contacts import Contact
-    from service.model.freshness import Rules
-    from service.store.database import Database
 
 DURABLE_WITHIN_S = 2.5
 _RECEIVING = read_queries("receiving")

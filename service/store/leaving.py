@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.identities import ERASE
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.store.database import Database
 
 CLAIM_LASTS = timedelta(minutes=1)
 

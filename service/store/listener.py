@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+import asyncpg
 import structlog
 
 from service.errors import UnavailableError
@@ -13,11 +14,6 @@ from service.failing import log_unexpected
 from service.store.database import describe
 from service.store.session import CONNECT_FAILURES, connect
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-
-    import asyncpg
 
 PROOFS = "instagram_proofs"
 PROVE_EVERY_S = 1.0

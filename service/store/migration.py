@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -16,11 +16,7 @@ from service.store.database import REFUSED_VALUES
 from service.store.queries import read_queries
 from service.store.refusals import OURS, describe_refusal, without_values
 from service.store.session import connect, refuse_encoding
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from service.vault import Vault
+from service.vault import Vault
 
 SCHEMA = Path(__file__).parents[2] / "schema.sql"
 MIGRATIONS = Path(__file__).parent / "migrations"

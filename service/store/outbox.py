@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from service.coalescer import Coalescer
 from service.errors import UnavailableError
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.store.database import Database
 
 GIVE_UP_AFTER = timedelta(hours=36)
 KEPT_ASIDE = timedelta(days=7)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+import asyncpg
 import msgspec
 
 from service.model.calls import account_scope
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import asyncpg
 
 
 class Claim(msgspec.Struct, frozen=True):

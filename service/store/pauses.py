@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from service.model.calls import PauseReason
+from service.store.database import Database, Session
+from service.store.outcomes import Claim
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from service.model.calls import PauseReason
-    from service.store.database import Database, Session
-    from service.store.outcomes import Claim
 
 PACE_LASTS = timedelta(minutes=1)
 MOST_LISTED = 10_000

@@ -6,18 +6,13 @@ a place and stops after a number of rows, so its cost does not depend on the num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.store.database import Database
 
 EARLIEST = datetime(2, 1, 1, tzinfo=UTC)
 NEVER = datetime(9980, 1, 1, tzinfo=UTC)  # represents a pause without an end

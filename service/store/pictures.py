@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
+from service.store.database import Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from service.store.database import Database
 
 Kept = Literal["copied", "unchanged", "outdated"]
 _SQL = read_queries("pictures")

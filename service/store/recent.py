@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
+import asyncpg
 import msgspec
 
 from service.judgement.figures import (
@@ -16,15 +17,8 @@ from service.judgement.figures import (
     Writers,
 )
 from service.model.identity import has_name
-from service.store.database import SLOW_STATEMENT_S
+from service.store.database import SLOW_STATEMENT_S, Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    import asyncpg
-
-    from service.store.database import Database
 
 MOST_WRITERS = 1000
 MOST_PAUSES = 50

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import asyncpg
 
 from service.errors import RefusedError, UnavailableError
 from service.postgres_url import CONNECT_TIMEOUT_S, PostgresUrl, read_postgres_url
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
 
 # Networks drop idle TCP connections, some after 240 s: keepalive probes keep a session alive, and
 # an idle one is closed before that.

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+import asyncpg
 import msgspec
 import structlog
 
 from service.coalescer import Coalescer
 from service.model.calls import account_scope
+from service.store.database import Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import asyncpg
-
-    from service.store.database import Database
 
 PROBE = timedelta(seconds=15)
 _MOST_AHEAD_S = 1.0

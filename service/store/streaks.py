@@ -5,27 +5,20 @@ Callers must hold `_STREAKS["lock"]`, except for `charge_suspect`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+import asyncpg
 import msgspec
 import structlog
 
 from service.logs import TAG
 from service.model.calls import APP_SCOPE, GraphProblem, outage_scope
-from service.model.freshness import retry_wait
-from service.store.outcomes import LOST, Settled
+from service.model.freshness import Rules, retry_wait
+from service.store.database import Database, Session
+from service.store.outcomes import LOST, Claim, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import asyncpg
-
-    from service.model.freshness import Rules
-    from service.store.database import Database, Session
-    from service.store.outcomes import Claim
 
 OUTAGE_USERS = 5
 UNCLEAR_USERS = 2

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
 
 from service.judgement.token_rules import TokenState
-from service.model.calls import account_scope
+from service.model.calls import TokenFacts, account_scope
 from service.store.connections import mark_token_dead
+from service.store.database import Database
 from service.store.queries import read_queries
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.model.calls import TokenFacts
-    from service.store.database import Database
 
 CHECK_TAKES = timedelta(minutes=5)
 MOST_LISTED = 10_000

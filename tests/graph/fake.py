@@ -1,7 +1,7 @@
 """A Graph host whose one answer is set by a test."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -11,10 +11,8 @@ from yarl import URL
 from service.errors import GraphError
 from service.graph.calls import GraphCaller
 from service.graph.client import GraphClient
+from service.graph.usage import Usage
 from service.model.calls import Profile
-
-if TYPE_CHECKING:
-    from service.graph.usage import Usage
 
 USER, ACCOUNT, TOKEN = "5550000000000001", "17841400000000007", "EAAmadeupTOKEN"
 APP_SECRET = "a made-up app secret"

@@ -1,17 +1,15 @@
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
+from service.graph.budget import Budget
+from service.graph.client import GraphClient
 from service.metrics import CALL_OUTCOMES, Metrics
 from service.model.calls import Profile
 from service.resolving.profile_calls import ProfileCalls
 from service.store.outcomes import Claim
 from service.vault import Vault
-
-if TYPE_CHECKING:
-    from service.graph.budget import Budget
-    from service.graph.client import GraphClient
 
 CLAIM = Claim("17841400000000001", "5550000000000001", 1, "a-plain-token", "facebook")
 

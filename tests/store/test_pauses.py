@@ -1,7 +1,7 @@
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from service.model.calls import PauseReason
 from service.store.claims import Claims
 from service.store.outcomes import Claim, Settled
 from service.store.pauses import MOST_LISTED, Pauses
@@ -17,9 +17,6 @@ from .tables import (
     taken,
     user_id,
 )
-
-if TYPE_CHECKING:
-    from service.model.calls import PauseReason
 
 SCOPE = f"account:{ACCOUNT}"
 

@@ -15,11 +15,11 @@ import statistics
 import sys
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import aiohttp
 import click
@@ -27,13 +27,7 @@ import click
 from sandbox import samples
 from tests.service.receiver import Receiver
 from tests.system.chaos.faults import killed, postgres_frozen, postgres_killed, stopped
-from tests.system.chaos.rig import ACCOUNTS, machinery, new_user, rig, scratch_folder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.rig import ACCOUNTS, Rig, machinery, new_user, rig, scratch_folder
 
 DELIVERED_WITHIN_S = 120.0
 

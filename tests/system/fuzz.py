@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 import click
@@ -22,17 +22,12 @@ from service.errors import GraphError
 from service.graph.answers import read_profile
 from service.graph.calls import Answer, decode
 from service.graph.usage import Usage, read_usage
+from service.model.calls import Profile
 from service.model.contacts import ig_id
 from tests.system import mutated
 from tests.system.chaos.processes import HOST, PROJECT
-from tests.system.chaos.rig import ACCOUNTS, PREFIX, machinery, rig, scratch_folder
+from tests.system.chaos.rig import ACCOUNTS, PREFIX, Rig, machinery, rig, scratch_folder
 from tests.system.chaos.verdict import complaints
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from service.model.calls import Profile
-    from tests.system.chaos.rig import Rig
 
 EXAMPLES = 500
 ANSWERED_WITHIN_S = 10

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -13,10 +14,7 @@ from sandbox.graph.albums import picture_url
 from sandbox.graph.answers import ANSWERS, ErrorAnswer, RawAnswer, TwistedProfile
 from sandbox.graph.profiles import made_up_profile
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    Slot = tuple[str | int, ...]
+Slot = tuple[str | int, ...]
 
 ACCOUNT = "17841499000000001"
 USERS = tuple(str(7_000_000_000_000_000 + number) for number in range(50))

@@ -10,19 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from statistics import quantiles
-from typing import TYPE_CHECKING
 
 import aiohttp
 import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.system.chaos.rig import ACCOUNTS, machinery, message_from, rig, scratch_folder
+from tests.system.chaos.processes import Service
+from tests.system.chaos.rig import ACCOUNTS, Rig, machinery, message_from, rig, scratch_folder
 from tests.system.chaos.verdict import complaints
-
-if TYPE_CHECKING:
-    from tests.system.chaos.processes import Service
-    from tests.system.chaos.rig import Rig
 
 FULL_RUN_S = 600
 CLIENTS = 64

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import httpx
 from procrastinate import App, PsycopgConnector
 
 from benchmarks.competitors import store
-
-if TYPE_CHECKING:
-    import httpx
 
 queue = App(connector=PsycopgConnector(conninfo=store.DATABASE_URL, min_size=1, max_size=10))
 _graph: list[httpx.AsyncClient] = []

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from service.commands.doctor.findings import Finding
+from service.commands.doctor.findings import Finding, Severity
 from service.reasons import reason_of, short_reason
+from service.store.checkup import UserGroup
 from service.wording import count, duration, printable, shell_word
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from service.commands.doctor.findings import Severity
-    from service.store.checkup import UserGroup
 
 UNUSUAL_SHARE, UNUSUAL_FROM = 0.5, 20
 MOST_COUNTED = 10_000

@@ -6,9 +6,9 @@ Every read is bounded in rows and in time. A failed read is a finding; the other
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,15 +16,15 @@ from service.accounts.token_watch import TokenWatch
 from service.commands.api import OperatorApi
 from service.commands.doctor.cache import check_backfill, check_cache
 from service.commands.doctor.errors import check_recent_errors, check_service
-from service.commands.doctor.findings import Finding, diagnose, tell
+from service.commands.doctor.findings import Finding, Step, diagnose, tell
 from service.commands.doctor.meta import MetaCheck
 from service.commands.doctor.names import check_names
 from service.commands.meta import MetaReader
 from service.commands.output import say_json
 from service.errors import UnavailableError
 from service.model.calls import APP_SCOPE
-from service.settings import secret_values
-from service.store.checkup import Checkup
+from service.settings import DoctorSettings, secret_values
+from service.store.checkup import CheckedConnection, Checkup
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.pauses import Pauses
@@ -32,13 +32,6 @@ from service.store.recent import Recent
 from service.store.tokens import Tokens
 from service.vault import Vault
 from service.wording import count, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.commands.doctor.findings import Step
-    from service.settings import DoctorSettings
-    from service.store.checkup import CheckedConnection
 
 BACKFILL_DAYS = 7
 MOST_LOCATIONS = 20

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
-from service.commands.api import ApiError, UnreachableError
-from service.commands.doctor.findings import Finding
+from service.commands.api import ApiError, OperatorApi, ServiceStatus, UnreachableError
+from service.commands.doctor.findings import Finding, Severity
 from service.reasons import reason_of, short_reason
+from service.store.checkup import UserGroup
 from service.wording import count, duration, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.commands.api import OperatorApi, ServiceStatus
-    from service.commands.doctor.findings import Severity
-    from service.store.checkup import UserGroup
 
 LONG_WAIT_S = 300.0
 PASSING_PAUSES = frozenset({"throttled", "outage"})

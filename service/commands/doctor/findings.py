@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
 
 import msgspec
 
 from service.commands.output import DONE, INCOMPLETE, REFUSED, say
 from service.wording import count
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
 
 Severity = Literal["ok", "note", "warning", "broken"]
 Verdict = Literal["healthy", "warnings", "broken"]

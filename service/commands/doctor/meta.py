@@ -7,8 +7,9 @@ Platform: Webhooks", "Graph API: Platform versioning".
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from service.commands.doctor.errors import pause_severity
 from service.commands.doctor.findings import Finding
@@ -18,19 +19,12 @@ from service.commands.doctor.token import (
     judge_token_fault,
     judge_version,
 )
-from service.commands.meta import describe_fault
-from service.errors import NobodysFault, SealError
+from service.commands.meta import MetaReader, Page, describe_fault
+from service.errors import GraphError, NobodysFault, SealError
 from service.reasons import reason_of
+from service.store.checkup import CheckedConnection, Checkup
+from service.vault import Vault
 from service.wording import count, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from service.commands.meta import MetaReader, Page
-    from service.errors import GraphError
-    from service.store.checkup import CheckedConnection, Checkup
-    from service.vault import Vault
 
 MOST_ASKED = 20
 MOST_WAIT_S = 15.0

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from service.commands.doctor.findings import Finding
-from service.judgement.verdict import judge
-
-if TYPE_CHECKING:
-    from service.commands.doctor.findings import Severity
-    from service.judgement.figures import Figures
-    from service.judgement.verdict import Cause, Level
+from service.commands.doctor.findings import Finding, Severity
+from service.judgement.figures import Figures
+from service.judgement.verdict import Cause, Level, judge
 
 _SEVERITIES: dict[Level, Severity] = {"ok": "note", "attention": "warning", "broken": "broken"}
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service.commands.output import DONE, INCOMPLETE, REFUSED, CommandError, say, say_json
 from service.errors import UnavailableError
-from service.identities.people import People
+from service.identities.people import People, Person
 from service.model.contacts import ig_id
 from service.reasons import reason_of
+from service.settings import DoctorSettings
 from service.store.database import Database
 from service.store.identities import Identities
 from service.store.people import PeopleStore
 from service.wording import duration, printable
-
-if TYPE_CHECKING:
-    from service.identities.people import Person
-    from service.settings import DoctorSettings
 
 MOST_SHOWN = 10
 _WIDTH = 10

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from service.commands.doctor.findings import Finding
 from service.commands.meta import describe_fault
-from service.errors import NobodysFault
+from service.errors import GraphError, NobodysFault
 from service.graph.tokens import read_moment
 from service.judgement.token_rules import NAMES_NEED, WARN_WITHIN, missing_scopes, needed_scopes
 from service.reasons import reason_of, why_token_ended
+from service.store.checkup import CheckedConnection
 from service.wording import duration, printable
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from service.errors import GraphError
-    from service.store.checkup import CheckedConnection
 
 NEWEST_SEEN = "v26.0"
 _ENDED_ON = {"v18.0": "26 January 2026"}

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from yarl import URL
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LONGEST_URL = 4096
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import structlog
 
 from service.errors import UnavailableError, UnstorableError
 from service.failing import log_unexpected
 from service.identities.pictures.addresses import host_of
-from service.identities.pictures.fetch import PictureError
+from service.identities.pictures.fetch import PictureError, PictureFetcher
 from service.logs import TAG, SparingLog
-from service.model.freshness import picture_expiry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from service.identities.pictures.fetch import PictureFetcher
-    from service.model.freshness import CachedIdentity
-    from service.store.pictures import Kept, StoredPictures
+from service.model.freshness import CachedIdentity, picture_expiry
+from service.store.pictures import Kept, StoredPictures
 
 AT_A_TIME = 2
 MOST_WAITING = 10_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
@@ -15,12 +15,7 @@ from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from service.errors import ServiceError
-from service.identities.pictures.addresses import host_of, is_public, redirected
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from service.identities.pictures.addresses import PictureHosts
+from service.identities.pictures.addresses import PictureHosts, host_of, is_public, redirected
 
 MOST_BYTES = 1024 * 1024
 FETCH_TIMEOUT_S = 5.0

@@ -6,8 +6,8 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import aiohttp
 import structlog
@@ -15,14 +15,10 @@ import structlog
 from service.errors import SealError, UnavailableError
 from service.failing import attempt, log_unexpected
 from service.logs import SparingLog
+from service.metrics import Metrics
+from service.receiving.forwarding.sealing import BodySeal
+from service.store.outbox import Backlog, Forward, Outbox
 from service.waiting import wait_at_most
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-
-    from service.metrics import Metrics
-    from service.receiving.forwarding.sealing import BodySeal
-    from service.store.outbox import Backlog, Forward, Outbox
 
 MOST_AT_A_TIME = 8
 ANSWER_WITHIN_S = 10.0

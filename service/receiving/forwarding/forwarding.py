@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import aiohttp
 
+from service.metrics import Metrics
 from service.receiving.forwarding.addresses import name_addresses
 from service.receiving.forwarding.forwarder import MOST_AT_A_TIME, Forwarder
 from service.receiving.forwarding.intake import ForwardIntake
 from service.receiving.forwarding.sealing import BodySeal
+from service.store.database import Database
 from service.store.outbox import Backlog, Outbox
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.metrics import Metrics
-    from service.store.database import Database
 
 
 class Forwarding:

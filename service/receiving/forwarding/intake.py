@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
-from service.store.outbox import Outgoing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from service.model.contacts import Contact
-    from service.receiving.forwarding.sealing import BodySeal
-    from service.store.outbox import Outbox
+from service.model.contacts import Contact
+from service.receiving.forwarding.sealing import BodySeal
+from service.store.outbox import Outbox, Outgoing
 
 FORWARDED_HEADERS = ("Content-Type", "X-Hub-Signature-256", "X-Hub-Signature")
 _LONGEST_HEADER = 1000

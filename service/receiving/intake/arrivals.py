@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 
 from service.errors import UnstorableError
 from service.logs import TAG, SparingLog
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.metrics import Metrics
-    from service.model.contacts import Contact
-    from service.queue import TurnQueue
-    from service.receiving.intake.known import Known
-    from service.store.journal import Journal
+from service.metrics import Metrics
+from service.model.contacts import Contact
+from service.queue import TurnQueue
+from service.receiving.intake.known import Known
+from service.store.journal import Journal
 
 log = structlog.get_logger()
 

@@ -13,22 +13,17 @@ import asyncio
 import math
 import random
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import StreamState
 from nats.js.errors import APIError
 
 from service.errors import RefusedError, UnavailableError
-from service.nats_url import read_nats_urls
+from service.nats_url import NatsUrl, read_nats_urls
 from service.receiving.intake.stream import CONSUMER, STREAM, SUBJECT, prepare
-
-if TYPE_CHECKING:
-    from nats.js import JetStreamContext
-    from nats.js.api import StreamState
-
-    from service.nats_url import NatsUrl
 
 DURABLE_WITHIN_S = 2.5
 BROKER_FAILURES = (nats.errors.Error, APIError, TimeoutError, OSError)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import structlog
 
 from service.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.model.contacts import Contact
-    from service.receiving.intake.arrivals import Arrivals
+from service.model.contacts import Contact
+from service.receiving.intake.arrivals import Arrivals
 
 log = structlog.get_logger()
 

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import msgspec
 import nats.errors
 import structlog
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
 from service.errors import UnavailableError
+from service.model.contacts import Contact
+from service.receiving.intake.arrivals import Arrivals
 from service.receiving.intake.broker import BROKER_FAILURES, Broker
 from service.receiving.intake.messages import MOST_CONTACTS, Unpacked, pack, unpack
 from service.receiving.intake.stream import ACK_WAIT_S, BrokerMismatchError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
-
-    from nats.aio.msg import Msg
-    from nats.js import JetStreamContext
-
-    from service.model.contacts import Contact
-    from service.receiving.intake.arrivals import Arrivals
 
 SETTLED_WITHIN_S = ACK_WAIT_S + 2
 _BATCH = 200

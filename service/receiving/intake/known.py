@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
 
 import msgspec
 
+from service.model.contacts import Contact
 from service.revisions import Revisions
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    from service.model.contacts import Contact
-    from service.store.journal import Journalled
+from service.store.journal import Journalled
 
 CAPACITY = 100_000
 _STORED_WITHIN_S = 3600.0

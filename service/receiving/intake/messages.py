@@ -5,15 +5,12 @@ Other programs can write to the stream too, so nothing that is read is trusted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from service.model.contacts import Contact, bound_time, ig_id
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 MOST_CONTACTS = 1000  # in one message and in one statement
 

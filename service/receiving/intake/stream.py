@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import structlog
-from nats.js import api
+from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError
 
 from service.errors import ServiceError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from nats.js import JetStreamContext
 
 STREAM = "instagram_contacts"
 SUBJECT = "instagram.contacts"

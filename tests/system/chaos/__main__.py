@@ -7,28 +7,22 @@ import math
 import secrets
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import click
 
 from tests.system.chaos.broker import brokers
 from tests.system.chaos.disks import leave_shared_mounts
 from tests.system.chaos.failover import PostgresPair, failovers
-from tests.system.chaos.faults import FAULTS
+from tests.system.chaos.faults import FAULTS, Fault
 from tests.system.chaos.lateness import Lateness
 from tests.system.chaos.report import Diary, Tally, charge, show
-from tests.system.chaos.rig import machinery, rig, scratch_folder
+from tests.system.chaos.rig import Rig, machinery, rig, scratch_folder
 from tests.system.chaos.stream import Stream
 from tests.system.chaos.verdict import judge
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from tests.system.chaos.faults import Fault
-    from tests.system.chaos.rig import Rig
 
 FULL_RUN_S, KILLS, POSTGRES_FAULTS = 600, 50, 20
 BUDGET = 20

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from random import Random
 
 from tests.system.chaos.disks import Disk
 from tests.system.chaos.faults import (
@@ -18,17 +20,9 @@ from tests.system.chaos.faults import (
     stopped,
 )
 from tests.system.chaos.link import Link
-from tests.system.chaos.nodes import Cluster
-from tests.system.chaos.processes import HOST
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-    from random import Random
-
-    from tests.system.chaos.nodes import Node
-    from tests.system.chaos.processes import Service
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.nodes import Cluster, Node
+from tests.system.chaos.processes import HOST, Service
+from tests.system.chaos.rig import Rig
 
 A_MINUTE_S = (60.0, 60.0)
 

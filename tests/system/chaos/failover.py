@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from tests.system.chaos.faults import Fault
 from tests.system.chaos.link import Link
-from tests.system.chaos.processes import HOST, PostgresProcess
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.system.chaos.processes import Service
+from tests.system.chaos.processes import HOST, PostgresProcess, Service
 
 
 class PostgresPair(PostgresProcess):

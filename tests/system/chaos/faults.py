@@ -6,20 +6,17 @@ import asyncio
 import signal
 import struct
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from random import Random
+from typing import Literal
 
 import asyncpg
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
-    from random import Random
-
-    from tests.system.chaos.processes import Service
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.processes import Service
+from tests.system.chaos.rig import Rig
 
 FULL = Path("/dev/full")
 JUMP_S = 3600.0

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 from tests.system.chaos.processes import HOST
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
 
 
 class Link:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nats
 import nats.errors
+from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from sandbox.ports import free_port
 from service.receiving.intake.stream import STREAM
 from tests.system.chaos.processes import HOST, BrokenError, spawn
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from nats.aio.client import Client
 
 SERVER = Path(sys.executable).with_name("nats-server")
 NODES = 3

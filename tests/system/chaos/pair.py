@@ -13,17 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from sandbox.ports import free_port
-from sandbox.postgres.folder import PostgresFolder
+from sandbox.postgres.folder import Places, PostgresFolder
 from sandbox.postgres.os_account import BARE_ENVIRONMENT, Account, find_binaries
 from sandbox.postgres.server import EmbeddedPostgres
-
-if TYPE_CHECKING:
-    from sandbox.postgres.folder import Places
 
 CAUGHT_UP_WITHIN_S = 60.0
 _CAUGHT_UP = """

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from sandbox.graph.faces import face
-
-if TYPE_CHECKING:
-    from tests.system.chaos.rig import Rig
+from tests.system.chaos.rig import Rig
 
 MOST_ASKED = 200
 _STORED = "SELECT ig_user_id, sha256 FROM instagram_pictures"

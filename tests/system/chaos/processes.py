@@ -7,19 +7,15 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientSession
 
 from sandbox.leash import leashed
 from sandbox.ports import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from aiohttp import ClientSession
 
 PROJECT = Path(__file__).parents[3]
 HOST = "127.0.0.1"

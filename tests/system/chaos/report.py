@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.system.chaos.faults import Fault
-    from tests.system.chaos.stream import Ledger
-    from tests.system.chaos.verdict import Verdict
-
+from tests.system.chaos.faults import Fault
+from tests.system.chaos.stream import Ledger
+from tests.system.chaos.verdict import Verdict
 
 _TO_SETTLE_S = 0.3  # from an answer to its commit, at most
 

@@ -7,10 +7,11 @@ import itertools
 import os
 import secrets
 import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -26,9 +27,6 @@ from tests.system.chaos.processes import (
     PostgresProcess,
     Service,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
 
 ROLE = "instagram_identity"
 LEAST_PRIVILEGE = PROJECT / "deploy" / "least-privilege.sql"

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from random import Random
 
 import aiohttp
 
 from sandbox import samples
+from tests.system.chaos.processes import Service
 from tests.system.chaos.rig import ACCOUNTS, Answer, Rig, message_from
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
-    from random import Random
-
-    from tests.system.chaos.processes import Service
 
 MOST_UNDER_WAY = 2000
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 3.0)

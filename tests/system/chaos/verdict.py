@@ -8,22 +8,19 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import asyncpg
 
 from sandbox.graph.calls import BURST
 from sandbox.graph.profiles import made_up_profile
+from tests.system.chaos.lateness import Lateness
 from tests.system.chaos.pictures import judge_pictures
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    import asyncpg
-
-    from tests.system.chaos.lateness import Lateness
-    from tests.system.chaos.rig import Rig
-    from tests.system.chaos.stream import Ledger, Participant
+from tests.system.chaos.rig import Rig
+from tests.system.chaos.stream import Ledger, Participant
 
 # The state of each acknowledged participant: its name, why it has none, or why it waits.
 _STANDING = """
