@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import asyncpg
+import pytest
 import pytest_asyncio
 from playwright.async_api import (
     Browser,
@@ -15,6 +17,7 @@ from playwright.async_api import (
     ConsoleMessage,
     Page,
     Request,
+    ViewportSize,
     async_playwright,
     expect,
 )
@@ -24,37 +27,67 @@ from sandbox.environment import Given, choose_address
 from sandbox.graph.simulator import GraphSimulator
 from sandbox.routes import SandboxRoutes
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
-from service.app import service
+from service.app import Running, service
 from service.settings import Settings
+from tests.browser.inbox import Inbox
+from tests.conftest import Databases
 from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
 from tests.programs import find_program
+from tests.tables import EMPTY_TABLES
+from tests.until import until
 
 PATIENCE_MS = 60_000
 LOCATION = "loc_1"
+CONNECTION = f"/connections/{SAMPLE_ACCOUNT}"
+VIEWPORT: ViewportSize = {"width": 1280, "height": 720}
 
 expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
 class World:
-    """The sandbox's service with a Graph simulator and one connected account."""
+    """The sandbox's service with a Graph simulator that knows the sample account.
+
+    The tests of a module share it. One that stops the service or changes its settings gets it
+    started again for the next.
+    """
 
     graph: GraphSimulator
     db: asyncpg.Connection
-    settings: Settings
+    usual_settings: Settings
+    signs_in: bool
+    settings: Settings = field(init=False)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    is_as_usual: bool = False
+    _running: Running | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.settings.port}"
+        return f"http://127.0.0.1:{self.usual_settings.port}"
 
-    async def start(self, *, in_sandbox: bool = True, signs_in: bool = False) -> None:
-        """Start it as in production, or with the sandbox's routes with or without a key."""
+    async def begin(self) -> None:
+        """Forget the test before: its people, accounts and pauses, and what it told Graph."""
+        if not self.is_as_usual:
+            await self.stop()
+            self.settings = self.usual_settings
+            await self.start()
+            self.is_as_usual = True
+        self.graph.reset()
+        await self.db.execute("DELETE FROM instagram_participants")
+        await until(self._is_idle)
+        await self.db.execute(EMPTY_TABLES)
+        self.graph.reset()
+        self.graph.add_account(SAMPLE_ACCOUNT, SAMPLE_TOKEN)
+
+    async def start(self, *, in_sandbox: bool = True) -> None:
+        """Start it as in production, or with the sandbox's routes."""
         sandbox = SandboxRoutes(self.settings, self.url)
-        routes = (sandbox.routes if signs_in else sandbox.console_routes) if in_sandbox else None
-        await self.stack.enter_async_context(service(self.settings, routes))
+        of_sandbox = sandbox.routes if self.signs_in else sandbox.console_routes
+        started = service(self.settings, of_sandbox if in_sandbox else None)
+        self._running = await self.stack.enter_async_context(started)
 
     async def stop(self) -> None:
+        self.is_as_usual = False
         await self.stack.aclose()
 
     async def restart(self, **changed: object) -> None:
@@ -62,6 +95,16 @@ class World:
         await self.stop()
         self.settings = self.settings.model_copy(update=changed)
         await self.start()
+
+    async def connect(self) -> None:
+        """Connect the sample account, as a script does."""
+        body = {"locationId": LOCATION, "accessToken": SAMPLE_TOKEN}
+        async with aiohttp.ClientSession() as session:
+            await Inbox(self.url, session).ask("PUT", CONNECTION, OPERATOR_KEY, body)
+
+    async def _is_idle(self) -> bool:
+        assert self._running is not None
+        return self._running.queue.depth == self._running.queue.in_flight == 0
 
     async def add_strangers(self, count: int, *, first: int = 1) -> list[str]:
         """Add people who wrote and were not fetched."""
@@ -123,18 +166,39 @@ class World:
         )
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def world(database_url: str) -> AsyncIterator[World]:
-    """Yield a world with a running service."""
+@pytest.fixture(scope="module")
+def signs_in() -> bool:
+    """Tell whether the module's service hands out its key, as the sandbox does."""
+    return False
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database_of_the_module(
+    databases: Databases, template_database: str
+) -> AsyncIterator[str]:
+    async with databases.new(template_database) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def world_of_the_module(
+    database_of_the_module: str,
+    signs_in: bool,  # noqa: FBT001 - a fixture
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         graph = await stack.enter_async_context(GraphSimulator(app_secret=APP_SECRET))
-        graph.add_account(SAMPLE_ACCOUNT, SAMPLE_TOKEN)
-        db = await asyncpg.connect(database_url)
+        db = await asyncpg.connect(database_of_the_module)
         stack.push_async_callback(db.close)
-        world = World(graph, db, _settings(database_url, graph))
+        world = World(graph, db, _settings(database_of_the_module, graph), signs_in)
         stack.push_async_callback(world.stop)
-        await world.start()
         yield world
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(world_of_the_module: World) -> World:
+    """Give the module's world, with a running service and empty tables."""
+    await world_of_the_module.begin()
+    return world_of_the_module
 
 
 def _settings(database_url: str, graph: GraphSimulator) -> Settings:
@@ -160,7 +224,7 @@ def _settings(database_url: str, graph: GraphSimulator) -> Settings:
     return Settings(**values)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     """Start Debian's Chromium; as root without its sandbox."""
     async with async_playwright() as playwright:
@@ -209,9 +273,9 @@ class Console:
         await self.page.keyboard.press("Enter")
 
     async def sign_in(self, view: str = "health") -> None:
+        """Open a view as a tab that has the key already does."""
+        await self.page.evaluate("key => sessionStorage.setItem('operator-key', key)", OPERATOR_KEY)
         await self.open(view)
-        await self.page.get_by_label("Operator key").fill(OPERATOR_KEY)
-        await self.page.keyboard.press("Enter")
         await expect(self.page.get_by_role("navigation")).to_be_visible()
 
     async def sees(self, text: str) -> None:
@@ -231,22 +295,36 @@ class Console:
         await self.sees("Token accepted")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browsing(chromium: Browser) -> AsyncIterator[BrowserContext]:
     """Share a cache, in a time zone with a half-hour offset; the console stores only in its tab."""
-    context = await chromium.new_context(timezone_id="Asia/Kolkata", locale="en-US")
+    context = await chromium.new_context(
+        timezone_id="Asia/Kolkata", locale="en-US", viewport=VIEWPORT, reduced_motion="reduce"
+    )
     yield context
     await context.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def console(browsing: BrowserContext, world: World) -> AsyncIterator[Console]:
-    """Open the console in a tab of its own; fails after an error in the page."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tab(browsing: BrowserContext, world_of_the_module: World) -> AsyncIterator[Watched]:
+    """Open one tab for the console: a new one for each test would take twice the time."""
     page = await browsing.new_page()
-    watched = Watched(page, world.url)
-    yield Console(page, world)
+    yield Watched(page, world_of_the_module.url)
     await page.close()
-    assert watched.wrong == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def console(tab: Watched, world: World) -> AsyncIterator[Console]:
+    """Give the console in a tab that knows nothing yet; fails after an error in the page."""
+    await tab.page.goto(f"{world.url}/healthz")
+    await tab.page.evaluate("sessionStorage.clear()")
+    tab.wrong.clear()
+    yield Console(tab.page, world)
+    await tab.page.unroute_all()
+    await tab.page.set_viewport_size(VIEWPORT)
+    await tab.page.emulate_media(color_scheme="light")
+    await tab.page.goto("about:blank")
+    assert tab.wrong == []
 
 
 def minutes_ago(minutes: float) -> datetime:

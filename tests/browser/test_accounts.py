@@ -6,7 +6,7 @@ from playwright.async_api import expect
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from tests.browser.conftest import LOCATION, Console
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_a_broken_account_stands_first_among_many_and_is_found(console: Console) -> None:
@@ -25,8 +25,8 @@ async def test_a_broken_account_stands_first_among_many_and_is_found(console: Co
 
 
 async def test_an_account_is_not_connected_twice(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
+    await console.sign_in("accounts")
     await console.click("Connect an account")
     await console.page.get_by_label("Account id").fill(SAMPLE_ACCOUNT)
     await console.page.get_by_label("Location").fill("elsewhere")
@@ -36,8 +36,8 @@ async def test_an_account_is_not_connected_twice(console: Console) -> None:
 
 
 async def test_an_account_is_edited_and_removed(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
+    await console.sign_in("accounts")
     await console.click(f"Edit {SAMPLE_ACCOUNT}")
     await console.page.get_by_label("Location").fill("loc_9")
     await console.page.get_by_label("Other ids").fill("178, 179")
@@ -52,8 +52,8 @@ async def test_an_account_is_edited_and_removed(console: Console) -> None:
 
 
 async def test_an_unconnected_account_becomes_another_id_of_one(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
+    await console.sign_in("accounts")
     await console.world.db.execute(
         "INSERT INTO instagram_pauses (scope, until, reason)"
         " VALUES ('account:999', 'infinity', 'no_connection')"
@@ -70,8 +70,8 @@ async def test_an_unconnected_account_becomes_another_id_of_one(console: Console
 
 
 async def test_a_pause_is_lifted(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
+    await console.sign_in("accounts")
     await console.world.db.execute(
         "INSERT INTO instagram_pauses (scope, until, reason)"
         " VALUES ($1, now() + interval '6 h', 'policy_block')",
@@ -83,8 +83,8 @@ async def test_a_pause_is_lifted(console: Console) -> None:
 
 
 async def test_the_token_is_not_shown_while_it_is_typed(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
+    await console.sign_in("accounts")
     await console.click(f"Replace the token of {SAMPLE_ACCOUNT}")
     field = console.page.get_by_label("Access token")
     await expect(field).to_have_attribute("type", "password")

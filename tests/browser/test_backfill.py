@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from sandbox.sample_traffic import SAMPLE_ACCOUNT
 from tests.browser.conftest import Console
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def add_failing(console: Console, waiting: int, stopped: int) -> None:
@@ -29,10 +29,9 @@ async def add_failing(console: Console, waiting: int, stopped: int) -> None:
 
 
 async def test_a_backfill_says_who_is_left_and_tries_them_when_asked(console: Console) -> None:
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
     await add_failing(console, 4, 2)
-    await console.open("backfill")
+    await console.sign_in("backfill")
     await console.click("Start loc_1")
     await console.sees("6 people have no fresh name: 4 wait for a retry until")
     await console.sees("2 have stopped.")
@@ -44,11 +43,10 @@ async def test_a_backfill_says_who_is_left_and_tries_them_when_asked(console: Co
 
 async def test_those_who_fail_again_are_told_of_and_not_tried_twice(console: Console) -> None:
     await console.world.restart(conversation_names=False)  # two such calls a second take long
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
     await add_failing(console, 60, 0)
     console.world.graph.set_answer("not_found")
-    await console.open("backfill")
+    await console.sign_in("backfill")
     await console.page.get_by_label("People whose fetch has failed too").check()
     await console.click("Start loc_1")
     await console.sees("60 people have no fresh name")
@@ -58,10 +56,9 @@ async def test_those_who_fail_again_are_told_of_and_not_tried_twice(console: Con
 
 async def test_a_reload_finds_the_running_backfill(console: Console) -> None:
     await console.world.add_strangers(60)
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
     console.world.graph.hold()
-    await console.open("backfill")
+    await console.sign_in("backfill")
     await console.click("Start loc_1")
     await console.world.graph.wait_for_calls(1)
     await console.page.reload()

@@ -24,7 +24,7 @@ from tests.http.conftest import OPERATOR_KEY
 from tests.nginx import nginx
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.needs_program("chromium", "nginx"),
 ]
 USERS = ["7700000000000001", "7700000000000002"]
@@ -38,7 +38,7 @@ class Behind:
     session: aiohttp.ClientSession
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def behind(world: World, tmp_path: Path) -> AsyncIterator[Behind]:
     """Start nginx with what the guide shows."""
     port, authority = free_port(), PrivateAuthority()
@@ -56,7 +56,7 @@ async def behind(world: World, tmp_path: Path) -> AsyncIterator[Behind]:
         yield Behind(f"https://localhost:{port}/identity", session)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(chromium: Browser) -> AsyncIterator[Page]:
     context = await chromium.new_context(ignore_https_errors=True)  # of nobody's authority
     yield await context.new_page()

@@ -15,7 +15,7 @@ from tests.browser.conftest import Console, World, minutes_ago
 from tests.http.conftest import INBOX_KEY, OPERATOR_KEY
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),  # one Chromium for all of them
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.needs_program("chromium"),
 ]
 
@@ -62,6 +62,7 @@ async def test_a_key_that_is_no_operators_opens_nothing(console: Console) -> Non
 
 
 async def test_an_address_with_too_many_wrong_keys_is_told_to_wait(console: Console) -> None:
+    console.world.is_as_usual = False  # it will refuse this machine's keys for a minute
     await console.give_key("wrong-key-number-1")
     await console.sees("The service does not know this key.")
     await console.page.evaluate(
@@ -83,6 +84,7 @@ async def test_a_tab_alone_keeps_the_key_until_it_signs_out(console: Console) ->
     other = await console.page.context.new_page()
     await other.goto(f"{console.world.url}/console")
     await expect(other.get_by_label("Operator key")).to_be_visible()
+    await other.close()
     await console.click("Sign out")
     await expect(console.page.get_by_label("Operator key")).to_be_focused()
     assert await console.page.evaluate("sessionStorage.length") == 0
@@ -117,8 +119,8 @@ async def test_health_begins_with_what_is_to_do_and_then_shows_the_figures(
 
 
 async def test_a_dead_token_is_told_with_its_cure_and_the_cure_works(console: Console) -> None:
+    await console.world.connect()
     await console.sign_in()
-    await console.connect()
     sender = RESOLVED.ig_user_id  # of this user's call alone, or a token check could come first
     console.world.graph.set_answer("token_revoked", user=sender)
     await console.open("sandbox")
@@ -157,9 +159,8 @@ async def test_a_service_that_has_gone_is_told_and_what_was_known_stays(console:
 async def test_a_failure_is_told_in_plain_words_and_the_viewers_time(console: Console) -> None:
     failed_at = minutes_ago(2)
     await console.world.add_failed(USER, 3, failed_at)
-    await console.sign_in()
-    await console.connect()
-    await console.open(f"people/{USER}")
+    await console.world.connect()
+    await console.sign_in(f"people/{USER}")
     next_try = failed_at + timedelta(hours=1)
     there = next_try.astimezone(KOLKATA)
     said = console.page.locator(".story p").first
@@ -174,9 +175,8 @@ async def test_a_person_who_was_given_up_is_told_and_a_refresh_begins_anew(
     console: Console,
 ) -> None:
     await console.world.add_failed(USER, 5, minutes_ago(60))
-    await console.sign_in()
-    await console.connect()
-    await console.open(f"people/{USER}")
+    await console.world.connect()
+    await console.sign_in(f"people/{USER}")
     await console.sees("5 of 5 tries used, so the service has stopped trying.")
     await console.click("Refresh")
     await console.sees("The name is fresh.")
@@ -210,9 +210,8 @@ async def _held(world: World) -> int:
 async def test_a_backfill_goes_on_until_nothing_remains(console: Console) -> None:
     ids = await console.world.add_strangers(60)
     console.world.graph.set_answer("consent_required", user=ids[0])
-    await console.sign_in()
-    await console.connect()
-    await console.open("backfill")
+    await console.world.connect()
+    await console.sign_in("backfill")
     await console.click("Start loc_1")
     await console.sees("60 of 60")
     await console.sees("59 named, 1 failed")
@@ -225,8 +224,8 @@ async def test_a_backfill_goes_on_until_nothing_remains(console: Console) -> Non
 
 async def test_a_backfill_can_be_stopped(console: Console) -> None:
     await console.world.add_strangers(3)
+    await console.world.connect()
     await console.sign_in()
-    await console.connect()
     console.world.graph.hold()
     await console.open("backfill")
     await console.click("Start loc_1")
@@ -239,8 +238,8 @@ async def test_a_backfill_can_be_stopped(console: Console) -> None:
 
 async def test_a_backfill_that_can_not_get_on_says_why(console: Console) -> None:
     await console.world.add_strangers(3)
+    await console.world.connect()
     await console.sign_in()
-    await console.connect()
     console.world.graph.set_answer("token_revoked")
     await console.open("backfill")
     await console.click("Start loc_1")
@@ -250,17 +249,9 @@ async def test_a_backfill_that_can_not_get_on_says_why(console: Console) -> None
 # The sandbox
 
 
-async def test_production_offers_no_test_message(console: Console) -> None:
-    await console.world.stop()
-    await console.world.start(in_sandbox=False)
-    await console.sign_in("sandbox")
-    await console.sees("Wrote in the last hour")
-    await expect(console.page.get_by_role("link", name="Test DM")).to_have_count(0)
-
-
 async def test_a_test_message_shows_how_a_stranger_gets_a_name(console: Console) -> None:
+    await console.world.connect()
     await console.sign_in()
-    await console.connect()
     await console.page.get_by_role("link", name="Test DM").click()
     await console.click("Send")
     await console.sees("Named within")
@@ -291,8 +282,8 @@ async def test_every_view_names_what_can_be_operated_and_fits_a_narrow_screen(
 ) -> None:
     await console.page.set_viewport_size({"width": 360, "height": 740})
     await console.world.add_failed(USER, 1, minutes_ago(2))
+    await console.world.connect()
     await console.sign_in()
-    await console.connect()
     for view in VIEWS:
         await console.open(view)
         await expect(console.page.locator("main h2")).to_be_visible()
@@ -344,7 +335,7 @@ CONTRASTS = """
 # What the page computes
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def blank(chromium: Browser) -> AsyncIterator[Page]:
     """Give a page that imports the console's scripts from their folder; no service."""
 
@@ -417,8 +408,7 @@ async def test_a_picture_comes_from_this_service_by_a_grant(console: Console) ->
         USER,
         picture,
     )
-    await console.sign_in()
-    await console.open(f"people/{USER}")
+    await console.sign_in(f"people/{USER}")
     shown = console.page.get_by_role("img", name="Profile picture of @jane.doe")
     await expect(shown).to_have_js_property("complete", value=True)
     assert await shown.evaluate("image => image.naturalWidth") > 0

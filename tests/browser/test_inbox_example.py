@@ -19,7 +19,7 @@ PEOPLE, REFUSED, EXPIRED = 20, 4, 3
 INITIALS_SIDE = 150  # of an SVG that names no width
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.needs_program("chromium"),
 ]
 

@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.browser.conftest import Console, minutes_ago
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 USER = "1254459154682919"
 
@@ -88,13 +88,12 @@ async def test_somebody_who_has_never_written_is_said_so(console: Console) -> No
 
 async def test_a_refresh_during_a_pause_says_so_and_until_when(console: Console) -> None:
     await console.world.add_failed(USER, 1, minutes_ago(2))
-    await console.sign_in()
-    await console.connect()
+    await console.world.connect()
     await console.world.db.execute(
         "INSERT INTO instagram_pauses (scope, until, reason)"
         " VALUES ('app', now() + interval '50 min', 'throttled')"
     )
-    await console.open(f"people/{USER}")
+    await console.sign_in(f"people/{USER}")
     await console.click("Refresh")
     await console.sees("Meta was not asked: Meta asks us to call less often.")
     await console.sees("Calls are paused until")

@@ -3,12 +3,11 @@
 import asyncio
 import os
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import BrowserContext, expect
 
 from sandbox.environment import PROJECT
 from sandbox.service_client import ServiceClient
@@ -17,7 +16,7 @@ from tests.http.conftest import APP_SECRET, INBOX_KEY, OPERATOR_KEY
 from tests.until import until
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.needs_program("chromium"),
 ]
 OF_OTHERS = (
@@ -27,14 +26,16 @@ OF_OTHERS = (
 )
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def sandbox(console: Console) -> AsyncIterator[Console]:
-    """Restart the service as the sandbox has it, with the sample account connected."""
-    await console.world.stop()
-    await console.world.start(signs_in=True)
-    async with _client(console.world) as client:
-        await client.connect_sample_account()
-    yield console
+@pytest.fixture(scope="module")
+def signs_in() -> bool:
+    return True
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sandbox(console: Console) -> Console:
+    """Give the console of a sandbox with the sample account connected."""
+    await console.world.connect()
+    return console
 
 
 def _client(world: World) -> ServiceClient:
@@ -54,8 +55,8 @@ async def test_the_sandbox_opens_signed_in_until_one_signs_out(sandbox: Console)
     await expect(sandbox.page.get_by_label("Operator key")).to_be_focused()
 
 
-async def test_other_sites_and_tunnels_are_not_signed_in(sandbox: Console) -> None:
-    async with aiohttp.ClientSession(sandbox.world.url) as session:
+async def test_other_sites_and_tunnels_are_not_signed_in(world: World) -> None:
+    async with aiohttp.ClientSession(world.url) as session:
         for path in ("/console/sandbox/key", "/inbox", "/inbox/conversations"):
             async with session.get(path) as own:
                 assert own.status == 200
@@ -69,24 +70,27 @@ async def test_other_sites_and_tunnels_are_not_signed_in(sandbox: Console) -> No
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 @pytest.mark.parametrize(("user", "status"), [(0, "200"), (65_534, "403")])
 async def test_other_users_of_the_machine_are_not_signed_in(
-    sandbox: Console, user: int, status: str
+    world: World, user: int, status: str
 ) -> None:
-    url = f"{sandbox.world.url}/console/sandbox/key"
+    url = f"{world.url}/console/sandbox/key"
     curl = await asyncio.create_subprocess_exec(
         *("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url), user=user, stdout=PIPE
     )
     assert (await curl.communicate())[0].decode() == status
 
 
-async def test_production_has_none_of_it(sandbox: Console) -> None:
-    await sandbox.world.stop()
-    await sandbox.world.start(in_sandbox=False)
-    async with aiohttp.ClientSession() as session:
+async def test_production_has_none_of_it(console: Console) -> None:
+    await console.world.stop()
+    await console.world.start(in_sandbox=False)
+    async with aiohttp.ClientSession(console.world.url) as session:
         for path in ("/console/sandbox/key", "/console/sandbox/answers", "/inbox", "/inbox/grant"):
-            async with session.get(sandbox.world.url + path) as answer:
+            async with session.get(path) as answer:
                 assert answer.status == 404
-        async with session.get(f"{sandbox.world.url}/console") as page:
+        async with session.get("/console") as page:
             assert "data-sandbox" not in await page.text()
+    await console.sign_in("sandbox")
+    await console.sees("Wrote in the last hour")
+    await expect(console.page.get_by_role("link", name="Test DM")).to_have_count(0)
 
 
 async def test_a_broken_meta_pauses_the_service_until_it_is_mended(sandbox: Console) -> None:
@@ -130,8 +134,10 @@ async def test_the_list_of_messages_survives_a_change_of_tab(sandbox: Console) -
     await sandbox.sees("Named within")
 
 
-async def test_strangers_get_names_and_faces_in_the_toy_inbox(sandbox: Console) -> None:
-    page = sandbox.page
+async def test_strangers_get_names_and_faces_in_the_toy_inbox(
+    sandbox: Console, browsing: BrowserContext
+) -> None:
+    page = await browsing.new_page()  # whose clock stays changed
     await page.clock.install()
     await page.goto(f"{sandbox.world.url}/inbox")
     await page.get_by_role("button", name="Have a stranger write").click()
@@ -141,11 +147,9 @@ async def test_strangers_get_names_and_faces_in_the_toy_inbox(sandbox: Console) 
     await expect(first.locator("img")).to_have_js_property("naturalWidth", 64)
     await page.clock.fast_forward(15_000)
     await expect(page.locator("li")).to_have_count(7)  # six write by themselves
+    await page.close()
 
 
-async def test_the_toy_inbox_is_the_page_of_the_documentation(sandbox: Console) -> None:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{sandbox.world.url}/inbox") as page,
-    ):
+async def test_the_toy_inbox_is_the_page_of_the_documentation(world: World) -> None:
+    async with aiohttp.ClientSession() as session, session.get(f"{world.url}/inbox") as page:
         assert await page.read() == (PROJECT / "docs" / "inbox-example.html").read_bytes()

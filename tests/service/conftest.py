@@ -37,6 +37,7 @@ from service.settings import Settings
 from tests.answers import Answer
 from tests.conftest import Databases
 from tests.processes.forks import Fork, fork
+from tests.tables import EMPTY_TABLES
 from tests.until import until
 
 PROJECT = Path(__file__).parents[2]
@@ -53,18 +54,6 @@ Database = asyncpg.Connection
 Json = Any
 
 FOLDER = Path(__file__).parent
-EMPTY_TABLES = """
-DELETE FROM instagram_participants;
-DELETE FROM instagram_user_cache;
-DELETE FROM instagram_pictures;
-DELETE FROM instagram_connections;
-DELETE FROM instagram_token_checks;
-DELETE FROM instagram_leavings;
-DELETE FROM instagram_pauses;
-DELETE FROM instagram_streaks;
-DELETE FROM instagram_conversation_limits;
-DELETE FROM instagram_forwards;
-"""
 
 _user_numbers = itertools.count(1)
 
