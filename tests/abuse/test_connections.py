@@ -12,10 +12,11 @@ from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post, responses
 from tests.faults.rigs import Machines, forked_rig
 from tests.system.chaos.processes import Service
 from tests.system.chaos.rig import Rig, message_from, new_user
+from tests.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-IDLE = 10_000
+IDLE = 3_000
 MOST_KIB_AN_IDLE_CONNECTION = 24
 MOST_OPEN = most_connections()
 ATTACKS = {
@@ -97,7 +98,7 @@ async def test_requests_in_one_packet_are_answered_in_their_order(shared_rig: Ri
     assert answered == [200, 404] * 100 + [200]
 
 
-async def test_ten_thousand_idle_connections_cost_little_and_others_are_served(
+async def test_thousands_of_idle_connections_cost_little_and_others_are_served(
     machines: Machines,
 ) -> None:
     async with forked_rig(*machines) as made:
@@ -140,8 +141,13 @@ async def test_connections_beyond_the_bound_are_refused_aloud(
         wires = [await Wire.to(service) for _ in range(120)]
         turned_away = [wire for wire in wires if await _is_turned_away(wire)]
         assert 0 < len(turned_away) < len(wires)
-        lines = [line for line in service.log.read_text().splitlines() if "too many conn" in line]
-        assert 1 <= len(lines) <= 3
+
+        async def told() -> list[str]:
+            whole = service.log.read_text().rpartition("\n")[0].splitlines()
+            return [line for line in whole if "too many conn" in line]
+
+        lines = await until(told)
+        assert len(lines) <= 3
         assert json.loads(lines[0])["level"] == "warning"
         for wire in wires:
             await wire.close()

@@ -253,8 +253,7 @@ async def test_the_pasted_lines_work_while_it_is_up(data_dir: Path) -> None:
         assert answers[0]["displayName"] == RESOLVED.display_name
         assert answers[1]["postgres"]
         assert answers[2]["locationId"] == "sandbox"
-        run.process.send_signal(signal.SIGINT)
-        assert await run.ends() == 0
+        await _ends_with_all_it_started(run, signal.SIGINT, 0)
     async with sandbox(data_dir, "--port", "0", INBOX_API_KEYS=TWO_KEYS) as again:
         await again.says("stays up until Ctrl-C")
         assert again.section("keys") == keys
@@ -265,6 +264,15 @@ async def test_the_pasted_lines_work_while_it_is_up(data_dir: Path) -> None:
         for answers in (first, second):
             assert answers[0]["displayName"] == RESOLVED.display_name
             assert answers[5]["people"][0]["igUserId"] == answers[4]["igUserId"]
+        await _ends_with_all_it_started(again, signal.SIGTERM, 0)
+
+
+async def _ends_with_all_it_started(run: Sandbox, how: signal.Signals, code: int) -> None:
+    pids = descendants(run.process.pid)
+    assert len(pids) > 2  # the service, and PostgreSQL with its own
+    run.process.send_signal(how)
+    assert await run.ends() == code
+    await gone(pids)
 
 
 def _readme_session(environment: Path) -> str:
@@ -342,17 +350,6 @@ async def test_a_terminal_that_goes_ends_everything(data_dir: Path) -> None:
         await run.ends()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-async def test_nothing_is_left_running(data_dir: Path, how: signal.Signals) -> None:
-    async with sandbox(data_dir, "--port", "0") as run:
-        await run.says("stays up until Ctrl-C")
-        pids = descendants(run.process.pid)
-        assert len(pids) > 2  # the service, and PostgreSQL with its own
-        run.process.send_signal(how)
-        assert await run.ends() == (-9 if how == signal.SIGKILL else 0)
-        await gone(pids)
-
-
 async def test_one_of_two_replicas_behind_a_broker_may_die(data_dir: Path) -> None:
     async with sandbox(data_dir, "--replicas", "2", "--nats", "--port", "0") as run:
         await run.says("stays up until Ctrl-C")
@@ -377,12 +374,15 @@ async def test_one_of_two_replicas_behind_a_broker_may_die(data_dir: Path) -> No
         assert await run.ends() == 1
 
 
-async def test_a_second_sandbox_in_the_same_folder_is_refused(data_dir: Path) -> None:
+async def test_a_second_sandbox_is_refused_and_nothing_outlives_a_kill_of_the_first(
+    data_dir: Path,
+) -> None:
     async with sandbox(data_dir, "--port", "0") as first:
-        await first.says("PostgreSQL is up")
+        await first.says("stays up until Ctrl-C")
         async with sandbox(data_dir, "--once") as second:
             assert await second.ends() == 2
             assert f"process {first.process.pid}" in "\n".join(second.lines)
+        await _ends_with_all_it_started(first, signal.SIGKILL, -9)
 
 
 async def test_a_port_that_is_asked_for_and_taken_is_refused(tmp_path: Path) -> None:

@@ -39,9 +39,19 @@ _OVERLAP = 0.2
 @click.option("--rate", default=30.0, show_default=True, help="Deliveries a second.")
 @click.option("--services", type=int, help="Service processes [default: 2, with --nats 3].")
 @click.option("--only", default="", help="Draw only faults whose name contains this.")
+@click.option(
+    "--jitter", default=JITTER_S, help="Late arrival allowed, in s; inf: no budget judged."
+)
 @click.option("--nats", is_flag=True, help="Take the intake through three NATS nodes; break them.")
 def main(
-    seconds: int, seed: int | None, rate: float, services: int | None, only: str, *, nats: bool
+    seconds: int,
+    seed: int | None,
+    rate: float,
+    services: int | None,
+    only: str,
+    jitter: float,
+    *,
+    nats: bool,
 ) -> None:
     """Break the real processes at random under a stream of webhooks; fail if anything is lost."""
     seed = secrets.randbelow(10**6) if seed is None else seed
@@ -50,7 +60,9 @@ def main(
     services = services or (3 if nats else 2)
     has_disks = nats and _can_mount()
     sys.exit(
-        asyncio.run(_run(seconds, random, rate, services, only, nats=nats, has_disks=has_disks))
+        asyncio.run(
+            _run(seconds, random, rate, services, only, jitter, nats=nats, has_disks=has_disks)
+        )
     )
 
 
@@ -70,6 +82,7 @@ async def _run(
     rate: float,
     services: int,
     only: str,
+    jitter_s: float,
     *,
     nats: bool,
     has_disks: bool,
@@ -96,7 +109,7 @@ async def _run(
         stream = Stream(made, random, rate, WITHHOLDING)
         lateness = Lateness(made.service_pids, made.graph_pids)
         stack.enter_context(lateness.measured())
-        return await _break(made, stream, random, tallies, seconds, lateness)
+        return await _break(made, stream, random, tallies, seconds, lateness, jitter_s)
 
 
 async def _break(
@@ -106,6 +119,7 @@ async def _break(
     tallies: Mapping[str, Tally],
     seconds: int,
     lateness: Lateness,
+    jitter_s: float,
 ) -> int:
     began_at, diary = time.monotonic(), Diary()
     async with stream.running() as ledger:
@@ -123,7 +137,7 @@ async def _break(
         ledger,
         budget=BUDGET,
         settle_s=SETTLED_WITHIN_S,
-        jitter_s=JITTER_S,
+        jitter_s=jitter_s,
         lateness=lateness,
     )
     if verdict.over_budget > 0:
