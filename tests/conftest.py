@@ -1,5 +1,6 @@
 """A real PostgreSQL for every worker process, a new database for every test that changes one."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -55,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: ranks.get(item.path.relative_to(FOLDER).parts[0], len(LONGEST_FIRST))
     )
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of garbage collections: they would take a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
