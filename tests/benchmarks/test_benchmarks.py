@@ -8,6 +8,8 @@ from benchmarks.competitors import environment
 from benchmarks.findings import TINY, Findings, Row, Scale
 from benchmarks.loads import Goodput
 from benchmarks.world import World, world
+from tests.faults.rigs import fork_service
+from tests.system.chaos import processes
 
 SERVED = Goodput(100.0, 90.0, 10.0, 20.0, 1.0)
 PLACES = [ratios, receiving, overload, lookups, resolving, footprint, growth]
@@ -15,9 +17,11 @@ PLACES = [ratios, receiving, overload, lookups, resolving, footprint, growth]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made() -> AsyncIterator[World]:
-    """Start what all of them need."""
-    async with world() as made:
-        yield made
+    """Start what all of them need; services are forks, which start sooner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "start_python", fork_service)
+        async with world() as made:
+            yield made
 
 
 async def served_as_much_at_each_load(

@@ -16,7 +16,7 @@ from tests.until import until
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
 
 
-async def _fork_service(
+async def fork_service(
     environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
 ) -> Process:
     return await fork(
@@ -41,7 +41,7 @@ async def forked_rig(
     """Make a rig whose services are forks."""
     async with rig(folder, postgres, graph, keys, services=services, **settings) as made:
         for service in made.services:
-            service.starts = _fork_service
+            service.starts = fork_service
         yield made
 
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from sandbox import samples
-from service.http import bodies
+from service.http import bodies, connection
 from tests.abuse.wires import UNPROVEN, Wire, head, is_problem, post
-from tests.http.conftest import ACCOUNT, API, APP_SECRET, USER, Client
+from tests.http.conftest import ACCOUNT, API, APP_SECRET, USER, Client, Start
 from tests.until import until
 
 WEBHOOK = f"{API}/webhook"
@@ -60,9 +60,11 @@ async def _held(size: int) -> bool:
 
 
 async def test_a_body_that_is_withheld_is_given_up(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_WITHIN_S", 0.05)
+    monkeypatch.setitem(connection.OPTIONS, "lingering_time", 0.05)
+    client = await start()
     wire = await Wire.at(client.running.port)
     await wire.send(post(b"x" * 101, UNPROVEN)[:-1])
     assert (await wire.response())[0] == 408

@@ -1,5 +1,6 @@
 """Real answers of every route are what the document says: status, headers, body."""
 
+import asyncio
 import io
 import json
 import re
@@ -241,9 +242,11 @@ async def test_answers_without_postgres_fit_the_document(
         await db.execute("LOCK instagram_user_cache, instagram_participants, instagram_connections")
         body = samples.delivery(samples.entry(ACCOUNT, samples.message(USER, ACCOUNT)))
         signed = samples.signed_headers(body, APP_SECRET)
-        await witness.ask(api("POST /webhook"), 503, key=None, data=body, headers=signed)
-        await witness.ask(api("GET /users"), 503, params={"ids": USER})
-        await witness.ask(api("GET /connections"), 503)
+        await asyncio.gather(
+            witness.ask(api("POST /webhook"), 503, key=None, data=body, headers=signed),
+            witness.ask(api("GET /users"), 503, params={"ids": USER}),
+            witness.ask(api("GET /connections"), 503),
+        )
 
 
 async def test_the_answer_while_draining_fits_the_document(witness: Witness) -> None:

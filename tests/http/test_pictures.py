@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sandbox.graph.albums import PictureAnswer, picture_url
 from sandbox.graph.faces import face
 from sandbox.graph.simulator import GraphSimulator
+from service.http import pictures
 from service.http.pictures import initials
 from tests.http.conftest import ACCOUNT, API, APP_SECRET, OTHER, TOKEN, USER, Client, Start
 from tests.until import until
@@ -173,8 +174,13 @@ class TestCopies:
         await until_shown(copying, face(USER))
 
     async def test_a_slow_picture_does_not_hold_the_browser_up(
-        self, copying: Client, db: asyncpg.Connection, graph: GraphSimulator
+        self,
+        copying: Client,
+        db: asyncpg.Connection,
+        graph: GraphSimulator,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(pictures, "COPIED_WITHIN_S", 0.1)
         graph.album.set_answer("hang")
         await put(db, graph.album.url(USER, (datetime.now(UTC) + HOUR).timestamp()))
         async with asyncio.timeout(60):
