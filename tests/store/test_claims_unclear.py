@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import pytest_asyncio
 
 from service.model.calls import GraphProblem
 from service.store.claims import Claims
@@ -34,7 +35,7 @@ OTHERS = [user_id(n) for n in range(11, 18)]
 pytestmark = pytest.mark.usefixtures("seven_users", "others_users")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def others_users(tables: Tables, two_accounts: None) -> None:  # noqa: ARG001 - is arranged before
     """Let users have written to the other account too."""
     for user in OTHERS:

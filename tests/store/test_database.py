@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+import pytest_asyncio
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError, UnstorableError
@@ -128,7 +129,7 @@ async def test_broken_connections_are_nobodys_business(database: Database, table
     assert await asyncio.gather(*(one(database) for _ in range(30))) == [1] * 30
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def unlucky(tables: Tables) -> Tables:
     """A function that fails its first callers as PostgreSQL does the victim of a deadlock."""
     await tables.execute("""

@@ -1,6 +1,7 @@
 """Whom a backfill may fetch."""
 
 import pytest
+import pytest_asyncio
 
 from service.store.claims import Claims
 from service.store.identities import Candidates, Identities
@@ -21,7 +22,7 @@ from .tables import (
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
 async def _connected(tables: Tables) -> None:
     await tables.connect(ACCOUNT, location_id="loc_1")
     await tables.connect(OTHER_ACCOUNT, location_id="loc_1")

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from sandbox.postgres.server import EmbeddedPostgres
 from service.errors import UnavailableError
@@ -65,7 +66,7 @@ class Ear:
             return await self.heard.get()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def ear(database_url: str, database: Database) -> AsyncIterator[Ear]:
     ear = Ear(database_url, database)
     running = asyncio.create_task(ear.listener.run())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 import structlog
 
 from service.errors import UnavailableError
@@ -59,14 +60,14 @@ CREATE TABLE instagram_connections (
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tables(empty_database_url: str) -> AsyncIterator[Tables]:
     session = await asyncpg.connect(empty_database_url)
     yield Tables(session)
     await session.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def fresh_shape(database_url: str) -> dict[str, str]:
     """What a new database looks like."""
     session = await asyncpg.connect(database_url)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from service.errors import UnavailableError
 from service.store import migration
@@ -17,7 +18,7 @@ from .test_migration import VERSION_1, shape
 INDEX = "instagram_participants_due"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def sessions(empty_database_url: str) -> AsyncIterator[list[Tables]]:
     """Three sessions of a database of version 1 that lacks an index."""
     opened = [await asyncpg.connect(empty_database_url) for _ in range(3)]

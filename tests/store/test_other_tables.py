@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from service.errors import RefusedError, UnavailableError
 from service.store.connections import Connections
@@ -27,7 +28,7 @@ CREATE TABLE instagram_connections (
 INSERT = "INSERT INTO instagram_connections (ig_account_id, access_token) VALUES ($1, $2)"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tables(empty_database_url: str) -> AsyncIterator[Tables]:
     session = await asyncpg.connect(empty_database_url)
     yield Tables(session)

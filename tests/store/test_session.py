@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from sandbox.ports import free_port
 from sandbox.postgres.server import EmbeddedPostgres
@@ -86,7 +87,7 @@ async def test_a_password_may_hold_any_character(tables: Tables, database_url: s
 # TLS
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def tls(database_url: str, open_folder: Path) -> AsyncIterator[tuple[str, Path]]:
     """A server for `localhost` whose certificate a private authority has signed: URL, folder."""
     authority = PrivateAuthority()

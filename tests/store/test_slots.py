@@ -6,6 +6,7 @@ from itertools import chain, repeat
 from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ HORIZON = timedelta(seconds=1)
 _BUDGET = read_queries("budget")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def granted(tables: Tables) -> Tables:
     """Write down every slot that is given, to the microsecond."""
     await tables.execute("""
