@@ -218,6 +218,15 @@ async def database_url(databases: Databases, template_database: str) -> AsyncIte
         yield url
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database_of_the_module(
+    databases: Databases, template_database: str
+) -> AsyncIterator[str]:
+    """Give the DSN of a database that the tests of a module share, with the schema in it."""
+    async with databases.new(template_database) as url:
+        yield url
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
     """Give the DSN of a database of the test's own, without anything in it."""

@@ -30,7 +30,6 @@ from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.app import Running, service
 from service.settings import Settings
 from tests.browser.inbox import Inbox
-from tests.conftest import Databases
 from tests.http.conftest import APP_SECRET, ENCRYPTION_KEY, INBOX_KEY, OPERATOR_KEY
 from tests.programs import find_program
 from tests.tables import EMPTY_TABLES
@@ -170,14 +169,6 @@ class World:
 def signs_in() -> bool:
     """Tell whether the module's service hands out its key, as the sandbox does."""
     return False
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database_of_the_module(
-    databases: Databases, template_database: str
-) -> AsyncIterator[str]:
-    async with databases.new(template_database) as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

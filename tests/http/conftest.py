@@ -19,7 +19,6 @@ from sandbox import samples
 from service.app import Running, service
 from service.settings import Settings
 from tests.answers import Answer
-from tests.conftest import Databases
 
 API = "/api/social/instagram"
 ACCOUNT, USER, OTHER = "17841400000000001", "1254459154682919", "1254459154682920"
@@ -186,17 +185,10 @@ def make_settings(database_url: str) -> MakeSettings:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shared_database_url(databases: Databases, template_database: str) -> AsyncIterator[str]:
-    """Give the DSN of the database of `shared_client`."""
-    async with databases.new(template_database) as url:
-        yield url
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shared_client(shared_database_url: str) -> AsyncIterator[Client]:
+async def shared_client(database_of_the_module: str) -> AsyncIterator[Client]:
     """Start one replica for a module's tests that leave it as it was; they run in its loop."""
     async with (
-        service(settings_for(shared_database_url)) as running,
+        service(settings_for(database_of_the_module)) as running,
         aiohttp.ClientSession() as session,
     ):
         yield Client(running, session)

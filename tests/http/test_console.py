@@ -206,14 +206,14 @@ async def test_only_operators_send_test_messages(
 @pytest.mark.parametrize("wanted", [{}, {"igUserId": "77", "text": "Hi"}])
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_test_message_goes_through_the_service(
-    sandbox: Site, shared_database_url: str, wanted: dict[str, str]
+    sandbox: Site, database_of_the_module: str, wanted: dict[str, str]
 ) -> None:
     status, response, _ = await sandbox.call("POST", SENDS, OPERATOR_KEY, json=wanted)
     sent = await response.json()
     assert status == 200
     assert sent["igUserId"] == wanted.get("igUserId", sent["igUserId"])
     assert sent["ackMs"] >= 0
-    db = await asyncpg.connect(shared_database_url)
+    db = await asyncpg.connect(database_of_the_module)
     query = "SELECT ig_account_id FROM instagram_participants WHERE ig_user_id = $1"
     assert await db.fetchval(query, sent["igUserId"]) == SAMPLE_ACCOUNT
     await db.close()

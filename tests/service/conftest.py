@@ -35,7 +35,6 @@ from service.http import guesses
 from service.resolving import profile_calls, sweeper, workers
 from service.settings import Settings
 from tests.answers import Answer
-from tests.conftest import Databases
 from tests.processes.forks import Fork, fork
 from tests.tables import EMPTY_TABLES
 from tests.until import until
@@ -303,14 +302,6 @@ class Shared:
         assert self.client.running is not None
         queue = self.client.running.queue
         return queue.depth == queue.in_flight == 0
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database_of_the_module(
-    databases: Databases, template_database: str
-) -> AsyncIterator[str]:
-    async with databases.new(template_database) as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

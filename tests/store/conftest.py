@@ -22,7 +22,6 @@ from service.store.journal import Journal
 from service.store.pauses import Pauses
 from service.store.slots import Slots
 from service.vault import Vault
-from tests.conftest import Databases
 from tests.tables import EMPTY_TABLES
 
 from .tables import ACCOUNT, OTHER_ACCOUNT, Tables, user_id
@@ -51,14 +50,6 @@ class Shared:
 
     database: Database
     session: asyncpg.Connection
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def database_of_the_module(
-    databases: Databases, template_database: str
-) -> AsyncIterator[str]:
-    async with databases.new(template_database) as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
