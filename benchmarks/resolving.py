@@ -112,9 +112,12 @@ async def _drain(ours: Ours, found: Findings, scale: Scale) -> None:
     """Measure a backlog of a dead process with a large budget."""
     await ours.service.stop()
     await ours.add_recent(payloads.new_users(scale.backlog))
+    started_s = time.monotonic()
     await ours.service.start()
     await ours.rig.ready()
     began_s, first = time.monotonic(), await _calls(ours)
+    if first >= scale.backlog:  # a small one can be drained before the service says it is ready
+        began_s, first = started_s, 0
     settled = 0.0
     while settled < scale.backlog - first and time.monotonic() - began_s < scale.patience_s:
         await asyncio.sleep(0.1)
