@@ -28,12 +28,12 @@ class Link:
         with socket.create_server((HOST, 0)) as listening:
             listening.settimeout(0)
             self.port = listening.getsockname()[1]
-            accepting = asyncio.create_task(self._accept(listening))
+            loop = asyncio.get_running_loop()
+            loop.add_reader(listening, self._accept, listening)
             try:
                 yield self
             finally:
-                accepting.cancel()
-                await asyncio.wait([accepting])
+                loop.remove_reader(listening)
                 self.cut()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -57,21 +57,24 @@ class Link:
         self._is_cut = False
         self._flows.set()
 
-    async def _accept(self, listening: socket.socket) -> None:
-        """Join each new connection.
+    def _accept(self, listening: socket.socket) -> None:
+        """Start to join a new connection.
 
-        `asyncio.start_server` can leak a connection that comes while it is closed.
+        `asyncio.start_server`, when it is closed, and `sock_accept`, when it is cancelled, can leak
+        a connection that comes at that moment.
         """
-        while True:
-            accepted, _ = await asyncio.get_running_loop().sock_accept(listening)
-            self._start(self._join(*await asyncio.open_connection(sock=accepted)))
+        with suppress(OSError):  # it has gone already
+            accepted, _ = listening.accept()
+            accepted.settimeout(0)
+            self._start(self._join(accepted))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _join(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=accepted)
         try:
             back_reader, back_writer = await asyncio.open_connection(HOST, self._to_port)
         except OSError:
