@@ -18,10 +18,11 @@ async def port() -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("steps", range(8))
 async def test_a_connection_that_comes_while_it_ends_is_closed(port: int, steps: int) -> None:
     with socket.socket() as client:
         async with Link(port).up() as link:
+            await asyncio.sleep(0)  # it accepts
             client.connect((HOST, link.port))
             for _ in range(steps):  # of the event loop, each of which ends somewhere else
                 await asyncio.sleep(0)
