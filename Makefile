@@ -11,7 +11,8 @@ SHELL := /bin/sh
 .NOTPARALLEL:
 
 ARGS ?=
-WORKERS ?= 4
+# More workers than two cores: some tests wait most of their time.
+WORKERS ?= 5
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SITE = site
 PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)

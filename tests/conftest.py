@@ -30,9 +30,12 @@ from tests.programs import check_programs, describe_skipped
 
 FOLDER = Path(__file__).parent
 SCHEMA = FOLDER.parent / "schema.sql"
+# Tests that wait most of their time, for a broker or a time limit, stand among those that compute.
 LONGEST_FIRST = (
-    *("benchmarks", "sandbox", "browser", "receiving", "faults", "abuse", "clients"),
-    *("replicas", "service", "commands"),
+    *("receiving/intake/test_cluster", "benchmarks", "sandbox/test_run"),
+    *("receiving/intake/test_jetstream", "browser/test_console", "faults/test_broker", "clients"),
+    *("browser", "abuse/test_connections", "sandbox", "receiving/intake/test_broker_faults"),
+    *("receiving", "faults", "abuse", "replicas", "service", "commands"),
 )
 ROOMY_BYTES = 2 << 30
 
@@ -52,10 +55,13 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that none of them is left at the end."""
-    ranks = {folder: rank for rank, folder in enumerate(LONGEST_FIRST)}
-    items.sort(
-        key=lambda item: ranks.get(item.path.relative_to(FOLDER).parts[0], len(LONGEST_FIRST))
-    )
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(FOLDER).as_posix()
+        ranks = (rank for rank, start in enumerate(LONGEST_FIRST) if path.startswith(start))
+        return next(ranks, len(LONGEST_FIRST))
+
+    items.sort(key=rank)
 
 
 def pytest_collection_finish() -> None:
