@@ -165,7 +165,11 @@ class People:
         self, found: Sequence[tuple[Place, CachedIdentity]], next_place: Place | None
     ) -> PeoplePage:
         accounts = await self._store.read_accounts([place.ig_user_id for place, _ in found])
-        people = [self._person(cached, accounts.get(cached.ig_user_id, ())) for _, cached in found]
+        people = [
+            self._person(cached, accounts[cached.ig_user_id])
+            for _, cached in found
+            if cached.ig_user_id in accounts  # else erased since the page was read
+        ]
         return PeoplePage(people, next_place)
 
     def _person(self, cached: CachedIdentity, written_to: Sequence[WrittenTo]) -> Person:

@@ -1,6 +1,6 @@
 """The list of people on a real database: order, filters, search, and what a page costs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -11,7 +11,7 @@ from service.identities.people import Asked, People, Person
 from service.model.freshness import Rules
 from service.store.database import Database
 from service.store.identities import Identities
-from service.store.people import PeopleStore
+from service.store.people import PeopleStore, WrittenTo
 from tests.store.tables import (
     ACCOUNT,
     HOUR,
@@ -83,6 +83,26 @@ async def test_each_person_is_listed_once_the_most_recent_first(people: People) 
         (ACCOUNT, LOCATION),
         (OTHER_ACCOUNT, "loc_2"),
     ]
+
+
+class ErasedMeanwhile(PeopleStore):
+    """Erases a user after the page was read, before the accounts are."""
+
+    def __init__(self, database: Database, identities: Identities) -> None:
+        super().__init__(database)
+        self._identities = identities
+
+    async def read_accounts(self, ig_user_ids: Sequence[str]) -> dict[str, list[WrittenTo]]:
+        await self._identities.erase(JOHN)
+        return await super().read_accounts(ig_user_ids)
+
+
+@pytest.mark.usefixtures("world")
+async def test_who_is_erased_while_a_page_is_read_is_not_on_it(database_url: str) -> None:
+    async with Database.connect(database_url, pool_size=2) as database:
+        identities = Identities(database, Rules())
+        people = People(ErasedMeanwhile(database, identities), identities, Rules())
+        assert await listed(people) == [JANE, NAMELESS, STOPPED, ELSEWHERE]
 
 
 @pytest.mark.parametrize(
