@@ -13,7 +13,7 @@ SHELL := /bin/sh
 ARGS ?=
 # More workers than two cores: some tests wait most of their time.
 WORKERS ?= 5
-SPREAD = -n $(WORKERS) --no-loadscope-reorder
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SITE = site
 PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
 VENV_LIVES := $(shell [ -x .venv/bin/python ] && echo yes)

@@ -22,8 +22,6 @@ import pytest
 import pytest_asyncio
 import structlog
 from hypothesis import HealthCheck
-from xdist.remote import Producer  # type: ignore[import-untyped]
-from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from sandbox.postgres.server import EmbeddedPostgres
 from tests.isolation import hide_settings
@@ -34,10 +32,10 @@ FOLDER = Path(__file__).parent
 SCHEMA = FOLDER.parent / "schema.sql"
 # Tests that wait most of their time, for a broker or a time limit, stand among those that compute.
 LONGEST_FIRST = (
-    *("browser", "receiving/intake/test_cluster", "benchmarks", "sandbox/test_run"),
-    *("receiving/intake/test_jetstream", "clients", "faults/test_broker", "sandbox"),
-    *("abuse/test_connections", "faults", "receiving/intake/test_broker_faults"),
-    *("receiving", "abuse", "replicas", "service", "commands"),
+    *("receiving/intake/test_cluster", "benchmarks", "sandbox/test_run"),
+    *("receiving/intake/test_jetstream", "browser/test_console", "faults/test_broker", "clients"),
+    *("browser", "abuse/test_connections", "sandbox", "receiving/intake/test_broker_faults"),
+    *("receiving", "faults", "abuse", "replicas", "service", "commands"),
 )
 ROOMY_BYTES = 2 << 30
 
@@ -64,19 +62,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(ranks, len(LONGEST_FIRST))
 
     items.sort(key=rank)
-
-
-class Scheduling(LoadFileScheduling):  # type: ignore[misc]
-    """Gives each file to one worker, and all browser tests to one: a browser costs seconds."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        folder, file = "tests/browser", super()._split_scope(nodeid)
-        return folder if file.startswith(folder) else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    return Scheduling(config, log)
 
 
 def pytest_collection_finish() -> None:

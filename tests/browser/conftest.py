@@ -101,6 +101,9 @@ class World:
         async with aiohttp.ClientSession() as session:
             await Inbox(self.url, session).ask("PUT", CONNECTION, OPERATOR_KEY, body)
 
+    async def end_pauses(self) -> None:
+        await self.db.execute("DELETE FROM instagram_pauses")
+
     async def _is_idle(self) -> bool:
         assert self._running is not None
         return self._running.queue.depth == self._running.queue.in_flight == 0

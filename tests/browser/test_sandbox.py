@@ -103,13 +103,25 @@ async def test_a_broken_meta_pauses_the_service_until_it_is_mended(sandbox: Cons
         await sandbox.sees("All calls are paused")
         await sandbox.click("Mend Meta")
         await expect(sandbox.page.get_by_text("until it is mended").nth(0)).to_be_hidden()
-        await sandbox.click("End the pauses now")
+        await sandbox.world.end_pauses()
         await sandbox.sees("Meta is well, and nothing is paused.")
 
         async def is_named() -> bool:
             return all(not person.is_placeholder for person in await client.people(1))
 
         await until(is_named)
+
+
+async def test_pauses_can_be_ended_at_once(console: Console) -> None:
+    # No account is connected: a call that finds Meta well would end the pause first.
+    await console.world.db.execute(
+        "INSERT INTO instagram_pauses (scope, until, reason)"
+        " VALUES ('app', now() + interval '1 h', 'throttled')"
+    )
+    await console.page.goto(f"{console.world.url}/console#breaking")
+    await console.sees("All calls are paused")
+    await console.click("End the pauses now")
+    await console.sees("Meta is well, and nothing is paused.")
 
 
 async def test_an_answer_may_be_for_one_person_and_one_call(sandbox: Console) -> None:
