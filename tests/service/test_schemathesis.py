@@ -25,7 +25,7 @@ from tests.service.conftest import (
     new_user,
 )
 
-SECONDS = int(os.environ.get("FUZZ_SECONDS", "8"))
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "4"))
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "20")
 SEED = os.environ.get("FUZZ_SEED", "1")
 STARTS_WITHIN_S = 60
