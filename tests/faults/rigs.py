@@ -1,5 +1,7 @@
 """The real processes for tests that break or press them: PostgreSQL, Graph and the service."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +30,17 @@ async def fork_service(
     )
 
 
+async def fork_simulator(*arguments: str, stdout: IO[bytes]) -> Process:
+    with os.fdopen(os.dup(sys.stderr.fileno()), "wb") as stderr:
+        return await fork(
+            *("sandbox.graph.simulator", *arguments),
+            environment={},
+            stdout=stdout,
+            stderr=stderr,
+            has_production_limits=True,
+        )
+
+
 @asynccontextmanager
 async def forked_rig(
     folder: Path,
@@ -50,7 +63,7 @@ async def machines() -> AsyncIterator[Machines]:
     """Start a PostgreSQL and a Graph simulator that tests of this worker may break."""
     with scratch_folder() as name:
         folder = Path(name)
-        async with machinery(folder) as (postgres, graph, keys):
+        async with machinery(folder, starts_graph=fork_simulator) as (postgres, graph, keys):
             yield folder, postgres, graph, keys
 
 

@@ -27,6 +27,7 @@ _PR_SET_PDEATHSIG = 1
 _MOST_REQUEST_BYTES = 1 << 20
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 PREIMPORTED = (
+    "sandbox.graph.simulator",
     "service.app",
     "service.logs",
     "service.settings",

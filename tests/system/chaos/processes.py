@@ -80,6 +80,17 @@ async def start_python(
     )
 
 
+class StartSimulator(Protocol):
+    """Starts `python -m sandbox.graph.simulator`."""
+
+    async def __call__(self, *arguments: str, stdout: IO[bytes]) -> Process: ...
+
+
+async def start_simulator(*arguments: str, stdout: IO[bytes]) -> Process:
+    """Start the Graph simulator in a new interpreter."""
+    return await spawn("-m", "sandbox.graph.simulator", *arguments, stdout=stdout)
+
+
 class Service:
     """`python -m service serve` on one port, with its whole log."""
 
@@ -167,10 +178,11 @@ class Service:
 class GraphProcess:
     """The Graph simulator as a child process, on the same ports each time."""
 
-    def __init__(self, app_secret: str) -> None:
+    def __init__(self, app_secret: str, starts: StartSimulator = start_simulator) -> None:
         self._ports = (free_port(), free_port(), free_port())
         self._app_secret = app_secret
-        self._process: asyncio.subprocess.Process | None = None
+        self._starts = starts
+        self._process: Process | None = None
         self.url, self.instagram_url, self.pictures_url = (
             f"http://{HOST}:{port}" for port in self._ports
         )
@@ -180,12 +192,13 @@ class GraphProcess:
         names = ("--port", "--instagram-port", "--pictures-port")
         ports = zip(names, map(str, self._ports), strict=True)
         options = [word for pair in ports for word in pair]
-        self._process = await spawn(
-            "-m", "sandbox.graph.simulator", *options, "--app-secret", self._app_secret,
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        if self._process.stdout is not None:
-            await self._process.stdout.readline()
+        read_end, write_end = os.pipe()
+        with os.fdopen(read_end, "rb") as says, os.fdopen(write_end, "wb") as stdout:
+            self._process = await self._starts(
+                *options, "--app-secret", self._app_secret, stdout=stdout
+            )
+            stdout.close()
+            await asyncio.to_thread(says.readline)
 
     @property
     def pid(self) -> int | None:
@@ -196,7 +209,7 @@ class GraphProcess:
     async def kill(self) -> None:
         """End it at once."""
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:

@@ -26,6 +26,8 @@ from tests.system.chaos.processes import (
     GraphProcess,
     PostgresProcess,
     Service,
+    StartSimulator,
+    start_simulator,
 )
 
 ROLE = "instagram_identity"
@@ -196,11 +198,13 @@ class Rig:
 
 @asynccontextmanager
 async def machinery(
-    folder: Path, server: PostgresProcess | None = None
+    folder: Path,
+    server: PostgresProcess | None = None,
+    starts_graph: StartSimulator = start_simulator,
 ) -> AsyncIterator[tuple[PostgresProcess, GraphProcess, Keys]]:
     """Start PostgreSQL (or the given one) and a Graph simulator for several rigs."""
     keys = Keys()
-    graph = GraphProcess(keys.app_secret)
+    graph = GraphProcess(keys.app_secret, starts_graph)
     async with server or PostgresProcess(folder / "postgres") as postgres:
         try:
             await graph.start()
