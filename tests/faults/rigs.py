@@ -1,7 +1,6 @@
 """The real processes for tests that break or press them: PostgreSQL, Graph and the service."""
 
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ from tests.processes.forks import fork
 from tests.system.chaos.processes import GraphProcess, PostgresProcess, Process
 from tests.system.chaos.rig import Keys, Rig, machinery, rig, scratch_folder
 from tests.until import until
+
+STDERR = 2
 
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
 
@@ -31,7 +32,7 @@ async def fork_service(
 
 
 async def fork_simulator(*arguments: str, stdout: IO[bytes]) -> Process:
-    with os.fdopen(os.dup(sys.stderr.fileno()), "wb") as stderr:
+    with os.fdopen(os.dup(STDERR), "wb") as stderr:
         return await fork(
             *("sandbox.graph.simulator", *arguments),
             environment={},
