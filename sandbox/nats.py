@@ -11,7 +11,7 @@ from sandbox.problems import SandboxError
 
 SERVER = Path(sys.executable).with_name("nats-server")
 _HOST = "127.0.0.1"
-_READY_S, _POLL_S, _STOP_S = 10, 0.05, 10
+_READY_S, _POLL_S, _STOP_S = 30, 0.05, 10
 
 
 class NatsServer:

@@ -8,7 +8,6 @@ changed, and the server dies with the process that started it.
 import itertools
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, Self
 from urllib.parse import quote
 
+from sandbox.ports import free_port
 from sandbox.postgres.folder import PostgresFolder
 from sandbox.postgres.os_account import (
     BARE_ENVIRONMENT,
@@ -32,9 +32,6 @@ from sandbox.postgres.os_account import (
 __all__ = ["EmbeddedPostgres", "PostgresUnavailableError"]
 
 HOST = "127.0.0.1"
-# Below the kernel's ephemeral ports: among them, a client that retries a dead server can get the
-# server's port as its local port, connect to itself, and keep the port.
-PORTS = range(20_000, 32_000)
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 
@@ -215,9 +212,7 @@ class EmbeddedPostgres:
     def _choose_port(self) -> int:
         if self._wanted_port is not None:
             return self._wanted_port
-        guesses = (secrets.choice(PORTS) for _ in itertools.repeat(None))
-        candidates = itertools.chain(self._folder.ports, guesses)
-        port = next(port for port in candidates if _is_free(port))
+        port = next(filter(_is_free, self._folder.ports), None) or free_port(HOST)
         self._folder.remember_port(port)
         return port
 

@@ -23,8 +23,8 @@ from playwright.async_api import (
 )
 from pydantic import SecretStr
 
-from sandbox.environment import Given, choose_address
 from sandbox.graph.simulator import GraphSimulator
+from sandbox.ports import free_port
 from sandbox.routes import SandboxRoutes
 from sandbox.sample_traffic import SAMPLE_ACCOUNT, SAMPLE_TOKEN
 from service.app import Running, service
@@ -212,7 +212,7 @@ def _settings(database_url: str, graph: GraphSimulator) -> Settings:
         "intake_url": SecretStr(""),
         "migrate_on_start": False,
         "host": "127.0.0.1",
-        "port": choose_address(Given({}), 0).port,
+        "port": free_port(),
         "shutdown_timeout_seconds": 1,
     }
     return Settings(**values)

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 
 from sandbox import samples
+from sandbox.ports import free_port
 from service.app import service
 from service.errors import SettingsError
 from tests.processes.forks import Fork
@@ -94,11 +95,6 @@ async def stopped_by(number: signal.Signals, process: Fork, folder: Path) -> Non
     assert "stopped before the start was complete" in events(folder)
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 # Signals
 
 
@@ -106,7 +102,7 @@ def closed_port() -> int:
 async def test_a_signal_ends_the_wait_for_a_server_that_refuses(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
-    url = f"postgresql://someone:secret@127.0.0.1:{closed_port()}/x"
+    url = f"postgresql://someone:secret@127.0.0.1:{free_port()}/x"
     async with serve(environment | {"DATABASE_URL": url}, tmp_path) as process:
         await until_logged("waiting for PostgreSQL", process, tmp_path)
         await stopped_by(number, process, tmp_path)

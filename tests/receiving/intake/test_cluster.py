@@ -14,9 +14,7 @@ from service.receiving.intake.jetstream import JetStreamIntake, jetstream_intake
 from service.receiving.intake.stream import STREAM
 from tests.receiving.intake.conftest import contact, until_stored
 from tests.system.chaos.nodes import Cluster, Node
-from tests.until import until
-
-START_WITHIN_S = 30
+from tests.until import WITHIN_S, until
 
 
 @asynccontextmanager
@@ -35,7 +33,7 @@ async def running(url: str, arrivals: Arrivals) -> AsyncIterator[JetStreamIntake
 async def _begin(
     url: str, arrivals: Arrivals
 ) -> tuple[AbstractAsyncContextManager[JetStreamIntake], JetStreamIntake]:
-    async with asyncio.timeout(START_WITHIN_S):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             begun = jetstream_intake(url, arrivals)
             try:

@@ -17,10 +17,10 @@ from nats.js.errors import APIError
 from sandbox.ports import free_port
 from service.receiving.intake.stream import STREAM
 from tests.system.chaos.processes import HOST, BrokenError, spawn
+from tests.until import WITHIN_S
 
 SERVER = Path(sys.executable).with_name("nats-server")
 NODES = 3
-_WITHIN_S = 30.0
 _POLL_S = 0.02
 _AWAY = (nats.errors.Error, APIError, OSError)
 
@@ -47,7 +47,7 @@ class Node:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while not await self.answers():  # noqa: ASYNC110 - another process's event
                 await asyncio.sleep(_POLL_S)
 
@@ -68,7 +68,7 @@ class Node:
         self._send(signal.SIGCONT)
         self._send(number)
         if self._process is not None:
-            async with asyncio.timeout(_WITHIN_S):
+            async with asyncio.timeout(WITHIN_S):
                 await self._process.wait()
 
     async def freeze(self) -> None:
@@ -76,7 +76,7 @@ class Node:
         if self._process is None:
             raise BrokenError(f"{self.name} does not run")
         self._send(signal.SIGSTOP)
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while not _stands(self._process.pid):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL_S)
 
@@ -125,7 +125,7 @@ class Cluster:
 
     async def leader(self) -> Node:
         """Return the stream's leader."""
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(WITHIN_S):
             while not (name := await self._leader()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(_POLL_S)
         return next(node for node in self.nodes if node.name == name)
