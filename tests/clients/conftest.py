@@ -16,12 +16,13 @@ from tests.service.conftest import own_graph as graph
 __all__ = ["_quiet_logs", "environment", "graph", "settings", "start"]
 
 CALLS = Path(__file__).with_name("calls")
+PROJECT = Path(__file__).parents[2]
 PYTHON_TOOLS = Path(sys.executable).parent
 # One file of openapi-python-client's, the same for every document, is not strictly typed.
 TYPES = """
 [mypy]
 strict = true
-cache_dir = /dev/null
+cache_dir = {cache}
 [mypy-instagram_identity_client.client]
 ignore_errors = true
 """
@@ -34,7 +35,7 @@ class Folder:
         self.path = path
         (path / "node_modules").symlink_to(NPM_FOLDER / "node_modules")
         (path / "package.json").write_text('{"type": "module"}')
-        (path / "mypy.ini").write_text(TYPES)
+        (path / "mypy.ini").write_text(TYPES.format(cache=PROJECT / ".mypy_cache" / "clients"))
 
     async def follow(self, heading: str, client: Client, **values: str) -> list[str]:
         """Do what a section says; give what each command printed."""
