@@ -15,7 +15,7 @@ import asyncpg
 from benchmarks.loads import BenchmarkError
 from benchmarks.target import Target
 from sandbox.leash import leashed
-from sandbox.ports import free_port
+from sandbox.ports import free_port, listens
 from tests.system.chaos.processes import (
     HOST,
     PROJECT,
@@ -193,14 +193,8 @@ async def _spawn(
 
 async def _wait_until_it_listens(port: int) -> None:
     async with asyncio.timeout(READY_WITHIN_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(HOST, port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
+        while not await listens(port):  # noqa: ASYNC110 - not our event
+            await asyncio.sleep(0.02)
 
 
 __all__ = ["ACCOUNT", "ACCOUNTS", "PREFIX", "Ours", "Target", "World", "world"]

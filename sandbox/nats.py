@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from sandbox import leash
-from sandbox.ports import free_port
+from sandbox.ports import free_port, listens
 from sandbox.problems import SandboxError
 
 SERVER = Path(sys.executable).with_name("nats-server")
@@ -45,16 +45,8 @@ class NatsServer:
     async def _wait_until_it_listens(self) -> None:
         try:
             async with asyncio.timeout(_READY_S):
-                while not await self._listens():  # noqa: ASYNC110 - not our event
+                while not await listens(self._port):  # noqa: ASYNC110 - not our event
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             said = (self._folder / "nats.log").read_text(errors="replace")[-2000:]
             raise SandboxError(f"NATS did not start:\n{said}") from None
-
-    async def _listens(self) -> bool:
-        try:
-            _, writer = await asyncio.open_connection(_HOST, self._port)
-        except OSError:
-            return False
-        writer.close()
-        return True

@@ -1,5 +1,6 @@
-"""Finds free ports for the sandbox's processes."""
+"""Finds free ports for the sandbox's processes, and tells whether one is listened on."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from random import SystemRandom
 # server's port as its local port, connect to itself, and keep the port.
 PORTS = range(20_000, 32_000)
 BLOCK = 100
+LOOPBACK = "127.0.0.1"
 
 
-def free_port(host: str = "127.0.0.1") -> int:
+def free_port(host: str = LOOPBACK) -> int:
     """Find a port that is not in use and not ephemeral.
 
     The caller binds it later, and may close it and bind it again: no other process of the sandbox
@@ -28,6 +30,18 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise OSError(f"{BLOCK} ports were tried at {host}, and none is free")
 
 
+async def listens(port: int, host: str = LOOPBACK) -> bool:
+    """Return whether a process accepts connections at the port."""
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
 @cache
 def _block_of(_: int) -> Iterator[int]:
     """Take a block of ports for the life of this process, by binding the block's first port."""
@@ -36,7 +50,7 @@ def _block_of(_: int) -> Iterator[int]:
     for first in firsts:
         mark = socket.socket()
         try:
-            mark.bind(("127.0.0.1", first))
+            mark.bind((LOOPBACK, first))
         except OSError:
             mark.close()
         else:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.programs import find_program
+from tests.until import until_it_listens
 
 _MAIN = """
 daemon off;
@@ -36,23 +37,9 @@ async def nginx(folder: Path, http: str, port: int) -> AsyncIterator[None]:
         program, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)
     )
     try:
-        await _until_it_listens(process, port, folder / "error.log")
+        await until_it_listens(process, port, folder / "error.log")
         yield
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            assert process.returncode is None, log.read_text()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return

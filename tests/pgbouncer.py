@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from sandbox.ports import free_port
 from tests.programs import find_program
+from tests.until import until_it_listens
 
 NOBODY = 65534
 _CONFIG = """
@@ -57,7 +58,7 @@ async def pgbouncer(
             *_as_nobody(), _program(), str(folder / "pgbouncer.ini"), stdout=log, stderr=log
         )
     try:
-        await _until_it_listens(process, port, folder / "pgbouncer.log")
+        await until_it_listens(process, port, folder / "pgbouncer.log")
         login = f"{server.username}:{server.password}"
         yield server._replace(netloc=f"{login}@127.0.0.1:{port}").geturl()
     finally:
@@ -85,17 +86,3 @@ def _program() -> str:
     program = find_program("pgbouncer")
     assert program is not None, "mark the test with needs_program('pgbouncer')"
     return program
-
-
-async def _until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            assert process.returncode is None, log.read_text()
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                await writer.wait_closed()
-                return

@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
+
+from sandbox.ports import listens
 
 WITHIN_S = 90.0  # a bound for a broken service on a busy machine, not a measure
 _LOOK_AGAIN_S = 0.01
@@ -19,3 +22,13 @@ async def until(condition: Callable[[], Awaitable[Found]], within_s: float = WIT
             await asyncio.sleep(wait_s)
             wait_s = min(1.2 * wait_s, _LOOK_AT_LEAST_EVERY_S)
         return found
+
+
+async def until_it_listens(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+    """Wait until a program accepts connections at its port; fails with its log if it ends."""
+
+    async def is_there() -> bool:
+        assert process.returncode is None, log.read_text()
+        return await listens(port)
+
+    await until(is_there)

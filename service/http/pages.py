@@ -57,7 +57,6 @@ class Static:
     def __init__(self, body: bytes, suffix: str, policy: str) -> None:
         self._body = body
         self._may_pack = suffix in _PACKABLE and len(body) >= _WORTH_PACKING_BYTES
-        self._tag = hashlib.sha256(body).hexdigest()[:32]
         self._headers = {
             "Content-Type": _MEDIA_TYPES[suffix],
             "Cache-Control": "no-cache",
@@ -80,6 +79,10 @@ class Static:
             response = web.Response(body=self._body, headers=self._headers)
         response.etag = tag
         return response
+
+    @cached_property
+    def _tag(self) -> str:
+        return hashlib.sha256(self._body).hexdigest()[:32]
 
     @cached_property
     def _packed(self) -> bytes:

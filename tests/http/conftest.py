@@ -19,6 +19,7 @@ from sandbox import samples
 from service.app import Running, service
 from service.settings import Settings
 from tests.answers import Answer
+from tests.until import until
 
 API = "/api/social/instagram"
 ACCOUNT, USER, OTHER = "17841400000000001", "1254459154682919", "1254459154682920"
@@ -143,9 +144,10 @@ class Client:
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
     async def until_metric(self, name: str, value: float) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while await self.metric(name) != value:  # noqa: ASYNC110 - in another process, as it were
-                await asyncio.sleep(0.01)
+        async def is_reached() -> bool:
+            return await self.metric(name) == value
+
+        await until(is_reached)
 
 
 class Start(Protocol):

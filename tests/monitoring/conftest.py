@@ -1,11 +1,8 @@
 """What a service really publishes, for the alerts and the dashboard to be held against."""
 
 import functools
-import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import aiohttp
 import pytest_asyncio
@@ -26,7 +23,7 @@ from tests.service.conftest import (
     new_user,
     read_settings,
 )
-from tests.system.chaos.nodes import Node
+from tests.system.chaos.nodes import lone_node
 from tests.until import until
 
 
@@ -39,7 +36,7 @@ async def exposed(databases: Databases, template_database: str) -> Exposed:
             url = await stack.enter_async_context(databases.new(template_database))
             graph = await stack.enter_async_context(GraphSimulator(app_secret=APP_SECRET))
             graph.add_account(ACCOUNT, TOKEN)
-            broker = await stack.enter_async_context(_broker())
+            broker = await stack.enter_async_context(lone_node())
             session = await stack.enter_async_context(aiohttp.ClientSession())
             environment = make_environment(url, graph) | {"FORWARD_URLS": "http://127.0.0.1:9/"}
             for intake_url in ("", broker.url):
@@ -51,17 +48,6 @@ async def exposed(databases: Databases, template_database: str) -> Exposed:
                     for label, value in sample.labels.items():
                         labels.setdefault(label, set()).add(value)
     return found
-
-
-@asynccontextmanager
-async def _broker() -> AsyncIterator[Node]:
-    with tempfile.TemporaryDirectory(prefix="nats-") as folder:
-        node = Node(Path(folder))
-        try:
-            await node.start()
-            yield node
-        finally:
-            await node.stop()
 
 
 async def _samples(client: Client) -> list[Sample]:

@@ -28,7 +28,7 @@ from tests.service.conftest import (
 )
 from tests.service.conftest import own_db as db
 from tests.service.conftest import own_graph as graph
-from tests.system.chaos.nodes import Cluster, Node
+from tests.system.chaos.nodes import Cluster, Node, lone_node
 from tests.until import until
 
 __all__ = ["_quiet_logs", "db", "environment", "graph", "settings", "spawn", "start"]
@@ -42,13 +42,8 @@ def contact(user: str = "", account: str = ACCOUNT) -> Contact:
 @pytest.fixture
 async def broker() -> AsyncIterator[Node]:
     """Give a broker of the test's own."""
-    with tempfile.TemporaryDirectory(prefix="nats-") as folder:
-        node = Node(Path(folder))
-        try:
-            await node.start()
-            yield node
-        finally:
-            await node.stop()
+    async with lone_node() as node:
+        yield node
 
 
 @pytest.fixture

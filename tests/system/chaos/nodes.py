@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from sandbox.ports import free_port
+from sandbox.ports import free_port, listens
 from service.receiving.intake.stream import STREAM
 from tests.system.chaos.processes import HOST, BrokenError, spawn
 from tests.until import WITHIN_S
@@ -55,13 +56,7 @@ class Node:
         """Return whether it accepts connections."""
         if self._process is None or self._process.returncode is not None:
             raise BrokenError(f"{self.name} ended: {self._log.read_text()[-2000:]}")
-        try:
-            _, writer = await asyncio.open_connection(HOST, self.port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+        return await listens(self.port)
 
     async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it with a signal, by default SIGKILL, even if it is frozen."""
@@ -96,6 +91,18 @@ class Node:
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
+
+
+@asynccontextmanager
+async def lone_node() -> AsyncIterator[Node]:
+    """Run one node in a folder of its own until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="nats-") as folder:
+        node = Node(Path(folder))
+        try:
+            await node.start()
+            yield node
+        finally:
+            await node.stop()
 
 
 class Cluster:
