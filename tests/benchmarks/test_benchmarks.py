@@ -8,7 +8,7 @@ from benchmarks.competitors import environment
 from benchmarks.findings import TINY, Findings, Row, Scale
 from benchmarks.loads import Goodput
 from benchmarks.world import World, world
-from tests.faults.rigs import fork_service
+from tests.faults.rigs import fork_module
 from tests.system.chaos import processes
 
 SERVED = Goodput(100.0, 90.0, 10.0, 20.0, 1.0)
@@ -19,7 +19,7 @@ PLACES = [ratios, receiving, overload, lookups, resolving, footprint, growth]
 async def made() -> AsyncIterator[World]:
     """Start what all of them need; services are forks, which start sooner."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "start_python", fork_service)
+        patch.setattr(processes, "start_module", fork_module)
         async with world() as made:
             yield made
 

@@ -19,25 +19,20 @@ STDERR = 2
 Machines = tuple[Path, PostgresProcess, GraphProcess, Keys]
 
 
-async def fork_service(
-    environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+async def fork_module(
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdout: IO[bytes],
+    stderr: IO[bytes] | None = None,
 ) -> Process:
-    return await fork(
-        *("service", "serve"),
-        environment=environment,
-        stdout=stdout,
-        stderr=stderr,
-        has_production_limits=True,
-    )
-
-
-async def fork_simulator(*arguments: str, stdout: IO[bytes]) -> Process:
-    with os.fdopen(os.dup(STDERR), "wb") as stderr:
+    """Start it as a fork, which needs no imports."""
+    with os.fdopen(os.dup(STDERR), "wb") as inherited:
         return await fork(
-            *("sandbox.graph.simulator", *arguments),
-            environment={},
+            *(module, *arguments),
+            environment=environment,
             stdout=stdout,
-            stderr=stderr,
+            stderr=stderr or inherited,
             has_production_limits=True,
         )
 
@@ -55,7 +50,7 @@ async def forked_rig(
     """Make a rig whose services are forks."""
     async with rig(folder, postgres, graph, keys, services=services, **settings) as made:
         for service in made.services:
-            service.starts = fork_service
+            service.starts = fork_module
         yield made
 
 
@@ -64,7 +59,7 @@ async def machines() -> AsyncIterator[Machines]:
     """Start a PostgreSQL and a Graph simulator that tests of this worker may break."""
     with scratch_folder() as name:
         folder = Path(name)
-        async with machinery(folder, starts_graph=fork_simulator) as (postgres, graph, keys):
+        async with machinery(folder, starts_graph=fork_module) as (postgres, graph, keys):
             yield folder, postgres, graph, keys
 
 

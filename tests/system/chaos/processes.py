@@ -63,32 +63,30 @@ class Process(Protocol):
     def send_signal(self, signal: int) -> None: ...
 
 
-class StartService(Protocol):
-    """Starts `python -m service serve`."""
+class StartModule(Protocol):
+    """Starts `python -m MODULE`; its standard error is by default this process's."""
 
     async def __call__(
-        self, environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        stdout: IO[bytes],
+        stderr: IO[bytes] | None = None,
     ) -> Process: ...
 
 
-async def start_python(
-    environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes]
+async def start_module(
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    stdout: IO[bytes],
+    stderr: IO[bytes] | None = None,
 ) -> Process:
-    """Start the service in a new interpreter."""
+    """Start it in a new interpreter."""
     return await spawn(
-        *("-m", "service", "serve"), environment=environment, stdout=stdout, stderr=stderr
+        *("-m", module, *arguments), environment=environment, stdout=stdout, stderr=stderr
     )
-
-
-class StartSimulator(Protocol):
-    """Starts `python -m sandbox.graph.simulator`."""
-
-    async def __call__(self, *arguments: str, stdout: IO[bytes]) -> Process: ...
-
-
-async def start_simulator(*arguments: str, stdout: IO[bytes]) -> Process:
-    """Start the Graph simulator in a new interpreter."""
-    return await spawn("-m", "sandbox.graph.simulator", *arguments, stdout=stdout)
 
 
 class Service:
@@ -101,7 +99,7 @@ class Service:
         self.errors = folder / f"service-{port}.err"
         self.is_wanted = False
         self.environment = {**environment, "HOST": HOST, "PORT": str(port)}
-        self.starts: StartService = start_python
+        self.starts: StartModule = start_module
         self._process: Process | None = None
 
     @property
@@ -131,7 +129,9 @@ class Service:
         """
         with (stdout or self.log).open("ab") as log, self.errors.open("ab") as errors:
             if launcher is None:
-                self._process = await self.starts(self.environment, log, errors)
+                self._process = await self.starts(
+                    *("service", "serve"), environment=self.environment, stdout=log, stderr=errors
+                )
             else:
                 self._process = await spawn(
                     *launcher, "serve", environment=self.environment, stdout=log, stderr=errors
@@ -178,7 +178,7 @@ class Service:
 class GraphProcess:
     """The Graph simulator as a child process, on the same ports each time."""
 
-    def __init__(self, app_secret: str, starts: StartSimulator = start_simulator) -> None:
+    def __init__(self, app_secret: str, starts: StartModule = start_module) -> None:
         self._ports = (free_port(), free_port(), free_port())
         self._app_secret = app_secret
         self._starts = starts
@@ -195,7 +195,9 @@ class GraphProcess:
         read_end, write_end = os.pipe()
         with os.fdopen(read_end, "rb") as says, os.fdopen(write_end, "wb") as stdout:
             self._process = await self._starts(
-                *options, "--app-secret", self._app_secret, stdout=stdout
+                *("sandbox.graph.simulator", *options, "--app-secret", self._app_secret),
+                environment={},
+                stdout=stdout,
             )
             stdout.close()
             await asyncio.to_thread(says.readline)

@@ -26,8 +26,8 @@ from tests.system.chaos.processes import (
     GraphProcess,
     PostgresProcess,
     Service,
-    StartSimulator,
-    start_simulator,
+    StartModule,
+    start_module,
 )
 
 ROLE = "instagram_identity"
@@ -200,7 +200,7 @@ class Rig:
 async def machinery(
     folder: Path,
     server: PostgresProcess | None = None,
-    starts_graph: StartSimulator = start_simulator,
+    starts_graph: StartModule = start_module,
 ) -> AsyncIterator[tuple[PostgresProcess, GraphProcess, Keys]]:
     """Start PostgreSQL (or the given one) and a Graph simulator for several rigs."""
     keys = Keys()
