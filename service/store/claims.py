@@ -16,7 +16,7 @@ from service.model.calls import GraphProblem, Profile
 from service.model.freshness import Rules, picture_expiry
 from service.store.connections import mark_token_dead
 from service.store.database import Database, Session
-from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, Claim, Refusal, Settled
+from service.store.outcomes import ERASED, IN_FLIGHT, LOST, PAUSED, STALE, Claim, Refusal, Settled
 from service.store.pauses import write_pause
 from service.store.queries import read_queries
 from service.store.streaks import (
@@ -33,7 +33,8 @@ _PAUSES = read_queries("pauses")
 _STREAKS = read_queries("streaks")
 _CLAIMING = read_queries("claiming")
 _SETTLING = read_queries("settling")
-
+_TRIES_IF_STALE = 10  # of users who write all the time; the sweeper finds them later
+_Judged = dict[tuple[str, str], Claim | Refusal]
 
 log = structlog.get_logger()
 
@@ -125,6 +126,15 @@ class Claims:
 
     async def _take(self, wanted: Sequence[tuple[str, str]]) -> list[Claim | Refusal]:
         lease = secrets.randbits(63)
+        judged = await self._judge(wanted, lease)
+        for _ in range(_TRIES_IF_STALE):
+            stale = [key for key, verdict in judged.items() if verdict == STALE]
+            if not stale:
+                break
+            judged |= await self._judge(stale, lease)
+        return [_hand_out(judged, key) for key in wanted]
+
+    async def _judge(self, wanted: Sequence[tuple[str, str]], lease: int) -> _Judged:
         rows = await self._database.fetch(
             _CLAIMING["claim"],
             [account for account, _ in wanted],
@@ -134,8 +144,7 @@ class Claims:
             self._rules.ttl,
             self._rules.max_failures,
         )
-        judged = {(row["ig_account_id"], row["ig_user_id"]): _claim(row, lease) for row in rows}
-        return [_hand_out(judged, key) for key in wanted]
+        return {(row["ig_account_id"], row["ig_user_id"]): _claim(row, lease) for row in rows}
 
     async def _resolve(self, done: Sequence[tuple[Claim, Profile]]) -> list[Settled]:
         rows = await self._database.fetch(

@@ -55,5 +55,6 @@ class Settled(msgspec.Struct, frozen=True):
 
 ERASED = Refusal("erased")
 IN_FLIGHT = Refusal("in_flight")
+STALE = Refusal("stale")
 LOST = Settled("lost")
 PAUSED = Settled("paused")

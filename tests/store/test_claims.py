@@ -15,6 +15,7 @@ from .tables import (
     DAY,
     HOUR,
     NOT_FOUND,
+    NOW,
     OTHER_ACCOUNT,
     OTHER_USER,
     PROFILE,
@@ -90,6 +91,34 @@ async def test_one_wins_also_where_the_second_account_came_in_meanwhile(
     assert isinstance(newer, Claim)
     verdicts = await older
     assert [isinstance(verdict, Claim) for verdict in verdicts] == [True, False]
+
+
+async def test_who_was_fetched_and_wrote_while_a_claim_waited_is_fresh(
+    claims: Claims, tables: Tables, other_session: asyncpg.Connection
+) -> None:
+    """The waiting statement can't see the new identity, only that the participant changed."""
+    await tables.participate()
+    async with other_session.transaction():
+        await other_session.execute(
+            "UPDATE instagram_participants SET last_message_at = now() WHERE ig_user_id = $1", USER
+        )
+        waiting = asyncio.create_task(claims.take(ACCOUNT, USER))
+        await tables.until_blocked()
+        await tables.cache(username="jane.doe", last_fetched_at=NOW)
+    assert await waiting == Refusal("fresh")
+
+
+async def test_who_wrote_while_a_claim_waited_is_taken(
+    claims: Claims, tables: Tables, other_session: asyncpg.Connection
+) -> None:
+    await tables.participate()
+    async with other_session.transaction():
+        await other_session.execute(
+            "UPDATE instagram_participants SET last_message_at = now() WHERE ig_user_id = $1", USER
+        )
+        waiting = asyncio.create_task(claims.take(ACCOUNT, USER))
+        await tables.until_blocked()
+    assert isinstance(await waiting, Claim)
 
 
 async def test_who_asks_twice_in_one_batch_gets_one_claim(claims: Claims, tables: Tables) -> None:

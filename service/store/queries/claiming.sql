@@ -5,12 +5,14 @@
 -- name: claim
 -- $1 accounts and $2 users, in pairs; $3: the lease; $4: how long it lasts; $5: the TTL; $6: the
 -- failures that end retries. A claim leases every participant of the user: a claimer whose snapshot
--- is too old to see another account's participant finds its own participant leased. `verdict`:
--- taken, or why not.
+-- is too old to see another account's participant finds its own participant leased. Locks give the
+-- newest participant, but the identity is that of the snapshot: a participant that has changed since
+-- the snapshot is `stale`, to be claimed again. Otherwise a user who was fetched, and wrote, while
+-- the claim waited for a lock would be fetched twice. `verdict`: taken, or why not.
 WITH wanted AS (
     SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS w (ig_account_id, ig_user_id)
 ), held AS (
-    SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced,
+    SELECT p.ig_account_id, p.ig_user_id, p.due_at, p.forced, p.ctid AS version,
         instagram_is_leased(p.lease, p.due_at) AS is_leased,
         p.last_message_at >= now() - interval '30 days' AS is_recent
     FROM instagram_participants p WHERE p.ig_user_id = ANY ($2::text[])
@@ -27,6 +29,9 @@ WITH wanted AS (
                 THEN 'in_flight'
             WHEN NOT h.forced AND is_fresh THEN 'fresh'
             WHEN NOT h.forced AND c.fail_count >= $6 THEN 'stopped'
+            WHEN h.version IS DISTINCT FROM (SELECT p.ctid FROM instagram_participants p
+                WHERE p.ig_account_id = h.ig_account_id AND p.ig_user_id = h.ig_user_id)
+                THEN 'stale'
             ELSE COALESCE(instagram_blocked_by(
                 (SELECT reason FROM instagram_active_pauses WHERE scope = 'app'),
                 k.ig_account_id, x.reason, k.token_status), 'taken')
