@@ -33,7 +33,7 @@ _PAUSES = read_queries("pauses")
 _STREAKS = read_queries("streaks")
 _CLAIMING = read_queries("claiming")
 _SETTLING = read_queries("settling")
-_TRIES_IF_STALE = 10  # of users who write all the time; the sweeper finds them later
+_TRIES_IF_STALE = 10  # then the sweeper finds the user, who is still due
 _Judged = dict[tuple[str, str], Claim | Refusal]
 
 log = structlog.get_logger()
@@ -131,7 +131,7 @@ class Claims:
             stale = [key for key, verdict in judged.items() if verdict == STALE]
             if not stale:
                 break
-            judged |= await self._judge(stale, lease)
+            judged |= dict.fromkeys(stale, ERASED) | await self._judge(stale, lease)
         return [_hand_out(judged, key) for key in wanted]
 
     async def _judge(self, wanted: Sequence[tuple[str, str]], lease: int) -> _Judged:

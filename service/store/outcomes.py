@@ -32,7 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a user was not claimed: already settled, in flight elsewhere, or blocked."""
+    """Why a user was not claimed: already settled, in flight elsewhere, blocked, or changing."""
 
     verdict: str
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -28,6 +30,8 @@ from .tables import (
 pytestmark = pytest.mark.usefixtures("two_accounts")
 
 LOST = Settled("lost")
+WRITES = "UPDATE instagram_participants SET last_message_at = now() WHERE ig_user_id = $1"
+ERASES = "DELETE FROM instagram_participants WHERE ig_user_id = $1"
 
 
 async def test_a_claim_carries_what_the_call_needs(claims: Claims, tables: Tables) -> None:
@@ -93,32 +97,40 @@ async def test_one_wins_also_where_the_second_account_came_in_meanwhile(
     assert [isinstance(verdict, Claim) for verdict in verdicts] == [True, False]
 
 
+@asynccontextmanager
+async def waiting_claim(
+    claims: Claims, tables: Tables, other_session: asyncpg.Connection, change: str
+) -> AsyncIterator[asyncio.Task[Claim | Refusal]]:
+    """Give a claim that waits until the block ends, when its participant has changed."""
+    await tables.participate()
+    async with other_session.transaction():
+        await other_session.execute(change, USER)
+        waiting = asyncio.create_task(claims.take(ACCOUNT, USER))
+        await tables.until_blocked()
+        yield waiting
+
+
 async def test_who_was_fetched_and_wrote_while_a_claim_waited_is_fresh(
     claims: Claims, tables: Tables, other_session: asyncpg.Connection
 ) -> None:
     """The waiting statement can't see the new identity, only that the participant changed."""
-    await tables.participate()
-    async with other_session.transaction():
-        await other_session.execute(
-            "UPDATE instagram_participants SET last_message_at = now() WHERE ig_user_id = $1", USER
-        )
-        waiting = asyncio.create_task(claims.take(ACCOUNT, USER))
-        await tables.until_blocked()
+    async with waiting_claim(claims, tables, other_session, WRITES) as waiting:
         await tables.cache(username="jane.doe", last_fetched_at=NOW)
     assert await waiting == Refusal("fresh")
 
 
-async def test_who_wrote_while_a_claim_waited_is_taken(
-    claims: Claims, tables: Tables, other_session: asyncpg.Connection
+@pytest.mark.parametrize(("change", "verdict"), [(WRITES, "taken"), (ERASES, "erased")])
+async def test_who_changed_while_a_claim_waited_is_judged_as_now(
+    claims: Claims,
+    tables: Tables,
+    other_session: asyncpg.Connection,
+    change: str,
+    verdict: str,
 ) -> None:
-    await tables.participate()
-    async with other_session.transaction():
-        await other_session.execute(
-            "UPDATE instagram_participants SET last_message_at = now() WHERE ig_user_id = $1", USER
-        )
-        waiting = asyncio.create_task(claims.take(ACCOUNT, USER))
-        await tables.until_blocked()
-    assert isinstance(await waiting, Claim)
+    async with waiting_claim(claims, tables, other_session, change) as waiting:
+        pass
+    judged = await waiting
+    assert (judged.verdict if isinstance(judged, Refusal) else "taken") == verdict
 
 
 async def test_who_asks_twice_in_one_batch_gets_one_claim(claims: Claims, tables: Tables) -> None:

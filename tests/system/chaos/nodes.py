@@ -18,7 +18,7 @@ from nats.js.errors import APIError
 from sandbox.ports import free_port, listens
 from service.receiving.intake.stream import STREAM
 from tests.system.chaos.processes import HOST, BrokenError, spawn
-from tests.until import WITHIN_S
+from tests.until import WITHIN_S, until
 
 SERVER = Path(sys.executable).with_name("nats-server")
 NODES = 3
@@ -48,9 +48,7 @@ class Node:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(WITHIN_S):
-            while not await self.answers():  # noqa: ASYNC110 - another process's event
-                await asyncio.sleep(_POLL_S)
+        await until(self.answers)
 
     async def answers(self) -> bool:
         """Return whether it accepts connections."""
@@ -72,7 +70,7 @@ class Node:
             raise BrokenError(f"{self.name} does not run")
         self._send(signal.SIGSTOP)
         async with asyncio.timeout(WITHIN_S):
-            while not _stands(self._process.pid):  # noqa: ASYNC110 - as above
+            while not _stands(self._process.pid):  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(_POLL_S)
 
     def thaw(self) -> None:
@@ -132,9 +130,7 @@ class Cluster:
 
     async def leader(self) -> Node:
         """Return the stream's leader."""
-        async with asyncio.timeout(WITHIN_S):
-            while not (name := await self._leader()):  # noqa: ASYNC110 - as above
-                await asyncio.sleep(_POLL_S)
+        name = await until(self._leader)
         return next(node for node in self.nodes if node.name == name)
 
     async def _leader(self) -> str:
