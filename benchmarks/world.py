@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from tests.system.chaos.processes import (
     Service,
 )
 from tests.system.chaos.rig import ACCOUNTS, PREFIX, Keys, Rig, machinery, rig, scratch_folder
+from tests.until import until
 
 ACCOUNT = ACCOUNTS[0]
 
@@ -73,7 +75,7 @@ class World:
             processes = [await _spawn(each, settings, log.fileno()) for each in commands]
         try:
             try:
-                await _wait_until_it_listens(port)
+                await until(partial(listens, port), READY_WITHIN_S)
             except TimeoutError:
                 said = (self.folder / f"{name}.log").read_text()[-2000:]
                 raise BenchmarkError(f"{name} does not listen: {said}") from None
@@ -189,12 +191,6 @@ async def _spawn(
         stdout=log,
         stderr=log,
     )
-
-
-async def _wait_until_it_listens(port: int) -> None:
-    async with asyncio.timeout(READY_WITHIN_S):
-        while not await listens(port):  # noqa: ASYNC110 - not our event
-            await asyncio.sleep(0.02)
 
 
 __all__ = ["ACCOUNT", "ACCOUNTS", "PREFIX", "Ours", "Target", "World", "world"]
